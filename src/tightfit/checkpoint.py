@@ -1,0 +1,42 @@
+"""Where a run stands, on disk: written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tightfit.records import write_atomically
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Replace `path` by `state` atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The state in `path`, or None where there is none. Only tensors and plain values are read, never code.
+
+    Raises ValueError when the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to start the run again from its beginning") from error
+
+
+def weights_digest(model: nn.Module) -> str:
+    """sha256 over names and values of the weights: equal exactly when the models are."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

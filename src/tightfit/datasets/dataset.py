@@ -1,0 +1,39 @@
+"""What a data set is to the rest of the project: examples to train on, examples to score on, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+class DataUnavailable(RuntimeError):
+    """No route led to the data; the message lists the routes tried and what to do."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """inputs: (n, …) uint8 pixels or float features; labels: (n,) int64."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Examples:
+        return Examples(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with a training split and the split that is scored."""
+
+    name: str
+    classes: int
+    train: Examples
+    test: Examples
+    scored: str  # "test" or "validation": what `test` really holds
+    mean: float  # of inputs / 255
+    std: float
+    route: str
+    checksums: dict[str, str]
+    details: dict[str, Any] = field(default_factory=dict)

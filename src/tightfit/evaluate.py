@@ -1,0 +1,41 @@
+"""Accuracy and loss of a model at rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tightfit.datasets.dataset import Examples
+from tightfit.datasets.stream import Normalization
+from tightfit.optimizers.base import Batch
+
+SCORING_BATCH = 500
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The objective of classification: mean cross-entropy of the logits, in nats."""
+    return F.cross_entropy(model(batch.inputs), batch.labels)
+
+
+@dataclass(frozen=True)
+class Score:
+    accuracy: float  # fraction
+    loss: float  # mean cross-entropy in nats
+
+
+@torch.no_grad()
+def score(model: nn.Module, examples: Examples, normalize: Normalization) -> Score:
+    """Accuracy and mean loss of `model` on all of `examples`; the model is left as it was."""
+    was_training = model.training
+    model.eval()
+    correct, loss = 0, 0.0
+    for start in range(0, len(examples.labels), SCORING_BATCH):
+        labels = examples.labels[start : start + SCORING_BATCH]
+        logits = model(normalize(examples.inputs[start : start + SCORING_BATCH]))
+        correct += int((logits.argmax(dim=1) == labels).sum())
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+    model.train(was_training)
+    return Score(correct / len(examples.labels), loss / len(examples.labels))

@@ -1,0 +1,74 @@
+"""Memory budgets: sizes as people write them, and what fits. Pure functions, nothing is allocated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tightfit.memory.breakdown import Breakdown
+
+UNITS = {
+    "B": 1,
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
+    **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
+}
+
+
+def parse_size(size: str | int | float | None) -> int | None:
+    """Bytes in `size`: a number of bytes, or a number with a unit (`512MB`, `1.5MiB`); None is no limit.
+
+    MB is 10⁶ bytes, MiB is 2²⁰. Raises ValueError for anything else, and for sizes that are not positive.
+    """
+    if size is None:
+        return None
+    match = re.fullmatch(r"\s*([+-]?[0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]*)\s*", str(size))
+    number, unit = match.groups() if match else ("", "")
+    try:
+        count = float(number)
+        scale = UNITS[unit or "B"]
+    except (ValueError, KeyError):
+        raise ValueError(f"memory budget {size!r} is not a size; write a number and one of {', '.join(UNITS)}") from None
+    if count <= 0:
+        raise ValueError(f"memory budget {size!r} must be more than zero bytes")
+    return int(count * scale)
+
+
+def readable(size: int) -> str:
+    """`size` bytes as text in the unit of the papers' figures: KiB, MiB or GiB."""
+    unit = next((unit for unit in ("B", "KiB", "MiB") if size < 1024 * UNITS[unit]), "GiB")
+    return f"{size / UNITS[unit]:.4g} {unit}"
+
+
+@dataclass(frozen=True)
+class MemoryBudget:
+    """At most `size` (None: no limit) in the accounting `decided_by`."""
+
+    name: str
+    size: str | int | None = None
+    decided_by: str = "all_buffers_live"
+
+    def __post_init__(self) -> None:
+        parse_size(self.size)
+        if self.decided_by != "all_buffers_live":
+            raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose all_buffers_live")
+
+    @property
+    def bytes(self) -> int | None:
+        return parse_size(self.size)
+
+    def allows(self, need: int) -> bool:
+        return self.bytes is None or need <= self.bytes
+
+    def refusal(self, need: int) -> str:
+        """Why `need` bytes do not fit, in words."""
+        return f"needs {readable(need)} of {readable(self.bytes or 0)} ({self.name}, {self.decided_by})"
+
+
+def largest_batch(memory: Callable[[int], Breakdown], budget: MemoryBudget, most: int) -> int:
+    """The largest batch size up to `most` whose `memory(batch_size)` the budget allows; 0 when not even one fits."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if budget.allows(memory(middle).total) else (low, middle - 1)
+    return low

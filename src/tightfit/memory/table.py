@@ -1,0 +1,89 @@
+"""The layer table: one row per operation of a model, from one pass without data.
+
+Every operation that makes a new tensor has a row, ReLU and pooling included; views (flatten) have none,
+and neither has the input. This is the accounting of ElasticZO, section 5.3.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One operation."""
+
+    name: str
+    kind: str
+    parameters: int  # elements
+    outputs: int  # elements per example
+    bytes_per_element: int
+
+    @property
+    def has_weights(self) -> bool:
+        return self.parameters > 0
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """All operations of a model, in order."""
+
+    model: str
+    rows: tuple[LayerRow, ...]
+
+    @property
+    def weight_layers(self) -> int:
+        return sum(row.has_weights for row in self.rows)
+
+    def last(self, weight_layers: int) -> tuple[LayerRow, ...]:
+        """The rows from the first of the last `weight_layers` layers with weights to the end.
+
+        Raises ValueError when the model has fewer layers with weights.
+        """
+        check_layer_count(weight_layers, self.weight_layers, self.model)
+        positions = [index for index, row in enumerate(self.rows) if row.has_weights]
+        return self.rows[positions[-weight_layers] :] if weight_layers else ()
+
+
+def check_layer_count(bp_layers: int, available: int, model: str) -> None:
+    """Raise ValueError unless `bp_layers` layers with weights can be split off a model that has `available`."""
+    if not 0 <= bp_layers <= available:
+        raise ValueError(f"bp_layers={bp_layers} but {model} has {available} layers with weights; choose 0–{available}")
+
+
+def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
+    return sum(row.parameters * row.bytes_per_element for row in rows)
+
+
+def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
+    return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
+
+
+def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
+    """The table of `model` for examples of `example_shape`, by a pass on the meta device: nothing is computed."""
+    probe = copy.deepcopy(model).to("meta").eval()
+    rows: list[LayerRow] = []
+
+    def record(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if output.untyped_storage()._cdata == inputs[0].untyped_storage()._cdata:
+            return  # a view holds no bytes of its own
+        rows.append(
+            LayerRow(
+                name=name,
+                kind=type(module).__name__,
+                parameters=sum(parameter.numel() for parameter in module.parameters()),
+                outputs=output[0].numel(),
+                bytes_per_element=output.element_size(),
+            )
+        )
+
+    for name, module in probe.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
+    with torch.no_grad():
+        probe(torch.empty((2, *example_shape), device="meta"))
+    return LayerTable(model=type(model).__name__, rows=tuple(rows))

@@ -1,0 +1,1 @@
+"""The arithmetic that training methods share."""

@@ -1,0 +1,70 @@
+"""The seam between the runner and a training method: three types, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.table import LayerTable
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The examples of one step, and where in training the step stands."""
+
+    inputs: torch.Tensor  # (b, …)
+    labels: torch.Tensor  # (b,)
+    step: int  # counted from 0
+    epoch: float  # in epochs of the full protocol: what schedules read
+
+
+# The mean loss of a model on a batch, as a scalar tensor that can be differentiated.
+Objective = Callable[[nn.Module, Batch], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one step cost and saw."""
+
+    loss: float  # mean over the batch; for perturbed passes, the mean of both
+    forward_passes: int
+    backward_passes: int
+    scalars: dict[str, float] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """A model being trained by one method; owns the weights."""
+
+    phases: Phases
+
+    def step(self, batch: Batch) -> Report:
+        """Train on one batch."""
+        ...
+
+    def resting_model(self) -> nn.Module:
+        """The model with unperturbed weights, ready to score."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Optimizer(Protocol):
+    """A training method with its hyperparameters, frozen."""
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Bytes a step holds, in the `all_buffers_live` convention, known before anything is allocated."""
+        ...
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        """A learner that trains `model` in place."""
+        ...

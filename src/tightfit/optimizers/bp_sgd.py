@@ -1,0 +1,69 @@
+"""Full backpropagation with plain stochastic gradient descent: no momentum, no weight decay.
+
+The baseline of ElasticZO (Full BP).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.schedules import Schedulable, value_at
+
+
+@dataclass(frozen=True)
+class BPSGD:
+    """lr: learning rate."""
+
+    lr: Schedulable
+    name: str = "bp_sgd"
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Parameters and activations, and a gradient or an error for each. Source: ElasticZO, eq. 2."""
+        parameters, activations = parameter_bytes(table.rows), output_bytes(table.rows, batch_size)
+        return Breakdown(parameters=parameters, gradients=parameters, activations=activations, errors=activations)
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return BPSGDLearner(self, model, objective)
+
+
+class BPSGDLearner:
+    def __init__(self, optimizer: BPSGD, model: nn.Module, objective: Objective) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model
+        self._objective = objective
+
+    def step(self, batch: Batch) -> Report:
+        with self.phases("forward"):
+            loss = self._objective(self._model, batch)
+        with self.phases("backward"):
+            loss.backward()
+        with self.phases("update"):
+            descend_(self._model, value_at(self._optimizer.lr, batch.epoch))
+        return Report(loss.item(), forward_passes=1, backward_passes=1)
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
+
+
+@torch.no_grad()
+def descend_(model: nn.Module, lr: float) -> None:
+    """Subtract lr × gradient from each parameter that has one, and free the gradient."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.add_(parameter.grad, alpha=-lr)
+            parameter.grad = None

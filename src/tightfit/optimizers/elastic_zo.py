@@ -1,0 +1,123 @@
+"""ElasticZO: zeroth-order for the first layers, backpropagation for the last (Sugiura and Matsutani, 2025, Alg. 1).
+
+The two perturbed forward passes that MeZO needs anyway also give the last layers their activations, so they
+are trained by ordinary gradients for almost no extra memory and no third forward. The paper does not say
+which of the two passes feeds the gradients; `bp_pass` is that choice.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes
+from tightfit.numerics.perturbation import Perturbation
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.bp_sgd import descend_
+from tightfit.optimizers.mezo import clipped_slope
+from tightfit.schedules import Schedulable, value_at
+
+BPPass = Literal["minus", "plus", "mean"]
+
+
+@dataclass(frozen=True)
+class ElasticZO:
+    """lr: learning rate of the zeroth-order layers; bp_lr: of the backpropagated ones; bp_layers: how many of
+    the last layers with weights are backpropagated (0: all zeroth-order); bp_pass: the perturbed pass whose
+    activations give the gradients, or the mean over both; eps, clip: as in MeZO."""
+
+    lr: Schedulable
+    bp_lr: Schedulable
+    eps: Schedulable
+    bp_layers: int
+    clip: Schedulable = float("inf")
+    bp_pass: BPPass = "minus"
+    name: str = "elastic_zo"
+
+    def __post_init__(self) -> None:
+        if self.bp_pass not in ("minus", "plus", "mean"):
+            raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Inference, and for the last `bp_layers` layers with weights and all after them gradients and errors.
+
+        Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 4.
+        """
+        tail = table.last(self.bp_layers)
+        return Breakdown(
+            parameters=parameter_bytes(table.rows),
+            activations=output_bytes(table.rows, batch_size),
+            gradients=parameter_bytes(tail),
+            errors=output_bytes(tail, batch_size),
+        )
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return ElasticZOLearner(self, model, objective, seed)
+
+
+class ElasticZOLearner:
+    def __init__(self, optimizer: ElasticZO, model: nn.Module, objective: Objective, seed: int) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model
+        self._objective = objective
+        split_at(model, optimizer.bp_layers)
+        zeroth_order = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
+        self._perturbation = Perturbation(zeroth_order, seed)
+
+    def step(self, batch: Batch) -> Report:
+        optimizer = self._optimizer
+        lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
+        self._add_("perturb", eps, batch.step)
+        plus = self._loss_and_gradients(batch, feeds_bp=optimizer.bp_pass != "minus")
+        self._add_("perturb", -2 * eps, batch.step)
+        minus = self._loss_and_gradients(batch, feeds_bp=optimizer.bp_pass != "plus")
+        slope = clipped_slope(plus, minus, eps, clip)
+        # Restore and update in one sweep over the weights instead of two (Alg. 1, lines 10–11).
+        self._add_("update", eps - lr * slope, batch.step)
+        with self.phases("update"):
+            gradients_summed = 2 if optimizer.bp_pass == "mean" else 1
+            descend_(self._model, value_at(optimizer.bp_lr, batch.epoch) / gradients_summed)
+        backward_passes = gradients_summed if optimizer.bp_layers else 0
+        return Report((plus + minus) / 2, 2, backward_passes, scalars={"slope": slope})
+
+    def _add_(self, phase: str, scale: float, step: int) -> None:
+        with self.phases(phase):
+            self._perturbation.add_(scale, step)
+
+    def _loss_and_gradients(self, batch: Batch, feeds_bp: bool) -> float:
+        """The loss at the weights as they stand; where it feeds BP, its gradients are added to those kept."""
+        feeds_bp = feeds_bp and self._optimizer.bp_layers > 0
+        with self.phases("forward"), nullcontext() if feeds_bp else torch.no_grad():
+            loss = self._objective(self._model, batch)
+        if feeds_bp:
+            with self.phases("backward"):
+                loss.backward()
+        return loss.item()
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
+
+
+def split_at(model: nn.Module, bp_layers: int) -> None:
+    """Let only the last `bp_layers` layers with weights require gradients.
+
+    Autograd then keeps nothing of the layers before them, which is where the memory is saved.
+    Raises ValueError when the model has fewer layers with weights.
+    """
+    with_weights = [m for m in model.modules() if not list(m.children()) and list(m.parameters())]
+    check_layer_count(bp_layers, len(with_weights), type(model).__name__)
+    for index, layer in enumerate(with_weights):
+        layer.requires_grad_(index >= len(with_weights) - bp_layers)

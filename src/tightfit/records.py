@@ -1,0 +1,118 @@
+"""What a run leaves behind: `run.json` (what was run, where, how it ended) and `evals.jsonl` (one row per evaluation).
+
+The run folder is the source of truth; every tracker mirrors it and every table is made from it.
+Only the standard library is used here, so that analysis can read records without importing torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+Status = Literal["running", "finished", "over_budget", "diverged", "failed", "interrupted"]
+# A run that ended in one of these is not started again: running it once more would give the same answer.
+FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
+# Parts of a configuration that cannot change what a run computes, and so are left out of its key.
+COSMETIC = ("tracker", "paths", "progress")
+
+
+@dataclass
+class RunRecord:
+    """The content of `run.json`."""
+
+    key: str
+    experiment: str
+    config: dict[str, Any]
+    status: Status = "running"
+    reason: str = ""
+    started_at: str = ""
+    commit: str = ""
+    dirty: bool = False
+    machine: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
+    essential = {name: value for name, value in config.items() if name not in COSMETIC}
+    text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; a reader or a crash sees the old file or the new one, never a part.
+
+    Raises OSError (disk full, read-only folder) with the old file untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Write `run.json` of the run in `folder`."""
+    write_atomically(folder / "run.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
+
+
+def read_run(folder: Path) -> RunRecord | None:
+    """The record of the run in `folder`, or None where none was started.
+
+    Raises ValueError when `run.json` is unreadable or of another schema.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); delete the folder to run it again") from error
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; delete the folder to run it again")
+    return RunRecord(**content)
+
+
+def read_evals(folder: Path) -> list[dict[str, Any]]:
+    """The evaluation rows of the run in `folder`, in order; a last line cut short by a crash is left out."""
+    path = folder / "evals.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        rows.append(json.loads(line))
+    return rows
+
+
+def append_eval(folder: Path, row: Mapping[str, Any]) -> None:
+    """Add one evaluation row and force it to the disk."""
+    with (folder / "evals.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keep_evals_until(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the rows after `step` (a run resumed from a checkpoint writes them again) and return the rest."""
+    rows = [row for row in read_evals(folder) if row["step"] <= step]
+    write_atomically(folder / "evals.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return rows

@@ -1,0 +1,128 @@
+"""Run one experiment from start to table: `python -m tightfit.reproduce elasticzo/table1 profile=short`.
+
+Says how long it will take on this machine (from a few measured steps), runs what is missing on all cores with a
+progress display, and prints the table. Interrupt it at any moment and run it again: it continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from tightfit.records import FINAL, read_evals, read_run, run_key
+from tightfit.run import ROOT, cores_for, resolved
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of the experiment."""
+
+    config: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        cell = self.config["cell"] or {}
+        return " · ".join([*(str(value) for value in cell.values()), f"seed {self.config['seed']}"])
+
+    def ended(self) -> bool:
+        record = read_run(self.folder)
+        return record is not None and record.status in FINAL
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tightfit.reproduce", description=__doc__)
+    parser.add_argument("experiment", help="such as elasticzo/table1: a file under experiments/")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, such as profile=short or seed=0,1,2")
+    parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
+    options = parser.parse_args(arguments)
+    console = Console()
+    overrides = [f"experiments={options.experiment}", *options.overrides]
+    try:
+        runs = plan(overrides)
+    except HydraException as error:
+        console.print(f"[red]{str(error).splitlines()[0]}[/red]", highlight=False)
+        return 2
+    code = 0
+    missing = [run for run in runs if not run.ended()]
+    if missing:
+        jobs = options.jobs or cores_for(missing[0].config["threads"])
+        announce(console, runs, missing, jobs)
+        code = sweep(console, overrides, missing, jobs)
+    conclude(console, options.experiment, runs)
+    return code
+
+
+def plan(overrides: Sequence[str]) -> list[Planned]:
+    """Every run of the sweep that `overrides` describe, in the order Hydra will start them.
+
+    Raises HydraException for names that do not exist.
+    """
+    with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
+        sweeper = compose("config", overrides=list(overrides), return_hydra_config=True).hydra.sweeper
+        given = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides]
+        choices = {o.get_key_element(): list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.get_value_element_as_str()] for o in OverridesParser.create().parse_overrides(given)}
+        combinations = itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))
+        configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
+    return [Planned(config, Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)) for config in configs]
+
+
+def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planned], jobs: int) -> None:
+    """Say what will be run and how long it will take here, from a few measured steps of each kind of run."""
+    from tightfit.estimate import estimated_seconds  # imports torch: not needed when nothing is missing
+
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
+    seconds = estimated_seconds([run.config for run in missing])
+    console.print(f"Expected duration on this machine: about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side.")
+
+
+def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:
+    """Run the Hydra multirun in a process of its own while showing where each run stands; its exit code."""
+    log = missing[0].folder.parent / "sweep.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    launcher = ["hydra/launcher=all_cores", f"hydra.launcher.n_jobs={jobs}"]
+    command = [sys.executable, "-m", "tightfit.run", "-m", *overrides, *launcher]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            watch(console, process, missing)
+        except KeyboardInterrupt:
+            console.print("Stopping at the next step; run the same command again to continue.")
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            return 130
+    if process.returncode:
+        console.print(log.read_text()[-3000:], markup=False, highlight=False)
+    return process.returncode
+
+
+def watch(console: Console, process: subprocess.Popen[bytes], missing: Sequence[Planned]) -> None:
+    """Show a bar per run until `process` ends; without a terminal, a line per run that ended."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%  {task.fields[now]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
+        bars = {run: progress.add_task(run.label, total=1.0, now="waiting", start=False) for run in map(Key, missing)}
+        open_runs = set(bars)
+        while process.poll() is None or open_runs:
+            for run in sorted(open_runs, key=lambda run: run.run.label):
+                show(progress, bars[run], run.run)
+                if run.run.ended() or process.poll() is not None:
+                    open_runs.discard(run)
+                    if not console.is_terminal:
+                        console.print(final_line(run.run), markup=False, highlight=False)
+            time.sleep(POLL_SECONDS)

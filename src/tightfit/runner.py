@@ -1,0 +1,285 @@
+"""The loop every method goes through: budget → bind → step → evaluate → record. It never asks which method it is."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tightfit import checkpoint
+from tightfit.clock import Clock, Phases
+from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.stream import Normalization, Stream
+from tightfit.evaluate import cross_entropy, score
+from tightfit.interruption import Interruption
+from tightfit.memory.budget import MemoryBudget, largest_batch
+from tightfit.memory.measured import peak_live_bytes
+from tightfit.memory.table import LayerTable, layer_table
+from tightfit.optimizers.base import Batch, Learner, Optimizer, Report
+from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_run
+from tightfit.tracking.tracker import Tracker
+
+LARGEST = "largest"
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.pt"
+# Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
+Progress = Callable[[float, float, float], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how finely to train.
+
+    epochs: length of the full protocol; schedules are written in these.
+    fraction: the part of it that is run, with all schedules compressed alike.
+    batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
+    evaluations: how many, evenly spread; one more comes before the first step.
+    seconds: stop after this much training time; None trains all epochs.
+    """
+
+    epochs: float
+    fraction: float = 1.0
+    batch_size: int | str = 32
+    batch_limit: int = 256
+    evaluations: int = 100
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "fraction", "evaluations", "batch_limit"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
+        if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
+
+    def steps(self, steps_per_epoch: int) -> int:
+        return max(1, round(self.epochs * self.fraction * steps_per_epoch))
+
+
+@dataclass
+class Position:
+    """Where a run stands between two steps; with the learner's state, all that a checkpoint holds."""
+
+    step: int = 0
+    evaluations: int = 0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    scalars: dict[str, float] = field(default_factory=dict)
+
+    def advance(self, report: Report) -> None:
+        self.step += 1
+        self.forward_passes += report.forward_passes
+        self.backward_passes += report.backward_passes
+        self.loss_sum += report.loss
+        self.loss_count += 1
+        self.scalars = dict(report.scalars)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything one run is about."""
+
+    optimizer: Optimizer
+    model: nn.Module
+    dataset: Dataset
+    budget: MemoryBudget
+    training: Training
+    seed: int
+    device: torch.device
+
+
+def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
+    """Train under the budget, from the last checkpoint in `folder` if there is one; returns the ended record.
+
+    A need above the budget ends the run as `over_budget` before anything is allocated; a loss that is not
+    finite as `diverged`, naming the step; a request to stop as `interrupted`, ready to be continued.
+    """
+    table = layer_table(task.model, task.model.example_shape)
+    batch_size = choose_batch_size(task, table)
+    need = task.optimizer.memory(table, batch_size)
+    record.memory = {
+        "convention": task.budget.decided_by,
+        "analytic": need.as_dict(),
+        "batch_size": batch_size,
+        "budget_bytes": task.budget.bytes,
+    }
+    if not task.budget.allows(need.total):
+        record.status, record.reason = "over_budget", task.budget.refusal(need.total)
+        return record
+    return Run(task, record, folder, tracker, progress, batch_size).complete()
+
+
+def choose_batch_size(task: Task, table: LayerTable) -> int:
+    """The batch size asked for; for "largest" the largest that fits, or 1 when none does."""
+    training = task.training
+    if training.batch_size != LARGEST:
+        return int(training.batch_size)
+    most = min(training.batch_limit, len(task.dataset.train.labels))
+    return max(1, largest_batch(lambda size: task.optimizer.memory(table, size), task.budget, most))
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(
+        self, task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress, batch_size: int
+    ) -> None:
+        self.task, self.record, self.folder, self.tracker, self.progress = task, record, folder, tracker, progress
+        self.clock = Clock(task.device)
+        self.position = Position()
+        self.stream = Stream(task.dataset, batch_size, task.seed, task.device)
+        self.steps = task.training.steps(self.stream.steps_per_epoch)
+        self.scored = task.dataset.test.to(task.device)
+        self.normalize = Normalization(task.dataset.mean, task.dataset.std)
+
+    def complete(self) -> RunRecord:
+        """Train to the end, or until stopped or diverged."""
+        task = self.task
+        self.measure_memory()
+        self.learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
+        resumed_at = self.resume()
+        self.tracker.start(self.record, self.folder, resumed_at)
+        write_run(self.folder, self.record)
+        with Interruption() as interruption:
+            if resumed_at is None:
+                self.evaluate()
+            while self.done() < 1.0:
+                if interruption.requested:
+                    return self.interrupt()
+                if not self.train_one_step():
+                    break
+                if self.done() >= (self.position.evaluations + 1) / task.training.evaluations:
+                    self.evaluate()
+                    self.save()
+        return self.finish()
+
+    def done(self) -> float:
+        """The part of this run that is over, by steps or by seconds, whichever is further."""
+        seconds = self.task.training.seconds
+        by_seconds = self.clock.train_seconds / seconds if seconds else 0.0
+        return max(self.position.step / self.steps, by_seconds)
+
+    def train_one_step(self) -> bool:
+        """One step on the clock; False when its loss is not finite."""
+        step = self.position.step
+        with self.clock.training():
+            inputs, labels = self.stream.batch(step)
+            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
+        self.position.advance(report)
+        if not math.isfinite(report.loss):
+            self.record.status = "diverged"
+            self.record.reason = f"loss is {report.loss} at step {step}; lower the learning rate or clip the slope"
+        return math.isfinite(report.loss)
+
+    def epoch(self, step: int) -> float:
+        """The epoch of the full protocol in which `step` stands."""
+        return step / (self.stream.steps_per_epoch * self.task.training.fraction)
+
+    def evaluate(self) -> None:
+        """Score the model at rest and record a row; the training clock stands still."""
+        with self.clock.evaluation():
+            result = score(self.learner.resting_model(), self.scored, self.normalize)
+        position, scored = self.position, self.task.dataset.scored
+        row = {
+            "step": position.step,
+            "epoch": self.epoch(position.step),
+            "examples_seen": position.step * self.stream.batch_size,
+            **self.clock.state_dict(),
+            "forward_passes": position.forward_passes,
+            "backward_passes": position.backward_passes,
+            "train_loss": position.loss_sum / position.loss_count if position.loss_count else None,
+            f"{scored}_accuracy": result.accuracy,
+            f"{scored}_loss": result.loss,
+            **position.scalars,
+        }
+        position.evaluations += position.step > 0
+        position.loss_sum, position.loss_count = 0.0, 0
+        append_eval(self.folder, row)
+        self.tracker.log(row)
+        self.progress(self.done(), result.accuracy, self.clock.train_seconds)
+
+    def measure_memory(self) -> None:
+        """Record the measured peak of two throwaway steps, and of inference on the same batch."""
+        task = self.task
+        inputs, labels = self.stream.batch(0)
+        batches = [Batch(inputs, labels, step, 0.0) for step in range(2)]  # optimizer states exist from the second on
+
+        def peak(work: Callable[[nn.Module], object]) -> int:
+            model = copy.deepcopy(task.model).to(task.device)
+            return peak_live_bytes(lambda: work(model), resident=model.parameters(), uncounted=(inputs, labels))
+
+        def train(model: nn.Module) -> None:
+            learner = task.optimizer.bind(model, cross_entropy, task.seed)
+            for batch in batches:
+                learner.step(batch)
+
+        measured = peak(train)
+        self.record.memory |= {
+            "measured_peak_bytes": measured,
+            "measured_over_analytic": measured / self.record.memory["analytic"]["total"],
+            "measured_inference_peak_bytes": peak(torch.no_grad()(lambda model: cross_entropy(model, batches[0]))),
+        }
+
+    def resume(self) -> int | None:
+        """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""
+        state = checkpoint.load(self.folder / CHECKPOINT, self.task.device)
+        if state is None:
+            keep_evals_until(self.folder, step=-1)
+            return None
+        self.learner.load_state_dict(state["learner"])
+        self.clock.load_state_dict(state["clock"])
+        self.learner.phases.seconds = state["phases"]
+        self.position = Position(**state["position"])
+        keep_evals_until(self.folder, self.position.step)
+        return self.position.step
+
+    def save(self) -> None:
+        state = {
+            "learner": self.learner.state_dict(),
+            "clock": self.clock.state_dict(),
+            "phases": self.learner.phases.seconds,
+            "position": asdict(self.position),
+        }
+        checkpoint.save(self.folder / CHECKPOINT, state)
+
+    def interrupt(self) -> RunRecord:
+        self.save()
+        self.record.status = "interrupted"
+        self.record.reason = f"stopped on request at step {self.position.step} of {self.steps}; run again to continue"
+        return self.record
+
+    def finish(self) -> RunRecord:
+        """Close the record: weights, summary, and whether the measured peak kept to the budget."""
+        record, budget = self.record, self.task.budget
+        if record.status == "running":
+            record.status = "finished"
+        measured = record.memory["measured_peak_bytes"]
+        if not budget.allows(measured):
+            record.reason = f"measured peak {budget.refusal(measured)}"
+        model = self.learner.resting_model()
+        checkpoint.save(self.folder / WEIGHTS, model.state_dict())
+        record.summary = self.summary(model)
+        record.phase_seconds = self.learner.phases.seconds
+        write_run(self.folder, record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return record
+
+    def summary(self, model: nn.Module) -> dict[str, Any]:
+        rows, scored = read_evals(self.folder), self.task.dataset.scored
+        accuracies = [row[f"{scored}_accuracy"] for row in rows]
+        return {
+            "final_accuracy": accuracies[-1],
+            "best_accuracy": max(accuracies),
+            "final_loss": rows[-1][f"{scored}_loss"],
+            **self.clock.state_dict(),
+            "steps": self.position.step,
+            "peak_bytes": self.record.memory["measured_peak_bytes"],
+            "weights_sha256": checkpoint.weights_digest(model),
+        }

@@ -1,0 +1,169 @@
+"""From a resolved configuration to an ended run: builds the parts, opens the run folder, sees that every end is recorded."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from tightfit import checkpoint
+from tightfit.datasets.dataset import DataUnavailable, Dataset
+from tightfit.machine import commit, describe_machine
+from tightfit.records import FINAL, RunRecord, Status, read_run, run_key, write_run
+from tightfit.runner import WEIGHTS, Task, Training, run
+
+# Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
+EXPECTED = (ValueError, DataUnavailable, OSError, torch.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and where its record is."""
+
+    status: Status
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        return {"finished": 0, "over_budget": 0, "interrupted": 130}.get(self.status, 1)
+
+
+def carry_out(config: Mapping[str, Any]) -> Outcome:
+    """Run what `config` describes unless it already ended; a finished run is returned as it is.
+
+    Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too.
+    """
+    key = run_key(config)
+    folder = Path(config["paths"]["runs"]) / config["experiment"] / key
+    label = describe(config)
+    with only_process_in(folder):
+        before = read_run(folder)
+        if before is not None and before.status in FINAL:
+            say(label, f"already {before.status} in {folder}")
+            return Outcome(before.status, folder)
+        record = RunRecord(key=key, experiment=config["experiment"], config=dict(config), started_at=now())
+        record.commit, record.dirty = commit()
+        tracker = instantiate(config["tracker"])
+        try:
+            task = build_task(config, record)
+            run(task, record, folder, tracker, lambda *progress: report(label, *progress))
+        except EXPECTED as error:
+            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            record.status, record.reason = "interrupted", "stopped on request; run again to continue"
+        except BaseException as error:
+            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            write_end(folder, record)
+            tracker.finish(record)
+    say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    return Outcome(record.status, folder)
+
+
+def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
+    """The parts of the run, with what they are noted in `record`.
+
+    Raises ValueError for impossible values and DataUnavailable when the data set cannot be had.
+    """
+    training = Training(**config["training"])
+    budget = instantiate(config["memory_budget"])
+    optimizer = instantiate(config["optimizer"])
+    device = choose_device(config)
+    record.machine = describe_machine(device)
+    dataset: Dataset = instantiate(config["dataset"])
+    record.dataset = {
+        "name": dataset.name,
+        "route": dataset.route,
+        "checksums": dataset.checksums,
+        "scored": dataset.scored,
+        **dataset.details,
+    }
+    model = build_model(config, dataset.classes)
+    return Task(optimizer, model, dataset, budget, training, int(config["seed"]), device)
+
+
+def choose_device(config: Mapping[str, Any]) -> torch.device:
+    torch.set_num_threads(config["threads"])
+    device = torch.device(config["device"])
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={config['device']} but this machine has no CUDA device; choose device=cpu")
+    return device
+
+
+def build_model(config: Mapping[str, Any], classes: int) -> nn.Module:
+    """A fresh model, or one with the weights of the pretraining run, which is trained first if need be."""
+    described = {name: value for name, value in config["model"].items() if name != "name"}
+    model: nn.Module = instantiate(described, classes=classes, seed=int(config["seed"]))
+    if config["pretraining"]:
+        outcome = carry_out(pretraining_config(config))
+        weights = checkpoint.load(outcome.folder / WEIGHTS)
+        if outcome.status != "finished" or weights is None:
+            raise ValueError(f"pretraining ended as {outcome.status} in {outcome.folder}; see run.json there")
+        model.load_state_dict(weights)
+    return model
+
+
+def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the run whose weights `config` starts from: a run like any other, shared by all that need it."""
+    unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
+    return {
+        **config,
+        **config["pretraining"],
+        "experiment": "pretraining",
+        "cell": None,
+        "memory_budget": unlimited,
+        "pretraining": None,
+    }
+
+
+@contextmanager
+def only_process_in(folder: Path) -> Iterator[None]:
+    """Holds the run in `folder`; waits while another process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_end(folder: Path, record: RunRecord) -> None:
+    """Write how the run ended, or say why that cannot be written; what was recorded before stays."""
+    try:
+        write_run(folder, record)
+    except OSError as error:
+        print(f"cannot write {folder}/run.json: {error}; free space and run again to continue", file=sys.stderr)
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """A run in a few words, for progress lines."""
+    parts = [config[part]["name"] for part in ("optimizer", "dataset")]
+    if config["optimizer"].get("bp_layers") is not None:
+        parts[0] += f" bp_layers={config['optimizer']['bp_layers']}"
+    if config["memory_budget"]["name"] != "unlimited":
+        parts.append(config["memory_budget"]["name"])
+    return f"{' · '.join(parts)} · seed {config['seed']}"
+
+
+def report(label: str, done: float, accuracy: float, seconds: float) -> None:
+    left = seconds / done - seconds if done else float("nan")
+    remaining = f", {left:.0f} s left" if done else ""
+    say(label, f"{done:4.0%} accuracy {accuracy:.2%} after {seconds:.1f} s of training{remaining}")
+
+
+def say(label: str, text: str) -> None:
+    print(f"[{label}] {text}", flush=True)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
