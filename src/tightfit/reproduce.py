@@ -19,9 +19,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.utils import instantiate
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.records import FINAL, read_evals, read_run, run_key
 from tightfit.run import ROOT, cores_for, resolved
@@ -75,12 +77,19 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
     Raises HydraException for names that do not exist.
     """
     with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
-        sweeper = compose("config", overrides=list(overrides), return_hydra_config=True).hydra.sweeper
-        given = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides]
-        choices = {o.get_key_element(): list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.get_value_element_as_str()] for o in OverridesParser.create().parse_overrides(given)}
-        combinations = itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))
+        parse = OverridesParser.create().parse_overrides
+        fixed = [text for text, override in zip(overrides, parse(list(overrides)), strict=True) if not override.is_sweep_override()]
+        sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
+        parsed = parse([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides])
+        values = {override.get_key_element(): values_of(override) for override in parsed}  # later ones replace earlier
+        combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
         configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
     return [Planned(config, Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)) for config in configs]
+
+
+def values_of(override: Override) -> list[str]:
+    """What `override` sets its key to: several values when it is swept over."""
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
 def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planned], jobs: int) -> None:
@@ -88,7 +97,7 @@ def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planne
     from tightfit.estimate import estimated_seconds  # imports torch: not needed when nothing is missing
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
-    seconds = estimated_seconds([run.config for run in missing])
+    seconds = estimated_seconds([(run.folder, run.config) for run in missing])
     console.print(f"Expected duration on this machine: about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side.")
 
 
@@ -115,14 +124,58 @@ def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned]
 def watch(console: Console, process: subprocess.Popen[bytes], missing: Sequence[Planned]) -> None:
     """Show a bar per run until `process` ends; without a terminal, a line per run that ended."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%  {task.fields[now]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
-        bars = {run: progress.add_task(run.label, total=1.0, now="waiting", start=False) for run in map(Key, missing)}
-        open_runs = set(bars)
-        while process.poll() is None or open_runs:
-            for run in sorted(open_runs, key=lambda run: run.run.label):
-                show(progress, bars[run], run.run)
-                if run.run.ended() or process.poll() is not None:
-                    open_runs.discard(run)
-                    if not console.is_terminal:
-                        console.print(final_line(run.run), markup=False, highlight=False)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        whole = progress.add_task("all runs", total=len(missing), now="")
+        bars = [progress.add_task(run.label, total=1.0, now="waiting") for run in missing]
+        started = time.monotonic()
+        told: set[Path] = set()
+        while True:
+            alive = process.poll() is None
+            standings = [standing(run) for run in missing]
+            for bar, (done, now) in zip(bars, standings, strict=True):
+                progress.update(bar, completed=done, now=now)
+            share = sum(done for done, _ in standings) / len(missing)
+            progress.update(whole, completed=share * len(missing), now=time_left(time.monotonic() - started, share))
+            for run in missing:
+                if not console.is_terminal and run.folder not in told and run.ended():
+                    told.add(run.folder)
+                    console.print(f"{run.label}: {standing(run)[1]}", markup=False, highlight=False)
+            if not alive:
+                return
             time.sleep(POLL_SECONDS)
+
+
+def standing(run: Planned) -> tuple[float, str]:
+    """The part of `run` that is done, and how it stands in words."""
+    record, rows = read_run(run.folder), read_evals(run.folder)
+    if record is None:
+        return 0.0, "waiting"
+    if record.status not in ("running", "finished"):
+        return 1.0 if run.ended() else 0.0, f"{record.status}: {record.reason}"
+    if not rows:
+        return 0.0, "starting"
+    last = rows[-1]
+    accuracy = next(value for name, value in last.items() if name.endswith("_accuracy"))
+    return last["done"], f"accuracy {accuracy:.2%} after {last['train_seconds']:.0f} s of training"
+
+
+def time_left(elapsed: float, share: float) -> str:
+    return f"about {readable(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+
+
+def readable(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def conclude(console: Console, experiment: str, runs: Sequence[Planned]) -> None:
+    """Print the experiment's table, write its files, and log them to the tracker."""
+    sys.path.insert(0, ROOT)  # analysis/ lies beside src/ in the checkout
+    from analysis.report import report_experiment
+
+    files = report_experiment(experiment, runs[0].config["profile"], Path(runs[0].config["paths"]["runs"]), console)
+    tracker = instantiate(runs[0].config["tracker"])
+    tracker.log_artifacts(experiment, files)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

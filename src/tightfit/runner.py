@@ -190,6 +190,7 @@ class Run:
         row = {
             "step": position.step,
             "epoch": self.epoch(position.step),
+            "done": self.done(),
             "examples_seen": position.step * self.stream.batch_size,
             **self.clock.state_dict(),
             "forward_passes": position.forward_passes,

@@ -1,16 +1,17 @@
-"""No mirror: the run folder is enough."""
+"""No mirror: the run folder is all there is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tightfit.records import RunRecord
+from tightfit.tracking.tracker import ArtifactKind
 
 
 class LocalOnly:
-    """A tracker that does nothing."""
+    """Does nothing: `run.json` and `evals.jsonl` are written by the run itself."""
 
     def start(self, record: RunRecord, folder: Path, resumed_at: int | None) -> None:
         pass
@@ -19,4 +20,7 @@ class LocalOnly:
         pass
 
     def finish(self, record: RunRecord) -> None:
+        pass
+
+    def log_artifacts(self, name: str, files: Sequence[Path], kind: ArtifactKind, folder: Path) -> None:
         pass

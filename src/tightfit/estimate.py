@@ -1,0 +1,53 @@
+"""How long runs will take on this machine, measured from a few of their steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tightfit.datasets.stream import Normalization, Stream
+from tightfit.evaluate import cross_entropy, score
+from tightfit.memory.table import layer_table
+from tightfit.optimizers.base import Batch
+from tightfit.records import RunRecord, read_evals
+from tightfit.runner import choose_batch_size
+from tightfit.session import build_task
+
+WARM_UP_STEPS = 3
+MEASURED_STEPS = 20
+
+
+def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> float:
+    """Seconds that the runs will take one after another, less what is done of them; runs that differ in seed alone
+    are measured once."""
+    measured: dict[str, float] = {}
+    total = 0.0
+    for folder, config in folders_and_configs:
+        kind = json.dumps({name: config[name] for name in ("optimizer", "model", "dataset", "training", "memory_budget")})
+        if kind not in measured:
+            measured[kind] = measure(config)
+        rows = read_evals(folder)
+        total += measured[kind] * (1.0 - (rows[-1]["done"] if rows else 0.0))
+    return total
+
+
+def measure(config: Mapping[str, Any]) -> float:
+    """Seconds one whole run of `config` will take, pretraining left out."""
+    task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
+    table = layer_table(task.model, task.model.example_shape)
+    stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device)
+    learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
+    for step in range(WARM_UP_STEPS + MEASURED_STEPS):
+        if step == WARM_UP_STEPS:
+            start = time.perf_counter()
+        learner.step(Batch(*stream.batch(step), step, 0.0))
+    step_seconds = (time.perf_counter() - start) / MEASURED_STEPS
+    start = time.perf_counter()
+    score(learner.resting_model(), task.dataset.test.to(task.device), Normalization(task.dataset.mean, task.dataset.std))
+    evaluation_seconds = time.perf_counter() - start
+    training = task.training
+    training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.seconds or float("inf"))
+    return training_seconds + evaluation_seconds * (training.evaluations + 1)

@@ -1,0 +1,249 @@
+"""A mirror of runs in Weights & Biases, online or offline.
+
+`WandbTracker` describes runs and sends them to a child process, one per training process (`courier.py` says why).
+The child is this module run as a program; it alone imports wandb, and answers a line of warning when something fails.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import netrc
+import os
+import queue
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from tightfit.records import RunRecord
+from tightfit.tracking.courier import courier_to
+from tightfit.tracking.tracker import ArtifactKind
+
+Mode = Literal["online", "offline", "disabled"]
+MODES: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+DEFAULT_URL = "https://api.wandb.ai"
+MODULE = "tightfit.tracking.wandb"
+LONGEST_TAG = 64  # characters; W&B refuses longer ones
+INIT_SECONDS = 8.0  # wandb tries for about twice as long; then the run is kept offline
+FLUSH_SECONDS = 1.0  # the most that is lost of an offline run when this process and the child are killed together
+
+
+def resolve_mode(mode: str, environment: Mapping[str, str]) -> Mode:
+    """What `mode` means here; "auto" is WANDB_MODE where set, else online when logged in, else offline.
+
+    Raises ValueError for an unknown mode.
+    """
+    if mode == "auto":
+        mode = environment.get("WANDB_MODE") or ("online" if is_logged_in(environment) else "offline")
+    if mode not in MODES:
+        raise ValueError(f"tracker.mode={mode!r} is unknown; choose auto, online, offline or disabled")
+    return MODES[mode]
+
+
+def is_logged_in(environment: Mapping[str, str]) -> bool:
+    """Whether there is a key for the W&B server, in WANDB_API_KEY or in the netrc file."""
+    if environment.get("WANDB_API_KEY"):
+        return True
+    path = environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc"
+    server = urlparse(environment.get("WANDB_BASE_URL") or DEFAULT_URL).hostname
+    try:
+        return server in netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+@dataclass
+class WandbTracker:
+    """Mirrors runs to W&B from a child process; training goes on whatever happens there.
+
+    project, entity: where runs go; entity None is the account's default.
+    mode: auto, online, offline or disabled, see `resolve_mode`.
+    finish_seconds: the most that the end of this process waits for W&B, which then has as long again on its own.
+    """
+
+    project: str = "tightfit"
+    mode: str = "auto"
+    entity: str | None = None
+    finish_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        self._mode = resolve_mode(self.mode, os.environ)
+        self._key: str | None = None
+
+    def start(self, record: RunRecord, folder: Path, resumed_at: int | None) -> None:
+        self._key = record.key
+        resume = None if resumed_at is None else "allow"
+        self._send("start", folder, id=record.key, resume=resume, **description(record))
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        known = {name: value for name, value in row.items() if value is not None and name != "step"}
+        self._send("log", id=self._key, row=known, step=row["step"])
+
+    def finish(self, record: RunRecord) -> None:
+        if self._key is None:
+            return
+        summary = {**record.summary, "status": record.status, "reason": record.reason}
+        ended_well = record.status in ("finished", "over_budget")
+        self._send("finish", id=self._key, summary=summary, exit_code=0 if ended_well else 1)
+        self._key = None
+
+    def log_artifacts(self, name: str, files: Sequence[Path], kind: ArtifactKind, folder: Path) -> None:
+        self._send("report", folder, name=name, kind=kind, files=[str(file.absolute()) for file in files])
+
+    def _send(self, action: str, folder: Path | None = None, **arguments: Any) -> None:
+        if self._mode == "disabled":
+            return
+        if folder is not None:
+            arguments |= {"dir": str(folder.absolute()), "project": self.project, "entity": self.entity}
+            arguments |= {"mode": self._mode}
+        courier_to(MODULE, self.finish_seconds, os.getpid()).send({"action": action, "arguments": arguments})
+
+
+def description(record: RunRecord) -> dict[str, Any]:
+    """How W&B files the run: name, group, job type, tags and configuration."""
+    config = record.config
+    names = [str(config[part]["name"]) for part in ("dataset", "model", "optimizer", "memory_budget")]
+    seed = f"seed={config['seed']}"
+    cell = config.get("cell") or {"row": names[2], "column": names[0]}
+    return {
+        "name": f"{cell['row']} {cell['column']} {seed}",
+        "group": record.experiment,
+        "job_type": names[2],
+        "tags": [tag[:LONGEST_TAG] for tag in (*names, str(config["profile"]), seed)],
+        "config": config,
+    }
+
+
+class Mirror:
+    """In the child: carries out messages with wandb. What fails becomes one call of `warn`; nothing is raised."""
+
+    def __init__(self, warn: Callable[[str], None], finish_seconds: float) -> None:
+        self.warn, self.finish_seconds = warn, finish_seconds
+        self.runs: dict[str, Any] = {}
+        self.reachable = True  # until a first attempt fails: a sweep does not wait for a dead server twice
+
+    def carry_out(self, action: str, arguments: dict[str, Any]) -> None:
+        try:
+            {"start": self.start, "log": self.log, "finish": self.finish, "report": self.report}[action](**arguments)
+        except ImportError as error:
+            self.warn(f"W&B is off ({error}); runs are kept in their folders: pip install wandb, or choose tracker=local")
+        except Exception as error:  # whatever W&B raises, a run is never stopped by its mirror
+            self.runs.pop(arguments.get("id", ""), None)
+            self.warn(f"W&B is off for this run, which is kept in its folder: {one_line(error)}")
+
+    def start(self, **description: Any) -> None:
+        run = self.runs[description["id"]] = self.open(**description)
+        run.define_metric("train_seconds")
+        run.define_metric("*", step_metric="train_seconds")  # without summary=…, which would replace the last value
+        run.summary["status"] = "running"
+
+    def log(self, id: str, row: dict[str, Any], step: int) -> None:
+        if id in self.runs:
+            self.runs[id].log(row, step=step)
+
+    def finish(self, id: str, summary: dict[str, Any], exit_code: int) -> None:
+        if id in self.runs:
+            run = self.runs.pop(id)
+            run.summary.update(summary)
+            run.finish(exit_code=exit_code)
+
+    def report(self, name: str, kind: str, files: list[str], **place: Any) -> None:
+        """A run of its own that holds `files` as an artifact, and as pictures and tables to look at."""
+        import wandb
+
+        with self.open(name=name, group=name, job_type="report", **place) as run:
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name), type=kind)
+            for file in map(Path, files):
+                artifact.add_file(str(file))
+                if file.suffix == ".png":
+                    run.log({file.stem: wandb.Image(str(file))})
+                elif file.suffix == ".csv":
+                    columns, *rows = csv.reader(file.read_text().splitlines())
+                    run.log({file.stem: wandb.Table(columns, [[number_or_text(cell) for cell in row] for row in rows])})
+            run.log_artifact(artifact)
+
+    def close(self) -> None:
+        """End the runs that nobody ended: their training process is gone."""
+        for id in list(self.runs):
+            self.carry_out("finish", {"id": id, "summary": {}, "exit_code": 1})
+
+    def open(self, dir: str, mode: Mode, **options: Any) -> Any:
+        """A W&B run with all its files in `dir`; offline where the server cannot be reached."""
+        import wandb
+
+        place = Path(dir) / "wandb"
+        place.mkdir(parents=True, exist_ok=True)
+        os.environ |= {"WANDB_DATA_DIR": str(place), "WANDB_CACHE_DIR": str(place / "cache")}
+        settings = wandb.Settings(
+            console="off",
+            silent=True,
+            x_disable_stats=True,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
+            init_timeout=INIT_SECONDS,
+            finish_timeout=self.finish_seconds,
+            finish_timeout_raises=True,
+        )
+        attempt = {"dir": dir, "settings": settings, "reinit": "create_new", **options}
+        if mode == "online" and self.reachable:
+            try:
+                return wandb.init(mode="online", **attempt)
+            except Exception as error:
+                self.reachable = False
+                self.warn(f"W&B keeps runs offline, in wandb/ of their folders, for a later `wandb sync`: {one_line(error)}")
+        return wandb.init(mode="offline", **attempt)
+
+
+def number_or_text(cell: str) -> float | str | None:
+    """A CSV cell by its content; an empty one is None."""
+    with suppress(ValueError):
+        return float(cell)
+    return cell or None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def messages(finish_seconds: float) -> Iterator[dict[str, Any]]:
+    """The messages from standard input; after the last one this process has `2 * finish_seconds` to end."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    source = os.fdopen(os.dup(0))
+
+    def read() -> None:  # in a thread, so that the end of the input is noticed while W&B hangs
+        for line in source:
+            lines.put(line)
+        signal.setitimer(signal.ITIMER_REAL, 2 * finish_seconds)  # its default action kills
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := lines.get()) is not None:
+        yield json.loads(line)
+
+
+def main(finish_seconds: float) -> None:
+    """Mirror what standard input says until it ends; warnings go to standard output, which wandb cannot reach."""
+    os.nice(10)  # training comes first where cores are short
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    incoming = messages(finish_seconds)
+    mirror = Mirror(lambda line: print(line, file=answers), finish_seconds)
+    for message in incoming:
+        mirror.carry_out(message["action"], message["arguments"])
+    mirror.close()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

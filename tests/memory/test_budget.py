@@ -1,0 +1,56 @@
+import pytest
+
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.budget import MemoryBudget, largest_batch, parse_size, readable
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512MB", 512 * 10**6), ("1.5MiB", 1572864), ("17 GB", 17 * 10**9), (4096, 4096), ("4096", 4096), ("2KiB", 2048), (None, None)],
+)
+def test_sizes_are_read_as_people_write_them(text: str | int | None, size: int | None) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["12XB", "MiB", "", "1..5MB", "twelve", "1,5MB"])
+def test_what_is_not_a_size_is_refused_with_the_units(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a size; write a number and one of B, KB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["-1MB", "0", "-0.5GiB"])
+def test_sizes_must_be_positive(text: str) -> None:
+    with pytest.raises(ValueError, match="more than zero"):
+        MemoryBudget("custom", text)
+
+
+def test_unknown_accounting_is_refused() -> None:
+    with pytest.raises(ValueError, match="decided_by='guess'"):
+        MemoryBudget("custom", "1MB", decided_by="guess")
+
+
+def test_budget_allows_exactly_its_size() -> None:
+    budget = MemoryBudget("custom", 100)
+    assert budget.allows(100)
+    assert not budget.allows(101)
+    assert MemoryBudget("unlimited").allows(10**18)
+
+
+def need(batch_size: int) -> Breakdown:
+    return Breakdown(parameters=50, activations=7 * batch_size)
+
+
+@pytest.mark.parametrize("size", range(40, 140))
+def test_largest_batch_is_the_last_that_fits(size: int) -> None:
+    budget = MemoryBudget("custom", size)
+    obvious = max((batch for batch in range(1, 11) if budget.allows(need(batch).total)), default=0)
+    assert largest_batch(need, budget, most=10) == obvious
+
+
+def test_refusal_states_need_budget_and_accounting() -> None:
+    assert MemoryBudget("tiny", "1.5MiB").refusal(5 * 2**20) == "needs 5 MiB of 1.5 MiB (tiny, all_buffers_live)"
+
+
+@pytest.mark.parametrize(("size", "text"), [(512, "512 B"), (2048, "2 KiB"), (1572864, "1.5 MiB"), (3 * 2**30, "3 GiB")])
+def test_bytes_are_shown_in_binary_units(size: int, text: str) -> None:
+    assert readable(size) == text

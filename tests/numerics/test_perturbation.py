@@ -1,0 +1,69 @@
+import torch
+from torch import nn
+
+from tightfit.numerics.perturbation import PIECE, Perturbation
+from tightfit.seeds import derive, permute32
+
+
+def direction(size: int, name: str = "w", seed: int = 0, step: int = 0, query: int = 0, queries: int = 1) -> torch.Tensor:
+    weights = nn.Parameter(torch.zeros(size), requires_grad=False)
+    Perturbation([(name, weights)], seed, queries).add_(1.0, step, query)
+    return weights.data
+
+
+def test_direction_in_pieces_is_the_direction_in_one_draw() -> None:
+    """The slow twin: one draw as large as the tensor."""
+    size = 3 * PIECE + 48
+    generator = torch.Generator().manual_seed(permute32(7, derive(0, "perturbation", "w")))
+    assert torch.equal(direction(size, step=7), torch.empty(size).normal_(generator=generator))
+
+
+def test_same_name_step_and_seed_give_the_same_direction_whatever_else_is_trained() -> None:
+    alone = nn.Parameter(torch.zeros(100), requires_grad=False)
+    beside = nn.Parameter(torch.zeros(100), requires_grad=False)
+    Perturbation([("b", alone)], seed=3).add_(1.0, step=5)
+    Perturbation([("a", nn.Parameter(torch.zeros(7), requires_grad=False)), ("b", beside)], seed=3).add_(1.0, step=5)
+    assert torch.equal(alone, beside)
+
+
+def test_seed_name_step_and_query_each_change_the_direction() -> None:
+    base = direction(64)
+    others = [direction(64, seed=1), direction(64, name="v"), direction(64, step=1), direction(64, query=1, queries=2)]
+    assert all(not torch.equal(base, other) for other in others)
+
+
+def test_directions_are_standard_normal() -> None:
+    z = direction(200_000)
+    assert abs(z.mean()) < 5 / 200_000**0.5  # five standard errors
+    assert abs(z.var() - 1) < 5 * (2 / 200_000) ** 0.5
+
+
+def test_perturbing_forth_and_back_returns_to_within_rounding() -> None:
+    weights = nn.Parameter(torch.randn(10_000, generator=torch.Generator().manual_seed(0)), requires_grad=False)
+    before = weights.clone()
+    perturbation = Perturbation([("w", weights)], seed=0)
+    for scale in (1e-3, -2e-3, 1e-3):
+        perturbation.add_(scale, step=0)
+    # each of the three additions rounds by at most half a unit in the last place of numbers below 8
+    assert (weights - before).abs().max() <= 3 * 2**-22
+
+
+def test_nothing_touches_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    direction(1000)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_seeds_of_a_tensor_never_repeat() -> None:
+    key = derive(0, "perturbation", "w")
+    assert len({permute32(counter, key) for counter in range(200_000)}) == 200_000
+
+
+def test_noise_does_not_depend_on_the_thread_count() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = direction(100_000)
+    torch.set_num_threads(2)
+    two = direction(100_000)
+    torch.set_num_threads(before)
+    assert torch.equal(one, two)
