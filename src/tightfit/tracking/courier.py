@@ -38,14 +38,14 @@ class Courier:
         atexit.register(self.close)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Pass on what the pipe takes now; the rest waits in memory for the next call, and is lost if the child is gone."""
+        """Pass on what the pipe takes now; the rest waits in memory for the next call, or is lost if the child is gone."""
         if self._child is not None:
             self._unsent += json.dumps(message, default=str).encode() + b"\n"
             self._pass_on(self._child)
             self._log_answers(self._child)
 
     def close(self) -> None:
-        """Say that nothing follows and wait at most `finish_seconds` for the child to end; later messages are dropped."""
+        """Wait at most `finish_seconds` for the child to do all it was told and end; later messages are dropped."""
         if self._child is None:
             return
         child, self._child = self._child, None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import netrc
 import os
 import queue
 import re
@@ -19,51 +18,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlparse
+from typing import Any, TextIO
 
 from tightfit.records import RunRecord
 from tightfit.tracking.courier import courier_to
+from tightfit.tracking.mode import Mode, resolve_mode
 from tightfit.tracking.tracker import ArtifactKind
 
-Mode = Literal["online", "offline", "disabled"]
-MODES: dict[str, Mode] = {
-    "online": "online",
-    "run": "online",
-    "shared": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
-DEFAULT_URL = "https://api.wandb.ai"
 MODULE = "tightfit.tracking.wandb"
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 INIT_SECONDS = 8.0  # wandb tries for about twice as long; then the run is kept offline
 FLUSH_SECONDS = 1.0  # the most that is lost of an offline run when this process and the child are killed together
-
-
-def resolve_mode(mode: str, environment: Mapping[str, str]) -> Mode:
-    """What `mode` means here; "auto" is WANDB_MODE where set, else online when logged in, else offline.
-
-    Raises ValueError for an unknown mode.
-    """
-    if mode == "auto":
-        mode = environment.get("WANDB_MODE") or ("online" if is_logged_in(environment) else "offline")
-    if mode not in MODES:
-        raise ValueError(f"tracker.mode={mode!r} is unknown; choose auto, online, offline or disabled")
-    return MODES[mode]
-
-
-def is_logged_in(environment: Mapping[str, str]) -> bool:
-    """Whether there is a key for the W&B server, in WANDB_API_KEY or in the netrc file."""
-    if environment.get("WANDB_API_KEY"):
-        return True
-    path = environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc"
-    server = urlparse(environment.get("WANDB_BASE_URL") or DEFAULT_URL).hostname
-    try:
-        return server in netrc.netrc(path).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 @dataclass
@@ -140,10 +105,10 @@ class Mirror:
         try:
             {"start": self.start, "log": self.log, "finish": self.finish, "report": self.report}[action](**arguments)
         except ImportError as error:
-            self.warn(f"W&B is off ({error}); runs are kept in their folders: pip install wandb, or choose tracker=local")
+            self.warn(f"W&B is off ({error}), run folders are kept: pip install wandb, or choose tracker=local")
         except Exception as error:  # whatever W&B raises, a run is never stopped by its mirror
             self.runs.pop(arguments.get("id", ""), None)
-            self.warn(f"W&B is off for this run, which is kept in its folder: {one_line(error)}")
+            self.warn(f"W&B is off for this run, its folder is kept: {one_line(error)}")
 
     def start(self, **description: Any) -> None:
         run = self.runs[description["id"]] = self.open(**description)
@@ -203,7 +168,7 @@ class Mirror:
                 return wandb.init(mode="online", **attempt)
             except Exception as error:
                 self.reachable = False
-                self.warn(f"W&B keeps runs offline, in wandb/ of their folders, for a later `wandb sync`: {one_line(error)}")
+                self.warn(f"W&B keeps runs offline, for a later `wandb sync` of their folders: {one_line(error)}")
         return wandb.init(mode="offline", **attempt)
 
 
@@ -218,15 +183,14 @@ def one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def messages(finish_seconds: float) -> Iterator[dict[str, Any]]:
-    """The messages from standard input; after the last one this process has `2 * finish_seconds` to end."""
+def messages(source: TextIO, finish_seconds: float) -> Iterator[dict[str, Any]]:
+    """The messages in `source`; after the last one this process has `2 * finish_seconds` to end."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    source = os.fdopen(os.dup(0))
 
     def read() -> None:  # in a thread, so that the end of the input is noticed while W&B hangs
         for line in source:
             lines.put(line)
-        signal.setitimer(signal.ITIMER_REAL, 2 * finish_seconds)  # its default action kills
+        signal.setitimer(signal.ITIMER_REAL, 2 * finish_seconds)  # its default action ends the process
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
@@ -235,12 +199,19 @@ def messages(finish_seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def main(finish_seconds: float) -> None:
-    """Mirror what standard input says until it ends; warnings go to standard output, which wandb cannot reach."""
+    """Mirror what standard input says until it ends; warnings go to standard output, which wandb gets no hold of."""
     os.nice(10)  # training comes first where cores are short
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    incoming = messages(finish_seconds)
-    mirror = Mirror(lambda line: print(line, file=answers), finish_seconds)
-    for message in incoming:
+    source, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(nowhere, standard)
+
+    def warn(line: str) -> None:
+        with suppress(BrokenPipeError):  # nobody is left to be warned
+            answers.write(line + "\n")
+
+    mirror = Mirror(warn, finish_seconds)
+    for message in messages(source, finish_seconds):
         mirror.carry_out(message["action"], message["arguments"])
     mirror.close()
 

@@ -1,0 +1,1 @@
+"""Tables and figures from recorded runs: reads records, never imports torch."""

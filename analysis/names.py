@@ -1,0 +1,70 @@
+"""The words and colours of tables and figures: one name and one colour for a method, everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the papers' tables. Colours are Okabe and Ito's, dark enough for text on white."""
+
+    title: str
+    short: str
+    color: str
+
+
+METHODS = {
+    "none": Method("no fine-tuning", "none", "#777777"),
+    "full_zo": Method("Full ZO", "Full ZO", "#D55E00"),
+    "cls2": Method("ZO-Feat-Cls2", "Cls2", "#B0518A"),
+    "cls1": Method("ZO-Feat-Cls1", "Cls1", "#009E73"),
+    "full_bp": Method("Full BP", "Full BP", "#0072B2"),
+    "full_bp_adam": Method("Full BP, Adam", "BP Adam", "#333333"),
+}
+PAPERS = {"elasticzo": "ElasticZO"}
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "rotated_mnist_30": "MNIST rotated by 30°",
+    "rotated_mnist_45": "MNIST rotated by 45°",
+    "rotated_fashion_mnist_30": "Fashion-MNIST rotated by 30°",
+    "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
+    "modelnet40": "ModelNet40",
+}
+ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
+
+
+def method(row: str) -> Method:
+    """How the method called `row` in records is written and drawn; an unknown one by its own name, in grey."""
+    return METHODS.get(row, Method(row, row, "#777777"))
+
+
+def in_order(rows: set[str]) -> list[str]:
+    """`rows` from the least backpropagation to the most, unknown ones last."""
+    known = list(METHODS)
+    return sorted(rows, key=lambda row: (known.index(row) if row in known else len(known), row))
+
+
+def column_title(column: str) -> str:
+    """`fashion_mnist_int8_star` as "Fashion-MNIST INT8*"."""
+    for suffix, arithmetic in ARITHMETICS.items():
+        if column.endswith(suffix):
+            return f"{dataset_title(column.removesuffix(suffix))} {arithmetic}"
+    return dataset_title(column)
+
+
+def dataset_title(name: str) -> str:
+    return DATASETS.get(name, name)
+
+
+def experiment_title(experiment: str) -> str:
+    """`elasticzo/table1` as "ElasticZO, Table 1"."""
+    paper, _, name = experiment.partition("/")
+    words = f"Table {name.removeprefix('table')}" if name.startswith("table") else name.replace("_", " ")
+    return f"{PAPERS.get(paper, paper)}, {words}"
+
+
+def mebibytes(size: float) -> str:
+    """`size` bytes as the papers write them, with as many digits as tell neighbours apart."""
+    return f"{size / 2**20:.3g} MiB"

@@ -1,0 +1,155 @@
+"""Ratios that decide whether a method is usable, measured side by side in one run: `make bench`.
+
+Each ratio compares two pieces of work done in turn, so a machine that slows down slows both; the median over
+the pairs is shown with the quartiles. Absolute times are for orientation only.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional as F
+
+from tightfit.checkpoint import save
+from tightfit.evaluate import cross_entropy
+from tightfit.machine import describe_machine
+from tightfit.memory.measured import peak_live_bytes
+from tightfit.models.lenet5 import lenet5
+from tightfit.models.pooling import max_of_slices
+from tightfit.optimizers.base import Batch, Learner, Optimizer
+from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.mezo import MeZO
+from tightfit.records import append_eval
+from tightfit.tracking.wandb import WandbTracker
+
+BATCH_SIZE = 32
+PAIRS = 60
+REPEATS = 5
+
+Work = Callable[[], object]
+
+
+def paired_ratio(work: Work, reference: Work) -> tuple[float, float, float, float]:
+    """Lower quartile, median and upper quartile of seconds(work) / seconds(reference), and median seconds of work."""
+    ratios, seconds = [], []
+    for _ in range(PAIRS):
+        one, other = seconds_of(work), seconds_of(reference)
+        ratios.append(one / other)
+        seconds.append(one)
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return low, median, high, statistics.median(seconds)
+
+
+def seconds_of(work: Work) -> float:
+    start = time.perf_counter()
+    for _ in range(REPEATS):
+        work()
+    return (time.perf_counter() - start) / REPEATS
+
+
+def stepper(optimizer: Optimizer, batch: Batch) -> tuple[Work, Learner]:
+    learner = optimizer.bind(lenet5(10, seed=0), cross_entropy, seed=0)
+    steps = iter(range(10**9))
+    return lambda: learner.step(Batch(batch.inputs, batch.labels, next(steps), 0.0)), learner
+
+
+def forward(batch: Batch) -> Work:
+    model = lenet5(10, seed=0)
+    return torch.no_grad()(lambda: cross_entropy(model, batch).item())
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    console = Console()
+    machine = describe_machine(torch.device("cpu"))
+    console.print(f"LeNet-5, batch {BATCH_SIZE}, {machine['cpu']}, 1 thread, torch {machine['torch']}")
+    console.print(f"median of {PAIRS} pairs [quartiles]; every ratio measured side by side\n")
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(BATCH_SIZE, 1, 28, 28, generator=generator)
+    batch = Batch(inputs, torch.randint(0, 10, (BATCH_SIZE,), generator=generator), 0, 0.0)
+    table = Table("what", "ratio", "quartiles", "time")
+    for name, ratio in {**step_ratios(batch), **pooling_ratios(inputs), **bookkeeping_ratios(batch)}.items():
+        low, median, high, seconds = ratio
+        table.add_row(name, f"{median:.3f}", f"{low:.3f}–{high:.3f}", f"{seconds * 1e6:.0f} µs")
+    console.print(table)
+    show_phases(console, batch)
+    show_peaks(console, batch)
+
+
+def step_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
+    one_forward = forward(batch)
+
+    def two_forwards() -> None:
+        one_forward()
+        one_forward()
+
+    zeroth_order, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0), batch)
+    backprop, _ = stepper(BPSGD(1e-5), batch)
+    hybrid, _ = stepper(ElasticZO(1e-5, 1e-5, 1e-3, bp_layers=1), batch)
+    return {
+        "MeZO step / two forwards": paired_ratio(zeroth_order, two_forwards),
+        "ElasticZO (1 BP layer) step / two forwards": paired_ratio(hybrid, two_forwards),
+        "MeZO step / BP step": paired_ratio(zeroth_order, backprop),
+        "BP step / one forward": paired_ratio(backprop, one_forward),
+    }
+
+
+def pooling_ratios(inputs: torch.Tensor) -> dict[str, tuple[float, float, float, float]]:
+    images = torch.relu(torch.randn(BATCH_SIZE, 6, 28, 28, generator=torch.Generator().manual_seed(0)))
+    tracked = images.clone().requires_grad_()
+    return {
+        "pooling forward: slices / stock kernel": paired_ratio(lambda: max_of_slices(images), lambda: F.max_pool2d(images, 2)),
+        "pooling forward + backward: slices / stock kernel": paired_ratio(
+            lambda: max_of_slices(tracked).sum().backward(), lambda: F.max_pool2d(tracked, 2).sum().backward()
+        ),
+    }
+
+
+def bookkeeping_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
+    """What one evaluation's record, checkpoint and mirror cost beside an epoch of 1,875 steps."""
+    step, learner = stepper(MeZO(1e-5, 1e-3), batch)
+    folder = Path(tempfile.mkdtemp())
+    row = {"step": 1875, "train_seconds": 6.0, "test_accuracy": 0.9, "test_loss": 0.3}
+    tracker = WandbTracker(mode="disabled")
+
+    def keep_books() -> None:
+        append_eval(folder, row)
+        tracker.log(row)
+        save(folder / "checkpoint.pt", {"learner": learner.state_dict()})
+
+    low, median, high, seconds = paired_ratio(keep_books, step)
+    return {"record + checkpoint of an epoch / its 1,875 steps": (low / 1875, median / 1875, high / 1875, seconds)}
+
+
+def show_phases(console: Console, batch: Batch) -> None:
+    for name, optimizer in {
+        "MeZO": MeZO(1e-5, 1e-3),
+        "ElasticZO": ElasticZO(1e-5, 1e-5, 1e-3, bp_layers=1),
+        "BP": BPSGD(1e-5),
+    }.items():
+        step, learner = stepper(optimizer, batch)
+        for _ in range(PAIRS):
+            step()
+        parts = ", ".join(f"{phase} {seconds / PAIRS * 1e6:.0f} µs" for phase, seconds in learner.phases.seconds.items())
+        console.print(f"{name} step: {parts}")
+
+
+def show_peaks(console: Console, batch: Batch) -> None:
+    known = (batch.inputs, batch.labels)
+    model = lenet5(10, seed=0)
+    inference = peak_live_bytes(torch.no_grad()(lambda: cross_entropy(model, batch)), list(model.parameters()), known)
+    step, learner = stepper(MeZO(1e-5, 1e-3), batch)
+    peak = peak_live_bytes(step, list(learner.resting_model().parameters()), known)
+    console.print(f"measured peak of a MeZO step / inference: {peak / inference:.3f} ({peak:,} / {inference:,} bytes)")
+
+
+if __name__ == "__main__":
+    main()

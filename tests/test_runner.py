@@ -1,0 +1,203 @@
+"""The loop, on a problem small enough to be seen through: budgets, divergence, interruption, resumption."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.memory.budget import MemoryBudget
+from tightfit.models.lenet5 import lenet5
+from tightfit.optimizers.base import Optimizer
+from tightfit.optimizers.bp_adam import BPAdam
+from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.mezo import MeZO
+from tightfit.records import RunRecord, read_evals
+from tightfit.runner import Task, Training, run
+from tightfit.tracking.local import LocalOnly
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing that follows in the process runs."""
+
+
+class KillingTracker(LocalOnly):
+    """Kills the run at its n-th evaluation row, after the row was written and before the checkpoint."""
+
+    def __init__(self, at_row: int) -> None:
+        self.rows, self.at_row = 0, at_row
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows += 1
+        if self.rows == self.at_row:
+            raise Killed
+
+
+class StoppingTracker(KillingTracker):
+    """Asks the process to stop, as Ctrl-C does, at the n-th evaluation row."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows += 1
+        if self.rows == self.at_row:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def dataset(count: int = 96) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 10
+    inputs = torch.randint(0, 80, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    for image, label in zip(inputs, labels, strict=True):
+        image[0, 2 * label : 2 * label + 4] = 255  # a bar whose height tells the class
+    examples = Examples(inputs, labels)
+    return Dataset("bars", 10, examples, examples, "test", 0.3, 0.3, "made", {})
+
+
+def task(optimizer: Optimizer, **training: Any) -> Task:
+    options = {"epochs": 4, "evaluations": 4, "batch_size": 16, **training}
+    model = lenet5(10, seed=0)
+    return Task(optimizer, model, dataset(), MemoryBudget("unlimited"), Training(**options), 0, torch.device("cpu"))
+
+
+def carry_out(task: Task, folder: Path, tracker: LocalOnly | None = None) -> RunRecord:
+    folder.mkdir(exist_ok=True)
+    record = RunRecord(key="k", experiment="e", config={})
+    return run(task, record, folder, tracker or LocalOnly(), lambda *_: None)
+
+
+METHODS = {
+    "bp_sgd": BPSGD(0.05),
+    "bp_adam": BPAdam(1e-3),
+    "mezo": MeZO(5e-4, 1e-3, clip=1.0),
+    "elastic_zo": ElasticZO(5e-4, 0.05, 1e-3, bp_layers=2, clip=1.0),
+}
+every_method = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
+
+
+def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
+
+
+@every_method
+def test_run_records_every_evaluation_and_a_summary(optimizer: Optimizer, tmp_path: Path) -> None:
+    record = carry_out(task(optimizer), tmp_path / "run")
+    rows = read_evals(tmp_path / "run")
+    assert record.status == "finished"
+    assert [row["step"] for row in rows] == [0, 6, 12, 18, 24]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[0]["train_loss"] is None
+    assert rows[-1]["examples_seen"] == 24 * 16
+    assert record.summary["final_accuracy"] == rows[-1]["test_accuracy"]
+    assert record.summary["best_accuracy"] == max(row["test_accuracy"] for row in rows)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_backpropagation_learns_through_the_loop(tmp_path: Path) -> None:
+    record = carry_out(task(BPAdam(3e-3), epochs=20), tmp_path / "run")
+    assert record.summary["final_accuracy"] > 0.9
+
+
+@every_method
+@pytest.mark.parametrize("at_row", [1, 2, 4])
+def test_killed_run_continues_to_the_same_weights_and_rows(optimizer: Optimizer, at_row: int, tmp_path: Path) -> None:
+    whole = carry_out(task(optimizer), tmp_path / "whole")
+    with pytest.raises(Killed):
+        carry_out(task(optimizer), tmp_path / "killed", KillingTracker(at_row))
+    resumed = carry_out(task(optimizer), tmp_path / "killed")
+    assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
+    assert without_seconds(read_evals(tmp_path / "killed")) == without_seconds(read_evals(tmp_path / "whole"))
+
+
+@every_method
+def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(optimizer: Optimizer, tmp_path: Path) -> None:
+    whole = carry_out(task(optimizer), tmp_path / "whole")
+    stopped = carry_out(task(optimizer), tmp_path / "stopped", StoppingTracker(at_row=3))
+    assert stopped.status == "interrupted"
+    assert "run again to continue" in stopped.reason
+    resumed = carry_out(task(optimizer), tmp_path / "stopped")
+    assert resumed.status == "finished"
+    assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
+    assert without_seconds(read_evals(tmp_path / "stopped")) == without_seconds(read_evals(tmp_path / "whole"))
+
+
+def test_over_budget_run_is_recorded_with_its_reason_and_trains_nothing(tmp_path: Path) -> None:
+    tight = replace(task(BPSGD(0.05), batch_size=32), budget=MemoryBudget("tight", "5MiB"))
+    record = carry_out(tight, tmp_path / "run")
+    assert record.status == "over_budget"
+    assert record.reason == "needs 5.231 MiB of 5 MiB (tight, all_buffers_live)"
+    assert record.memory["analytic"]["total"] == 5485136
+    assert read_evals(tmp_path / "run") == []
+
+
+def test_largest_batch_fills_the_budget(tmp_path: Path) -> None:
+    filled = replace(task(MeZO(1e-4, 1e-3), batch_size="largest", epochs=1), budget=MemoryBudget("b", "1.5MiB"))
+    record = carry_out(filled, tmp_path / "run")
+    assert record.memory["batch_size"] == 15  # 431,144 B of parameters and 72,232 B an image
+    assert record.memory["analytic"]["total"] <= 1.5 * 2**20 < record.memory["analytic"]["total"] + 72_232
+
+
+def test_measured_peak_above_the_budget_marks_the_run(tmp_path: Path) -> None:
+    class Liar(MeZO):
+        def memory(self, table, batch_size):  # type: ignore[no-untyped-def]
+            return replace(super().memory(table, batch_size), activations=0)
+
+    record = carry_out(replace(task(Liar(1e-4, 1e-3)), budget=MemoryBudget("b", "500KB")), tmp_path / "run")
+    assert record.reason.startswith("measured peak needs")
+
+
+@every_method
+def test_loss_that_is_not_finite_ends_the_run_as_diverged_at_its_step(optimizer: Optimizer, tmp_path: Path) -> None:
+    broken = task(optimizer)
+    with torch.no_grad():
+        broken.model.fc3.bias[0] = float("nan")
+    record = carry_out(broken, tmp_path / "run")
+    assert record.status == "diverged"
+    assert "loss is nan at step 0" in record.reason
+
+
+def test_seconds_end_a_run_before_its_epochs_do(tmp_path: Path) -> None:
+    record = carry_out(task(BPSGD(0.01), epochs=10_000, seconds=0.2, evaluations=4), tmp_path / "run")
+    rows = read_evals(tmp_path / "run")
+    assert record.status == "finished"
+    assert len(rows) == 5
+    assert rows[-1]["train_seconds"] >= 0.2
+    assert rows[-1]["epoch"] < 10_000
+
+
+def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
+    carry_out(task(BPSGD(0.01), epochs=8, fraction=0.5), tmp_path / "run")
+    assert [row["epoch"] for row in read_evals(tmp_path / "run")] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "training.epochs=0"),
+        ({"fraction": -1}, "training.fraction=-1"),
+        ({"batch_size": "huge"}, "training.batch_size='huge'"),
+        ({"batch_size": 0}, "training.batch_size=0"),
+    ],
+)
+def test_impossible_training_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task(BPSGD(0.01), **options)
+
+
+def test_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size=97 but bars has 96 training examples; choose 1–96"):
+        carry_out(task(BPSGD(0.01), batch_size=97), tmp_path / "run")
+
+
+def test_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        carry_out(task(BPSGD(0.01)), tmp_path / "run", KillingTracker(at_row=3))
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged .* delete it to start the run again"):
+        carry_out(task(BPSGD(0.01)), tmp_path / "run")

@@ -1,0 +1,131 @@
+"""What tracker tests share: an example run, the end of a process, and a reader of what offline runs leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tightfit.records import RunRecord
+from tightfit.tracking.courier import courier_to
+from tightfit.tracking.wandb import MODULE, WandbTracker
+
+BLOCK = 32768  # bytes; the log of an offline run is LevelDB's log format after a header of 7 bytes
+
+
+@dataclass
+class OfflineRun:
+    """One `offline-run-…` folder, as `wandb sync` would upload it."""
+
+    id: str = ""
+    group: str = ""
+    job_type: str = ""
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    step_metrics: dict[str, str] = field(default_factory=dict)
+    artifacts: list[tuple[str, str, list[str]]] = field(default_factory=list)  # name, type, files
+    exit_code: int | None = None
+
+
+def log_entries(content: bytes) -> Iterator[bytes]:
+    """The whole entries of a transaction log, up to where a kill cut it."""
+    position, part = 7, b""
+    while position + 7 <= len(content):
+        left = BLOCK - position % BLOCK
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        data = content[position + 7 : position + 7 + length]
+        if kind == 0 or len(data) < length:
+            return
+        part = part + data if kind in (3, 4) else data
+        position += 7 + length
+        if kind in (1, 4):
+            yield part
+
+
+def put(target: dict[str, Any], item: Any) -> None:
+    *outer, last = list(item.nested_key) or [item.key]
+    for key in outer:
+        target = target.setdefault(key, {})
+    target[last] = json.loads(item.value_json)
+
+
+def read_log(path: Path) -> OfflineRun:
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    run = OfflineRun()
+    for entry in log_entries(path.read_bytes()):
+        record = Record()
+        record.ParseFromString(entry)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run.id, run.group, run.job_type = record.run.run_id, record.run.run_group, record.run.job_type
+            run.tags = list(record.run.tags)
+            for item in record.run.config.update:
+                put(run.config, item)
+        elif kind == "history":
+            run.rows.append({"step": record.history.step.num})
+            for item in record.history.item:
+                put(run.rows[-1], item)
+        elif kind == "summary":
+            for item in record.summary.update:
+                put(run.summary, item)
+        elif kind == "metric":
+            run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "artifact":
+            files = [content.path for content in record.artifact.manifest.contents]
+            run.artifacts.append((record.artifact.name, record.artifact.type, files))
+        elif kind == "exit":
+            run.exit_code = record.exit.exit_code
+    return run
+
+
+def read_runs(folder: Path) -> list[OfflineRun]:
+    return [read_log(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+
+
+@pytest.fixture(scope="session")
+def read_back() -> Callable[[Path], list[OfflineRun]]:
+    """The offline runs in a run folder, oldest first."""
+    return read_runs
+
+
+def settle_tracker(tracker: WandbTracker) -> None:
+    courier_to(MODULE, tracker.finish_seconds, os.getpid()).close()
+    courier_to.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def settle() -> Callable[[WandbTracker], None]:
+    """Does what the end of a process does for a tracker; the next tracker starts afresh."""
+    return settle_tracker
+
+
+def example(key: str) -> RunRecord:
+    config = {
+        "experiment": "elasticzo/table1",
+        "profile": "smoke",
+        "cell": {"row": "full_zo", "column": "mnist_fp32"},
+        "seed": 3,
+        "optimizer": {"name": "mezo", "lr": {"initial": 0.0003}},
+        "model": {"name": "lenet5"},
+        "dataset": {"name": "mnist"},
+        "memory_budget": {"name": "1.5MiB"},
+    }
+    return RunRecord(key=key, experiment="elasticzo/table1", config=config)
+
+
+@pytest.fixture(scope="session")
+def example_record() -> Callable[[str], RunRecord]:
+    """A running run under the given key."""
+    return example
