@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import EVAL_COLUMNS, EXPERIMENTS, REAL, ROOT, RUN_COLUMNS, Records, load_results, load_runs, merge, results_paths
+from analysis.load import (
+    EVAL_COLUMNS,
+    EXPERIMENTS,
+    REAL,
+    ROOT,
+    RUN_COLUMNS,
+    Records,
+    load_results,
+    load_runs,
+    merge,
+    results_paths,
+)
 from tightfit.records import FINAL, write_atomically
 
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
@@ -30,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def collect(experiment: str, runs: Path, profile: str = "paper", experiments: Path = EXPERIMENTS) -> str:
-    """Write the results of `experiment`, committed ones and ended local runs of `profile` together; says what changed."""
+    """Write the committed results of `experiment` and its ended local runs of `profile` together; says what changed."""
     local = load_runs(runs, experiment)
     ended = local.only((local.runs["profile"] == profile) & local.runs["status"].isin(FINAL))
     committed = load_results(experiment, experiments)
@@ -57,8 +68,8 @@ def in_order(records: Records) -> Records:
     """The same rows in an order that does not depend on where they came from."""
     runs = records.runs.sort_values(ORDER, ignore_index=True)
     place = pd.Series(runs.index, runs["key"])
-    evals = records.evals.assign(place=records.evals["key"].map(place)).sort_values(["place", "step"], ignore_index=True)
-    return Records(runs, evals.drop(columns="place"))
+    evals = records.evals.assign(place=records.evals["key"].map(place))
+    return Records(runs, evals.sort_values(["place", "step"], ignore_index=True).drop(columns="place"))
 
 
 if __name__ == "__main__":

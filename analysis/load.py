@@ -115,7 +115,7 @@ def merge(older: Records, newer: Records) -> Records:
 
 
 def latest(runs: pd.DataFrame, per: Sequence[str]) -> pd.DataFrame:
-    """One run for each value of `per`: the last started, so that an outdated configuration is not counted as another seed."""
+    """For each value of `per` the run started last: one of an outdated configuration is not another seed."""
     return runs.sort_values("started_at", kind="stable").drop_duplicates(list(per), keep="last").sort_index()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 
 @dataclass(frozen=True)
 class Method:
@@ -32,6 +34,7 @@ DATASETS = {
     "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
     "modelnet40": "ModelNet40",
 }
+MODELS = {"lenet5": "LeNet-5", "pointnet": "PointNet"}
 ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
 
 
@@ -56,6 +59,12 @@ def column_title(column: str) -> str:
 
 def dataset_title(name: str) -> str:
     return DATASETS.get(name, name)
+
+
+def subject(runs: pd.DataFrame) -> str:
+    """What was trained on what, such as "LeNet-5 on MNIST, Fashion-MNIST"."""
+    models = ", ".join(MODELS.get(name, name) for name in sorted(set(runs["model"].dropna())))
+    return f"{models} on {', '.join(map(dataset_title, sorted(set(runs['dataset'].dropna()), reverse=True)))}"
 
 
 def experiment_title(experiment: str) -> str:

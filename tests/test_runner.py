@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.base import Optimizer
@@ -22,6 +21,8 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.records import RunRecord, read_evals
 from tightfit.runner import Task, Training, run
 from tightfit.tracking.local import LocalOnly
+
+from .synthetic import bars
 
 
 class Killed(BaseException):
@@ -49,20 +50,10 @@ class StoppingTracker(KillingTracker):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def dataset(count: int = 96) -> Dataset:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(count) % 10
-    inputs = torch.randint(0, 80, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    for image, label in zip(inputs, labels, strict=True):
-        image[0, 2 * label : 2 * label + 4] = 255  # a bar whose height tells the class
-    examples = Examples(inputs, labels)
-    return Dataset("bars", 10, examples, examples, "test", 0.3, 0.3, "made", {})
-
-
 def task(optimizer: Optimizer, **training: Any) -> Task:
     options = {"epochs": 4, "evaluations": 4, "batch_size": 16, **training}
     model = lenet5(10, seed=0)
-    return Task(optimizer, model, dataset(), MemoryBudget("unlimited"), Training(**options), 0, torch.device("cpu"))
+    return Task(optimizer, model, bars(), MemoryBudget("unlimited"), Training(**options), 0, torch.device("cpu"))
 
 
 def carry_out(task: Task, folder: Path, tracker: LocalOnly | None = None) -> RunRecord:
@@ -187,6 +178,13 @@ def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
 def test_impossible_training_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(BPSGD(0.01), **options)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3])
+def test_schedules_see_whole_epochs_as_whole_numbers(fraction: float, tmp_path: Path) -> None:
+    """24.999999999999996 would hold a decay due at 25 back by a step."""
+    carry_out(task(BPSGD(0.0), epochs=100, fraction=fraction, evaluations=10, batch_size=96), tmp_path / "run")
+    assert [row["epoch"] for row in read_evals(tmp_path / "run")] == [10.0 * i for i in range(11)]
 
 
 def test_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:

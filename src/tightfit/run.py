@@ -50,4 +50,7 @@ def main(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # what was under way is recorded as interrupted
+        sys.exit(130)

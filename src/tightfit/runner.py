@@ -180,7 +180,7 @@ class Run:
 
     def epoch(self, step: int) -> float:
         """The epoch of the full protocol in which `step` stands."""
-        return step / (self.stream.steps_per_epoch * self.task.training.fraction)
+        return step * self.task.training.epochs / self.steps
 
     def evaluate(self) -> None:
         """Score the model at rest and record a row; the training clock stands still."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,33 @@ def log_entries(content: bytes) -> Iterator[bytes]:
             yield part
 
 
-def put(target: dict[str, Any], item: Any) -> None:
-    *outer, last = list(item.nested_key) or [item.key]
-    for key in outer:
-        target = target.setdefault(key, {})
-    target[last] = json.loads(item.value_json)
+def put_all(target: dict[str, Any], items: Iterable[Any]) -> None:
+    for item in items:
+        place = target
+        *outer, last = list(item.nested_key) or [item.key]
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = json.loads(item.value_json)
+
+
+def apply(run: OfflineRun, kind: str, content: Any) -> None:
+    """Let one record of the log take effect on `run`."""
+    if kind == "run":
+        run.id, run.group, run.job_type = content.run_id, content.run_group, content.job_type
+        run.tags = list(content.tags)
+        put_all(run.config, content.config.update)
+    elif kind == "history":
+        run.rows.append({"step": content.step.num})
+        put_all(run.rows[-1], content.item)
+    elif kind == "summary":
+        put_all(run.summary, content.update)
+    elif kind == "metric":
+        run.step_metrics[content.name or content.glob_name] = content.step_metric
+    elif kind == "artifact":
+        files = [entry.path for entry in content.manifest.contents]
+        run.artifacts.append((content.name, content.type, files))
+    elif kind == "exit":
+        run.exit_code = content.exit_code
 
 
 def read_log(path: Path) -> OfflineRun:
@@ -68,25 +90,7 @@ def read_log(path: Path) -> OfflineRun:
         record = Record()
         record.ParseFromString(entry)
         kind = record.WhichOneof("record_type")
-        if kind == "run":
-            run.id, run.group, run.job_type = record.run.run_id, record.run.run_group, record.run.job_type
-            run.tags = list(record.run.tags)
-            for item in record.run.config.update:
-                put(run.config, item)
-        elif kind == "history":
-            run.rows.append({"step": record.history.step.num})
-            for item in record.history.item:
-                put(run.rows[-1], item)
-        elif kind == "summary":
-            for item in record.summary.update:
-                put(run.summary, item)
-        elif kind == "metric":
-            run.step_metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
-        elif kind == "artifact":
-            files = [content.path for content in record.artifact.manifest.contents]
-            run.artifacts.append((record.artifact.name, record.artifact.type, files))
-        elif kind == "exit":
-            run.exit_code = record.exit.exit_code
+        apply(run, kind, getattr(record, kind))
     return run
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,23 @@ UNREACHABLE = """
 import pathlib
 from unittest.mock import MagicMock
 Settings = dict
-attempts = []
-def init(mode, dir, **options):
+attempts, in_use = [], set()
+def init(mode, dir, id, **options):
+    if id in in_use:
+        raise ValueError(f"run ID {id} is in use")
+    in_use.add(id)
     attempts.append(mode)
     (pathlib.Path(dir) / "attempts").write_text(" ".join(attempts))
     if mode == "online":
         raise ConnectionError("no answer from the server")
     return MagicMock()
+def teardown():
+    in_use.clear()
 """
 
 
 @pytest.fixture
-def wandb_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def wandb_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Puts a module with the given source in wandb's place, for processes started from now on."""
 
     def replace(source: str) -> None:
@@ -52,7 +57,8 @@ def wandb_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         monkeypatch.syspath_prepend(tmp_path / "stand-in")
 
     courier_to.cache_clear()
-    return replace
+    yield replace
+    courier_to.cache_clear()
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ def test_a_dead_server_is_tried_once_and_runs_are_kept_offline(
     assert caplog.messages == [f"W&B keeps runs offline, for a later `wandb sync` of their folders: {error}"]
 
 
-def test_a_dead_child_does_not_stop_the_run(wandb_is: Any, run_once: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dead_child_does_not_stop_the_run(wandb_is: Any, run_once: Any) -> None:
     wandb_is(HANGING)
     tracker = WandbTracker(mode="offline")
     run_once(tracker, "first")

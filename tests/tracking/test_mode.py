@@ -49,5 +49,5 @@ def test_a_broken_netrc_is_no_login(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode_is_refused_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="tracker.mode='on' is unknown; choose auto, online, offline or disabled"):
+    with pytest.raises(ValueError, match=r"tracker\.mode='on' is unknown; choose auto, online, offline or disabled"):
         WandbTracker(mode="on")

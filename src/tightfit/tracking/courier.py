@@ -38,7 +38,7 @@ class Courier:
         atexit.register(self.close)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Pass on what the pipe takes now; the rest waits in memory for the next call, or is lost if the child is gone."""
+        """Pass on what the pipe takes now; the rest waits for the next call, or is lost when the child is gone."""
         if self._child is not None:
             self._unsent += json.dumps(message, default=str).encode() + b"\n"
             self._pass_on(self._child)

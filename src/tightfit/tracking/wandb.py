@@ -102,8 +102,9 @@ class Mirror:
         self.reachable = True  # until a first attempt fails: a sweep does not wait for a dead server twice
 
     def carry_out(self, action: str, arguments: dict[str, Any]) -> None:
+        """Call the method `action`: start, log, finish or report."""
         try:
-            {"start": self.start, "log": self.log, "finish": self.finish, "report": self.report}[action](**arguments)
+            getattr(self, action)(**arguments)
         except ImportError as error:
             self.warn(f"W&B is off ({error}), run folders are kept: pip install wandb, or choose tracker=local")
         except Exception as error:  # whatever W&B raises, a run is never stopped by its mirror
@@ -137,8 +138,9 @@ class Mirror:
                 if file.suffix == ".png":
                     run.log({file.stem: wandb.Image(str(file))})
                 elif file.suffix == ".csv":
-                    columns, *rows = csv.reader(file.read_text().splitlines())
-                    run.log({file.stem: wandb.Table(columns, [[number_or_text(cell) for cell in row] for row in rows])})
+                    header, *rows = csv.reader(file.read_text().splitlines())
+                    cells: list[Any] = [[number_or_text(cell) for cell in row] for row in rows]
+                    run.log({file.stem: wandb.Table(columns=[*header], data=cells, allow_mixed_types=True)})
             run.log_artifact(artifact)
 
     def close(self) -> None:
@@ -162,12 +164,13 @@ class Mirror:
             finish_timeout=self.finish_seconds,
             finish_timeout_raises=True,
         )
-        attempt = {"dir": dir, "settings": settings, "reinit": "create_new", **options}
+        attempt: dict[str, Any] = {"dir": dir, "settings": settings, "reinit": "create_new", **options}
         if mode == "online" and self.reachable:
             try:
                 return wandb.init(mode="online", **attempt)
             except Exception as error:
                 self.reachable = False
+                wandb.teardown()  # else the failed attempt holds the id, and the next is refused as "in use"
                 self.warn(f"W&B keeps runs offline, for a later `wandb sync` of their folders: {one_line(error)}")
         return wandb.init(mode="offline", **attempt)
 

@@ -1,0 +1,67 @@
+# Every task of a user. `make` alone lists them. Each one first makes the environment where it is missing.
+
+VENV    ?= .venv
+PROFILE ?= short
+PYTHON   = $(VENV)/bin/python
+
+# For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
+# e.g. https://download.pytorch.org/whl/cu128 for an older driver.
+PY              ?=
+TORCH_INDEX_URL ?=
+export PY TORCH_INDEX_URL
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets figures \
+        results clean
+
+help:  ## list these targets
+	@echo "make TARGET [PROFILE=short|paper|smoke]"
+	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
+	    while IFS='|' read -r target meaning; do printf '  %-18s %s\n' "$$target" "$$meaning"; done
+
+setup: $(VENV)/.stamp  ## make the environment in .venv from the pinned set
+
+# The stamp comes last, so a set-up that was interrupted is taken up again.
+$(VENV)/.stamp: pyproject.toml constraints.txt setup.sh
+	@sh setup.sh $(VENV)
+	@touch $@
+
+data: setup  ## fetch and check the data sets
+	$(PYTHON) -m tightfit.datasets mnist fashion_mnist
+
+test: setup  ## run every test (two at a time, one thread each)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
+
+test-fast: setup  ## run the unit tests only
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -m "not slow"
+
+lint: setup  ## check style, types and the direction of imports
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ty check --python $(VENV)
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+format: setup  ## put the code into its one form
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+bench: setup  ## measure what a step costs on this machine
+	$(PYTHON) -m tightfit.bench
+
+reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
+	$(PYTHON) -m tightfit.reproduce elasticzo/table1 profile=$(PROFILE)
+
+reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
+	$(PYTHON) -m tightfit.reproduce elasticzo/table2 profile=$(PROFILE)
+
+reproduce-budgets: setup  ## accuracy against training seconds at fixed memory budgets
+	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)
+
+figures: setup  ## draw every figure from runs/, or from the committed results
+	$(PYTHON) -m analysis.report
+
+results: setup  ## collect runs/ into the committed results of each experiment
+	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets
+
+clean:  ## remove the environment and caches; runs/ and downloaded data stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
+	find src analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

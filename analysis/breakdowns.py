@@ -1,0 +1,199 @@
+"""What a step is made of: its memory by kind, its time by phase."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.curves import profile_note
+from analysis.load import MEMORY_KINDS, PHASES, Records, latest
+from analysis.names import in_order, mebibytes, method, subject
+from analysis.style import GREY, RC, NoRecords, headline, styled
+
+KIND_COLORS = ("#5b6770", "#9ec3e6", "#e8b33f", "#d07a55", "#a58bc0")
+PHASE_COLORS = {
+    "forward": "#9ec3e6",
+    "backward": "#e8b33f",
+    "perturb": "#a58bc0",
+    "update": "#d07a55",
+    "perturb_and_update": "#bc838b",  # where the two are only known together
+    "other": "#c9ced2",
+}
+LEAST_LABELLED_SHARE = 0.045  # narrower segments have no room for their number
+PAPER_ROW = "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"
+
+
+@matplotlib.rc_context(RC)
+def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Bytes of a training step by kind, a panel for each batch size, with the measured peak: ElasticZO's Figure 4.
+
+    Raises NoRecords when no run recorded its memory.
+    """
+    runs = latest(runs[runs["total_bytes"].notna() & runs["cell_row"].notna()], ["cell_row", "batch_size"])
+    if runs.empty:
+        raise NoRecords("no memory was recorded; run make reproduce EXPERIMENT=elasticzo/memory")
+    batch_sizes = sorted(set(runs["batch_size"].astype(int)))
+    figure = styled(height=1.5 + 2.5 * len(batch_sizes))
+    for axes, batch_size in zip(figure.subplots(len(batch_sizes), squeeze=False)[:, 0], batch_sizes, strict=True):
+        memory_panel(axes, runs[runs["batch_size"] == batch_size], published, batch_size)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    headline(
+        figure,
+        f"Memory of a training step: {subject(runs)}",
+        "Bars: every buffer counted as live at once (the paper's convention).\n"
+        "Black mark: measured peak of live tensor bytes, and its ratio to the bar.",
+    )
+    return figure
+
+
+def memory_panel(axes: Axes, runs: pd.DataFrame, published: pd.DataFrame, batch_size: int) -> None:
+    """A stacked bar for each method; beside it the sum, the published value, the measured peak and its ratio."""
+    rows = in_order(set(runs["cell_row"]))
+    by_row = runs.set_index("cell_row").loc[rows]
+    stacks = {kind: by_row[f"{kind}_bytes"].to_numpy(float) / 2**20 for kind in MEMORY_KINDS}
+    stacked_bars(axes, stacks, dict(zip(MEMORY_KINDS, KIND_COLORS, strict=True)))
+    longest = float(max(by_row["total_bytes"].max(), by_row["measured_peak_bytes"].fillna(0).max())) / 2**20
+    inference = by_row["total_bytes"].get("full_zo")
+    for place, (row, run) in enumerate(by_row.iterrows()):
+        text = memory_text(str(row), run, inference, published, batch_size)
+        measured = run["measured_peak_bytes"]
+        if not pd.isna(measured):
+            peak = measured / 2**20
+            axes.plot([peak, peak], [place - 0.42, place + 0.42], color="black", linewidth=2.6, solid_capstyle="butt")
+            text += f"\nmeasured {mebibytes(measured)}, ×{measured / run['total_bytes']:.2f}"
+        right = max(run["total_bytes"], 0 if pd.isna(measured) else measured) / 2**20
+        axes.text(right + 0.012 * longest, place, text, va="center", fontsize=9.5, linespacing=1.15)
+    method_rows(axes, [method(row).title for row in rows], [method(row).color for row in rows])
+    axes.set(title=f"batch {batch_size}", xlabel="MiB", xlim=(0, 1.42 * longest))
+
+
+def memory_text(row: str, run: pd.Series, inference: float | None, published: pd.DataFrame, batch_size: int) -> str:
+    """The sum beside the paper's; for the methods between, what they need beyond Full ZO, as the paper gives it."""
+    text = mebibytes(run["total_bytes"])
+    total, beyond = (find(published, row, f"{name}_b{batch_size}") for name in ("total", "over_full_zo"))
+    if total is not None:
+        text += f" (paper {total:.1f})"
+    if beyond is not None and inference is not None:
+        text += f" = Full ZO + {(run['total_bytes'] - inference) / 2**10:.1f} KiB (paper {beyond:.1f})"
+    return text
+
+
+@matplotlib.rc_context(RC)
+def step_time(records: Records, published: pd.DataFrame, profile: str = "paper") -> Figure:
+    """Milliseconds of a training step by phase, and the shares beside the paper's: the counterpart of its Figure 7.
+
+    Raises NoRecords when no run recorded its phases.
+    """
+    means = step_milliseconds(records.runs)
+    if means.empty:
+        raise NoRecords("no step times were recorded; run make reproduce-table1")
+    rows = list(means.index)
+    figure = styled(height=2.1 + 0.62 * (len(rows) + 1))
+    absolute, relative = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
+    stacked_bars(absolute, {phase: means[phase].to_numpy() for phase in means}, PHASE_COLORS)
+    totals = means.sum(axis="columns")
+    for place, row in enumerate(rows):
+        ratio = totals[row] / means.loc[row, "forward"]
+        text = f"{totals[row]:.3g} ms\n{ratio:.2f} × its forward time"
+        absolute.text(totals[row] + 0.015 * totals.max(), place, text, va="center", fontsize=9.5, linespacing=1.15)
+    shares = means.div(totals, axis="index") * 100
+    shares = pd.concat([shares, paper_shares(published)]).fillna(0.0)
+    stacked_bars(relative, {phase: shares[phase].to_numpy() for phase in shares}, PHASE_COLORS)
+    label_shares(relative, shares, published)
+    absolute.set(xlabel="milliseconds per step", xlim=(0, 1.5 * totals.max()))
+    relative.set(xlabel="share of the step (%)", xlim=(0, 100))
+    unpublished = list(shares.index[len(rows) :])
+    if unpublished:
+        absolute.text(0, len(rows), " seconds are not published", va="center", color=GREY, style="italic")
+    colors = [method(row).color for row in rows] + [GREY] * len(unpublished)
+    method_rows(absolute, [*(method(row).title for row in rows), *unpublished], colors)
+    handles, names = relative.get_legend_handles_labels()
+    names = [name.replace("_", " ") for name in names]
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    headline(figure, f"Where a step's time goes: {subject(of_column(records.runs))}", time_note(records.runs, profile))
+    return figure
+
+
+def of_column(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs on MNIST, as in the paper's figure; all of them where there are none."""
+    mnist = runs[runs["cell_column"] == "mnist_fp32"]
+    return runs if mnist.empty else mnist
+
+
+def step_milliseconds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Milliseconds per step by phase (columns) of each method (rows), over all its runs; `other` is in no phase."""
+    runs = of_column(runs)
+    runs = runs[runs["cell_row"].notna() & runs["forward_seconds"].notna() & (runs["steps"].fillna(0) > 0)]
+    columns = [f"{phase}_seconds" for phase in PHASES]
+    sums = runs.groupby("cell_row")[[*columns, "train_seconds", "steps"]].sum().astype(float)
+    sums = sums.reindex(in_order(set(sums.index)))
+    table = pd.DataFrame({phase: sums[f"{phase}_seconds"] for phase in PHASES})
+    table["other"] = (sums["train_seconds"] - table.sum(axis="columns")).clip(lower=0.0)
+    return table.div(sums["steps"], axis="index") * 1000
+
+
+def paper_shares(published: pd.DataFrame) -> pd.DataFrame:
+    """The published shares in per cent as one more row, each the middle of its published range; empty without them."""
+    phases = ("forward", "backward", "perturb_and_update")
+    shares = {phase: middle for phase in phases if (middle := middle_of(published, phase)) is not None}
+    if not shares:
+        return pd.DataFrame(columns=[*PHASES, "perturb_and_update", "other"], dtype=float)
+    return pd.DataFrame({**shares, "other": 100 - sum(shares.values())}, index=[PAPER_ROW])
+
+
+def middle_of(published: pd.DataFrame, phase: str) -> float | None:
+    low, high = (find(published, phase, f"fp32_{end}") for end in ("low", "high"))
+    return None if low is None or high is None else (low + high) / 2
+
+
+def label_shares(axes: Axes, shares: pd.DataFrame, published: pd.DataFrame) -> None:
+    """Write each share into its segment where it has room; the paper's as the ranges they are."""
+    lefts = shares.cumsum(axis="columns").shift(1, axis="columns", fill_value=0.0)
+    for place, row in enumerate(shares.index):
+        for phase in shares:
+            share = float(shares.iloc[place][phase])
+            if share < 100 * LEAST_LABELLED_SHARE:
+                continue
+            text = f"{share:.0f}"
+            if row == PAPER_ROW and phase != "other":
+                low, high = (find(published, phase, f"fp32_{end}") for end in ("low", "high"))
+                text = f"{low:g}–{high:g}" if low != high else f"{low:g}"
+            axes.text(lefts.iloc[place][phase] + share / 2, place, text, ha="center", va="center", fontsize=9)
+
+
+def time_note(runs: pd.DataFrame, profile: str) -> str:
+    chosen = of_column(runs).dropna(subset="cpu")
+    where = f"{chosen['cpu'].iloc[0]}, {chosen['threads'].iloc[0]} thread per run, " if len(chosen) else ""
+    batches = "/".join(str(size) for size in sorted(set(chosen["batch_size"].dropna())))
+    return f"{where}batch {batches}; a zeroth-order step makes two forward passes.{profile_note(profile, runs)}"
+
+
+def stacked_bars(axes: Axes, stacks: dict[str, np.ndarray], colors: dict[str, str]) -> None:
+    """A horizontal bar per place, made of each stack in turn; stacks that are nothing anywhere are left out."""
+    lefts = np.zeros(len(next(iter(stacks.values()))))
+    for name, widths in stacks.items():
+        if not widths.any():
+            continue
+        look = {"height": 0.66, "color": colors[name], "edgecolor": "white", "linewidth": 0.5}
+        axes.barh(np.arange(len(widths)), widths, left=lefts, label=name, **look)
+        lefts = lefts + widths
+
+
+def method_rows(axes: Axes, titles: list[str], colors: list[str]) -> None:
+    """Name the places of a bar chart by method, first on top, each in its colour."""
+    axes.set_yticks(range(len(titles)), titles)
+    axes.set_ylim(len(titles) - 0.45, -0.55)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    for label, color in zip(axes.get_yticklabels(), colors, strict=True):
+        label.set(color=color, fontweight="bold")
+
+
+def find(published: pd.DataFrame, row: str, column: str) -> float | None:
+    """The published value of a cell, or None."""
+    value = published.loc[(published["row"] == row) & (published["column"] == column), "value"].dropna()
+    return float(value.iloc[0]) if len(value) else None

@@ -1,0 +1,137 @@
+"""Draw every table and figure there are records for: `python -m analysis.report`.
+
+Records are the committed results of each experiment and, where there are any, the local runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from analysis.breakdowns import memory_breakdown, step_time
+from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
+from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
+from analysis.style import NoRecords, save
+from analysis.tables import build_table, render_csv, render_markdown, render_terminal
+
+PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
+FIGURES = ROOT / "figures"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure made from the records of one experiment and, where it has them, published numbers."""
+
+    name: str
+    experiment: str
+    draw: Callable[[Records, str], Figure]
+
+
+def drawings(experiments: Path) -> list[Drawing]:
+    """Every figure of every paper."""
+
+    def published(name: str) -> pd.DataFrame:
+        return load_published(name, experiments)
+
+    return [
+        Drawing("loss_curves", "elasticzo/table1", loss_curves),
+        Drawing("step_time", "elasticzo/table1", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
+        Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
+        Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
+        Drawing("memory", "elasticzo/memory", lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig4"))),
+    ]
+
+
+TABLES = ("elasticzo/table1", "elasticzo/table2")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder of runs")
+    parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
+    parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
+    options = parser.parse_args(arguments)
+    console = open_console()
+    for experiment in dict.fromkeys([*TABLES, *(drawing.experiment for drawing in drawings(EXPERIMENTS))]):
+        records = gather(experiment, options.runs)
+        profile = options.profile or fullest_profile(records)
+        for path in report_records(experiment, profile, records, console, out=options.out):
+            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+def report_experiment(
+    experiment: str,
+    profile: str,
+    runs: Path = ROOT / "runs",
+    console: Console | None = None,
+    out: Path = FIGURES,
+    experiments: Path = EXPERIMENTS,
+) -> list[Path]:
+    """Print the table of `experiment` as `profile` has it, and write it and the figures; returns the files written."""
+    records = gather(experiment, runs, experiments)
+    return report_records(experiment, profile, records, console or open_console(), out, experiments)
+
+
+def report_records(
+    experiment: str, profile: str, records: Records, console: Console, out: Path, experiments: Path = EXPERIMENTS
+) -> list[Path]:
+    """Write what `records` of `profile` can answer; a figure without records is named with what to run."""
+    chosen, folder = records.of_profile(profile), out / experiment.partition("/")[0]
+    files = []
+    if experiment in TABLES:
+        files += report_table(experiment, profile, chosen, console, folder, experiments)
+    for drawing in drawings(experiments):
+        if drawing.experiment != experiment:
+            continue
+        try:
+            files += save(drawing.draw(chosen, profile), folder / drawing.name)
+        except NoRecords as missing:
+            console.print(f"{drawing.name} is not drawn: {missing}", markup=False, highlight=False)
+    return files
+
+
+def report_table(
+    experiment: str, profile: str, records: Records, console: Console, folder: Path, experiments: Path
+) -> list[Path]:
+    """Print the table and write it as markdown and as data."""
+    recorded = load_results(experiment, experiments).of_profile("paper").runs
+    beside = None if recorded.empty or is_same(records, recorded["key"].tolist()) else recorded
+    table = build_table(experiment, profile, records.runs, load_published(experiment, experiments), beside)
+    console.print(render_terminal(table))
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / experiment.partition("/")[2]
+    stem.with_suffix(".md").write_text(render_markdown(table))
+    stem.with_suffix(".csv").write_text(render_csv(table))
+    return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
+
+
+def gather(experiment: str, runs: Path, experiments: Path = EXPERIMENTS) -> Records:
+    """Committed results and local runs of `experiment` together."""
+    return merge(load_results(experiment, experiments), load_runs(runs, experiment))
+
+
+def is_same(records: Records, recorded: list[str]) -> bool:
+    """Whether the recorded runs are the very ones that `records` hold, so that showing both would say it twice."""
+    return set(records.runs["key"]) == set(recorded)
+
+
+def fullest_profile(records: Records) -> str:
+    """The profile nearest the paper's protocol of which there are runs."""
+    present = set(records.runs["profile"])
+    return next((profile for profile in PROFILES if profile in present), "paper")
+
+
+def open_console() -> Console:
+    """A console for the tables; where the output is not a terminal, wide enough for their sections."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+if __name__ == "__main__":
+    main()

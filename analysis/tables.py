@@ -1,0 +1,261 @@
+"""A paper's table rebuilt: ours ± spread (n) | published | difference, beside the recorded full-protocol runs.
+
+Every cell without a number says why it has none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from analysis.load import latest
+from analysis.names import column_title, experiment_title, mebibytes, method
+from analysis.summary import Estimate, estimate
+
+BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
+COLUMNS_ABREAST = 2  # in markdown: more do not fit a page
+ONE_SEED = "† one seed: the interval is of its test set's size (Wilson) and knows nothing of other seeds"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result beside its published value, as fractions. `note` says why `ours` is missing, or what it leaves out."""
+
+    row: str
+    column: str
+    ours: Estimate | None
+    note: str
+    published: float | None
+    recorded: Estimate | None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.ours is None or self.published is None else self.ours.minus(self.published)
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """The cells of one experiment, column by column, and under what conditions they came about."""
+
+    experiment: str
+    profile: str
+    title: str
+    provenance: str
+    cells: tuple[Cell, ...]
+    shows_recorded: bool
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(cell.column for cell in self.cells))
+
+    def of(self, column: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.column == column]
+
+
+def build_table(
+    experiment: str, profile: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None = None
+) -> ResultTable:
+    """The table of `runs` (all of one profile) against `published`, with `recorded` full-protocol runs beside them.
+
+    Its columns are those that any run belongs to, or all published ones when nothing was run; an outdated
+    run of a cell and seed gives way to the latest.
+    """
+    known = [runs] if recorded is None else [runs, recorded]
+    ran = {column for table in known for column in table["cell_column"].dropna()}
+    columns = [*dict.fromkeys(published["column"]), *sorted(ran - set(published["column"]))]
+    rows = [*dict.fromkeys(published["row"]), *sorted(set(runs["cell_row"].dropna()) - set(published["row"]))]
+    cells = [
+        build_cell(row, column, runs, published, recorded)
+        for column in columns
+        for row in rows
+        if not ran or column in ran
+    ]
+    title = f"{experiment_title(experiment)}: {banner(profile, runs)}"
+    return ResultTable(experiment, profile, title, provenance(runs), tuple(cells), recorded is not None)
+
+
+def build_cell(
+    row: str, column: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None
+) -> Cell:
+    ours, note = measured(runs, row, column)
+    value = published.loc[(published["row"] == row) & (published["column"] == column), "value"].dropna()
+    beside = None if recorded is None else measured(recorded, row, column)[0]
+    return Cell(row, column, ours, note, float(value.iloc[0]) / 100 if len(value) else None, beside)
+
+
+def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None, str]:
+    """The final accuracy over the seeds of a cell and what it leaves out, or no number and the reason."""
+    here = runs[(runs["cell_column"] == column) & (runs["split"].fillna("test") == "test")]
+    if row == BEFORE_TRAINING:
+        here, accuracy = here[here["initial_accuracy"].notna()], "initial_accuracy"
+        counted = here = latest(here, ["seed"])
+    else:
+        here, accuracy = latest(here[here["cell_row"] == row], ["seed"]), "final_accuracy"
+        counted = here[here["status"] == "finished"]
+    if here.empty:
+        return None, "not run"
+    without = here.drop(counted.index)
+    reasons = "; ".join(dict.fromkeys(why(run) for run in without.to_dict("records")))
+    if counted.empty:
+        return None, reasons
+    examples = counted["split_examples"].iloc[0]
+    result = estimate(counted[accuracy].tolist(), None if pd.isna(examples) else int(examples))
+    return result, f"without {len(without)} of {len(here)} seeds: {reasons}" if reasons else ""
+
+
+def why(run: dict[str, Any]) -> str:
+    """Why `run` has no final accuracy, in a few words."""
+    reason = "" if pd.isna(run["reason"]) else str(run["reason"])
+    match run["status"]:
+        case "over_budget":
+            return f"over budget: needs {mebibytes(run['total_bytes'])} of {mebibytes(run['budget_bytes'])}"
+        case "diverged":
+            step = re.search(r"step (\d+)", reason)
+            return f"diverged at step {step[1]}" if step else "diverged"
+        case "failed" if "DataUnavailable" in reason:
+            return "data unavailable"
+        case "failed":
+            return f"failed: {reason.splitlines()[0][:60]}" if reason else "failed"
+        case status:
+            return f"{status}, not ended"
+
+
+def banner(profile: str, runs: pd.DataFrame) -> str:
+    """What the numbers are, and loudly when they are not the paper's protocol."""
+    what = "test accuracy in %"
+    if profile == "paper":
+        return what
+    lengths = sorted({(run.epochs * run.fraction, run.epochs) for run in runs.itertuples() if run.fraction < 1})
+    length = " or ".join(f"{part:g} of {whole:g} epochs, " for part, whole in lengths).replace(", or", " or")
+    return f"{what}. {profile.upper()} PROFILE: {length}not the paper's protocol"
+
+
+def provenance(runs: pd.DataFrame) -> str:
+    """The machine, the minutes and the commit behind `runs`, in one line."""
+    if runs.empty:
+        return "no runs yet"
+    machines = runs.dropna(subset="cpu")[["cpu", "device", "cores", "threads", "torch"]].drop_duplicates()
+    described = [
+        f"{m.cpu}{'' if m.device == 'cpu' else f' + {m.device}'}, {m.cores} cores, {m.threads} per run, torch {m.torch}"
+        for m in machines.itertuples()
+    ]
+    known = runs.dropna(subset="commit").itertuples()
+    commits = sorted({f"{run.commit[:7]}{' (modified)' if run.dirty else ''}" for run in known})
+    effort = f"{len(runs)} runs, {runs['train_seconds'].sum() / 60:.3g} min of training"
+    return f"{'; '.join(described)} · {effort} · commit {', '.join(commits) or 'unknown'}"
+
+
+def percent(share: float | None, sign: str = "") -> str:
+    return "–" if share is None else f"{100 * share:{sign}.2f}"
+
+
+def ours_text(result: Estimate | None) -> str:
+    """`97.53 ± 0.12 (3)`; one seed has no spread."""
+    if result is None:
+        return "–"
+    spread = "" if math.isnan(result.spread) else f" ± {percent(result.spread)}"
+    return f"{percent(result.mean)}{spread} ({result.n})"
+
+
+def interval_text(result: Estimate | None) -> str:
+    if result is None or math.isnan(result.low):
+        return ""
+    return f"{percent(result.low)} – {percent(result.high)}{'†' if result.interval == 'test set' else ''}"
+
+
+def render_terminal(table: ResultTable) -> RichTable:
+    """The table for a terminal: a section for each column of the paper's, a line for each method."""
+    footnote = f"\n{ONE_SEED}" if has_single_seeds(table) else ""
+    rich = RichTable(title=table.title, caption=table.provenance + footnote, box=box.SIMPLE_HEAD, title_justify="left")
+    rich.caption_justify = "left"
+    for name in ("", "ours ± spread (n)", "95% interval", "published", "difference"):
+        rich.add_column(name, justify="right" if name else "left", no_wrap=name != "ours ± spread (n)")
+    if table.shows_recorded:
+        rich.add_column("recorded, paper profile", justify="right", style="cyan")
+    for column in table.columns:
+        rich.add_row(Text(column_title(column), style="bold"))
+        for cell in table.of(column):
+            rich.add_row(*terminal_row(cell, table.shows_recorded))
+        rich.add_section()
+    return rich
+
+
+def terminal_row(cell: Cell, shows_recorded: bool) -> list[Text]:
+    ours = Text(ours_text(cell.ours) if cell.ours else cell.note, style="bold" if cell.ours else "dim italic")
+    if cell.ours and cell.note:
+        ours.append(f"\n{cell.note}", style="dim italic")
+    difference = cell.difference
+    color = "" if difference is None else "green" if difference >= 0 else "yellow"
+    texts = [
+        Text(f"  {method(cell.row).title}"),
+        ours,
+        Text(interval_text(cell.ours), style="dim"),
+        Text(percent(cell.published)),
+        Text(percent(difference, "+"), style=color),
+    ]
+    return [*texts, Text(ours_text(cell.recorded))] if shows_recorded else texts
+
+
+def has_single_seeds(table: ResultTable) -> bool:
+    return any(cell.ours is not None and cell.ours.n == 1 for cell in table.cells)
+
+
+def render_markdown(table: ResultTable) -> str:
+    """The table for a README: methods as rows, two of the paper's columns abreast."""
+    starts = range(0, len(table.columns), COLUMNS_ABREAST)
+    blocks = [markdown_block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
+    legend = f"ours: mean ± standard deviation (number of seeds). {table.provenance}"
+    return "\n\n".join([f"**{table.title}**", *blocks, legend]) + "\n"
+
+
+def markdown_block(table: ResultTable, columns: Sequence[str]) -> str:
+    parts = ["ours", "published", "difference", *(["recorded, paper profile"] if table.shows_recorded else [])]
+    titles = [f"{column_title(column)}: {part}" if part == "ours" else part for column in columns for part in parts]
+    rows = [
+        [method(cells[0].row).title, *(text for cell in cells for text in markdown_cell(cell, table))]
+        for cells in zip(*(table.of(column) for column in columns), strict=True)
+    ]
+    lines = [["", *titles], ["---", *["---:"] * len(titles)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown_cell(cell: Cell, table: ResultTable) -> list[str]:
+    note = f"*{cell.note}*" if cell.note else ""
+    ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note
+    texts = [ours, percent(cell.published), percent(cell.difference, "+")]
+    return [*texts, ours_text(cell.recorded)] if table.shows_recorded else texts
+
+
+def render_csv(table: ResultTable) -> str:
+    """The table as data: one line per cell, in percent and points."""
+    parts = ("mean", "spread", "n", "low", "high", "interval")
+    results = [f"{whose}_{part}" for whose in ("ours", "recorded") for part in parts]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["profile", "row", "column", "published", "difference", *results, "note"])
+    for cell in table.cells:
+        numbers = [*csv_fields(cell.ours), *csv_fields(cell.recorded)]
+        known = [table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)]
+        writer.writerow([*known, *numbers, cell.note])
+    return buffer.getvalue()
+
+
+def csv_fields(result: Estimate | None) -> list[str]:
+    if result is None:
+        return [""] * 6
+    mean, spread, low, high = map(csv_percent, (result.mean, result.spread, result.low, result.high))
+    return [mean, spread, str(result.n), low, high, result.interval]
+
+
+def csv_percent(share: float | None) -> str:
+    return "" if share is None or math.isnan(share) else f"{100 * share:.3f}"

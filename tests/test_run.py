@@ -1,0 +1,139 @@
+"""The command line as a user meets it: compositions, sweeps, bad input, kills."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tightfit.records import read_evals, read_run
+from tightfit.run import ROOT
+
+BARS = ["dataset._target_=tests.synthetic.bars", "tracker=local"]
+
+
+def environment(runs: Path) -> dict[str, str]:
+    return {**os.environ, "TIGHTFIT_RUNS": str(runs), "PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
+
+
+def tightfit(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tightfit.run", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(runs), capture_output=True, text=True, timeout=120)
+
+
+def folders(runs: Path) -> list[Path]:
+    return sorted(path.parent for path in runs.rglob("run.json"))
+
+
+def test_a_composition_runs_and_is_recorded(tmp_path: Path) -> None:
+    arguments = ["optimizer=mezo", "model=lenet5", "dataset=fashion_mnist", "memory_budget=rpi_zero2_512mb", "seed=3"]
+    done = tightfit(tmp_path, *arguments, "profile=smoke", *BARS)
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path)
+    record = read_run(folder)
+    assert record is not None
+    assert record.status == "finished"
+    assert record.config["seed"] == 3
+    assert record.memory["budget_bytes"] == 512 * 2**20
+    assert record.machine["threads"] == 1
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    arguments = ["optimizer=bp_sgd", "profile=smoke", *BARS]
+    tightfit(tmp_path, *arguments)
+    (folder,) = folders(tmp_path)
+    before = (folder / "run.json").stat().st_mtime_ns
+    again = tightfit(tmp_path, *arguments)
+    assert "already finished" in again.stdout
+    assert (folder / "run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("launcher", ["basic", "all_cores"])
+def test_a_sweep_runs_every_combination(launcher: str, tmp_path: Path) -> None:
+    sweep = ["-m", "optimizer=bp_sgd,mezo", "seed=0,1", "profile=smoke", f"hydra/launcher={launcher}"]
+    done = tightfit(tmp_path, *sweep, *BARS)
+    assert done.returncode == 0, done.stderr
+    records = [read_run(folder) for folder in folders(tmp_path)]
+    assert {(r.config["optimizer"]["name"], r.config["seed"], r.status) for r in records if r} == {
+        (name, seed, "finished") for name in ("bp_sgd", "mezo") for seed in (0, 1)
+    }
+
+
+def test_a_run_that_fails_leaves_the_rest_of_the_sweep_alone(tmp_path: Path) -> None:
+    sweep = ["-m", "optimizer=elastic_zo", "optimizer.bp_layers=9,1", "profile=smoke"]
+    tightfit(tmp_path, *sweep, *BARS)
+    records = [read_run(folder) for folder in folders(tmp_path)]
+    assert sorted(record.status for record in records if record) == ["failed", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer=sgdd"], "Could not find 'optimizer/sgdd'"),
+        (["model=lenet6"], "Could not find 'model/lenet6'"),
+        (["dataset=minst"], "Could not find 'dataset/minst'"),
+        (["memory_budget=phone"], "Could not find 'memory_budget/phone'"),
+        (["experiments=elasticzo/table9"], "Could not find 'experiments/elasticzo/table9'"),
+        (["memory_budget=custom", "memory_budget.size=12XB", *BARS], "memory budget '12XB' is not a size"),
+        (["optimizer=elastic_zo", "optimizer.bp_layers=6", *BARS], "bp_layers=6 but LeNet5 has 5 layers with weights"),
+        (["training.batch_size=0", *BARS], "training.batch_size=0"),
+        (["device=cuda", *BARS], "this machine has no CUDA device; choose device=cpu"),
+        (["optimizer.queries=0", *BARS], "queries=0"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = tightfit(tmp_path, "profile=smoke", *arguments)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_diverged_run_exits_with_its_step(tmp_path: Path) -> None:
+    done = tightfit(tmp_path, "optimizer=bp_sgd", "optimizer.lr=1e30", "profile=smoke", *BARS)
+    assert done.returncode == 1
+    assert re.search(r"diverged: loss is (nan|inf) at step \d+", done.stdout)
+
+
+LONG = ["optimizer=bp_sgd", "profile=smoke", "training.epochs=3000", "training.evaluations=40", *BARS]
+
+
+def start(runs: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A run of a few seconds, once it has written some rows."""
+    command = [sys.executable, "-m", "tightfit.run", *LONG]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (found := folders(runs)) or len(read_evals(found[0])) < 4:
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process, found[0]
+
+
+def final_weights(folder: Path) -> str:
+    return json.loads((folder / "run.json").read_text())["summary"]["weights_sha256"]
+
+
+def test_killed_and_interrupted_runs_end_in_the_weights_of_the_uninterrupted_one(tmp_path: Path) -> None:
+    tightfit(tmp_path / "whole", *LONG)
+    (whole,) = folders(tmp_path / "whole")
+
+    process, folder = start(tmp_path / "killed")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert read_run(folder).status == "running"  # type: ignore[union-attr]
+    tightfit(tmp_path / "killed", *LONG)
+    assert final_weights(folder) == final_weights(whole)
+
+    process, folder = start(tmp_path / "stopped")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
+    assert read_run(folder).status == "interrupted"  # type: ignore[union-attr]
+    assert process.returncode == 130
+    assert "Traceback" not in output + errors
+    tightfit(tmp_path / "stopped", *LONG)
+    assert final_weights(folder) == final_weights(whole)
+    rows = [(row["step"], row["test_loss"]) for row in read_evals(folder)]
+    assert rows == [(row["step"], row["test_loss"]) for row in read_evals(whole)]
