@@ -20,7 +20,8 @@ Status = Literal["running", "finished", "over_budget", "diverged", "failed", "in
 # A run that ended in one of these is not started again: running it once more would give the same answer.
 FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
-COSMETIC = ("tracker", "paths", "progress")
+COSMETIC = ("tracker", "paths")
+COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums, not the place, decide what the data is
 
 
 @dataclass
@@ -46,6 +47,7 @@ class RunRecord:
 def run_key(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
+    essential["dataset"] = {n: value for n, value in config["dataset"].items() if n not in COSMETIC_OF_DATASET}
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
@@ -52,7 +53,7 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
             return Outcome(before.status, folder)
         record = RunRecord(key=key, experiment=config["experiment"], config=dict(config), started_at=now())
         record.commit, record.dirty = commit()
-        tracker = instantiate(config["tracker"])
+        tracker = build(config["tracker"])
         try:
             task = build_task(config, record)
             run(task, record, folder, tracker, lambda *progress: report(label, *progress))
@@ -78,11 +79,11 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     Raises ValueError for impossible values and DataUnavailable when the data set cannot be had.
     """
     training = Training(**config["training"])
-    budget = instantiate(config["memory_budget"])
-    optimizer = instantiate(config["optimizer"])
+    budget = build(config["memory_budget"])
+    optimizer = build(config["optimizer"])
     device = choose_device(config)
     record.machine = describe_machine(device)
-    dataset: Dataset = instantiate(config["dataset"])
+    dataset: Dataset = build(config["dataset"])
     record.dataset = {
         "name": dataset.name,
         "route": dataset.route,
@@ -92,6 +93,16 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     }
     model = build_model(config, dataset.classes)
     return Task(optimizer, model, dataset, budget, training, int(config["seed"]), device)
+
+
+def build(part: Mapping[str, Any], **arguments: Any) -> Any:
+    """The object that `part` describes; an error in its making is raised as itself, not as Hydra's wrapping of it."""
+    try:
+        return instantiate(part, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, EXPECTED):
+            raise error.__cause__ from None
+        raise
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
@@ -105,7 +116,7 @@ def choose_device(config: Mapping[str, Any]) -> torch.device:
 def build_model(config: Mapping[str, Any], classes: int) -> nn.Module:
     """A fresh model, or one with the weights of the pretraining run, which is trained first if need be."""
     described = {name: value for name, value in config["model"].items() if name != "name"}
-    model: nn.Module = instantiate(described, classes=classes, seed=int(config["seed"]))
+    model: nn.Module = build(described, classes=classes, seed=int(config["seed"]))
     if config["pretraining"]:
         outcome = carry_out(pretraining_config(config))
         weights = checkpoint.load(outcome.folder / WEIGHTS)

@@ -1,0 +1,131 @@
+"""From configuration to ended run, in process: failures of the machine are recorded and nothing is lost."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tightfit import checkpoint, runner
+from tightfit.datasets.dataset import DataUnavailable
+from tightfit.records import read_evals, read_run, run_key
+from tightfit.session import carry_out
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def config(runs: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "experiment": "scratch",
+        "profile": "smoke",
+        "cell": None,
+        "seed": 0,
+        "device": "cpu",
+        "threads": 1,
+        "training": {"epochs": 4, "evaluations": 4, "batch_size": 16},
+        "pretraining": None,
+        "paths": {"runs": str(runs)},
+        "optimizer": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "name": "bp_sgd", "lr": 0.05},
+        "model": {"_target_": "tightfit.models.lenet5.lenet5", "name": "lenet5"},
+        "dataset": {"_target_": "tests.synthetic.bars", "name": "bars"},
+        "memory_budget": {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"},
+        "tracker": {"_target_": "tightfit.tracking.local.LocalOnly"},
+        **changes,
+    }
+
+
+def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
+    base = config(tmp_path)
+    elsewhere = config(tmp_path / "other", tracker={"_target_": "another"})
+    assert run_key(base) == run_key(elsewhere)
+    assert run_key({**base, "dataset": {**base["dataset"], "folder": "/data", "cache": "/cache", "title": "Bars"}}) == run_key(base)
+    for part in ({"seed": 1}, {"threads": 2}, {"profile": "paper"}, {"training": {**base["training"], "epochs": 5}}):
+        assert run_key({**base, **part}) != run_key(base)
+
+
+def test_full_disk_fails_with_the_reason_and_a_later_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = carry_out(config(tmp_path / "whole"))
+    saves: list[Path] = []
+    real = checkpoint.save
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        saves.append(path)
+        if len(saves) == 3:
+            raise FULL
+        real(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    outcome = carry_out(config(tmp_path / "full"))
+    record = read_run(outcome.folder)
+    assert outcome.status == "failed"
+    assert outcome.exit_code == 1
+    assert record is not None
+    assert "No space left on device" in record.reason
+    assert len(read_evals(outcome.folder)) == 4
+    monkeypatch.setattr(checkpoint, "save", real)
+    again = carry_out(config(tmp_path / "full"))
+    digests = [json.loads((o.folder / "run.json").read_text())["summary"]["weights_sha256"] for o in (whole, again)]
+    assert digests[0] == digests[1]
+
+
+def test_full_disk_at_the_record_itself_is_told_and_does_not_hide_the_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(runner, "append_eval", full)
+    monkeypatch.setattr("tightfit.session.write_run", full)
+    outcome = carry_out(config(tmp_path))
+    assert outcome.status == "failed"
+    assert "free space and run again to continue" in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_had_is_a_failed_run_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(**_: object) -> None:
+        raise DataUnavailable("bars cannot be had: no route led to it")
+
+    monkeypatch.setattr("tests.synthetic.bars", unavailable)
+    outcome = carry_out(config(tmp_path))
+    record = read_run(outcome.folder)
+    assert record is not None
+    assert (record.status, record.reason) == ("failed", "DataUnavailable: bars cannot be had: no route led to it")
+
+
+def test_pretraining_is_run_once_and_its_weights_are_the_start(tmp_path: Path) -> None:
+    pretraining = {
+        "optimizer": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "name": "bp_adam", "lr": 0.003},
+        "training": {"epochs": 10, "evaluations": 1, "batch_size": 16},
+    }
+    first = carry_out(config(tmp_path, pretraining=pretraining))
+    carry_out(config(tmp_path, pretraining=pretraining, training={"epochs": 1, "evaluations": 1, "batch_size": 16}))
+    (pretrained,) = (tmp_path / "pretraining").iterdir()
+    end_of_pretraining = read_evals(pretrained)[-1]
+    assert read_evals(first.folder)[0]["test_loss"] == end_of_pretraining["test_loss"]
+
+
+def test_failed_pretraining_fails_the_run_that_needs_it(tmp_path: Path) -> None:
+    pretraining = {"optimizer": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "name": "bp_sgd", "lr": 1e30}}
+    outcome = carry_out(config(tmp_path, pretraining=pretraining))
+    record = read_run(outcome.folder)
+    assert record is not None
+    assert record.status == "failed"
+    assert "pretraining ended as diverged" in record.reason
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 99}'])
+def test_unreadable_record_is_named_with_the_remedy(content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "scratch" / run_key(config(tmp_path))
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(content)
+    with pytest.raises(ValueError, match="delete the folder to run it again"):
+        carry_out(config(tmp_path))
+
+
+def test_a_row_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    outcome = carry_out(config(tmp_path))
+    rows = read_evals(outcome.folder)
+    with (outcome.folder / "evals.jsonl").open("a") as file:
+        file.write('{"step": 99, "test_acc')
+    assert read_evals(outcome.folder) == rows
