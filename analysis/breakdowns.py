@@ -12,8 +12,9 @@ from analysis.curves import profile_note
 from analysis.load import MEMORY_KINDS, PHASES, Records, latest
 from analysis.names import in_order, mebibytes, method, subject
 from analysis.style import GREY, RC, NoRecords, headline, styled
+from analysis.tables import machine
 
-KIND_COLORS = ("#5b6770", "#9ec3e6", "#e8b33f", "#d07a55", "#a58bc0")
+KIND_COLORS = dict(zip(MEMORY_KINDS, ("#5b6770", "#9ec3e6", "#e8b33f", "#d07a55", "#a58bc0"), strict=True))
 PHASE_COLORS = {
     "forward": "#9ec3e6",
     "backward": "#e8b33f",
@@ -40,7 +41,7 @@ def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
     for axes, batch_size in zip(figure.subplots(len(batch_sizes), squeeze=False)[:, 0], batch_sizes, strict=True):
         memory_panel(axes, runs[runs["batch_size"] == batch_size], published, batch_size)
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.legend(handles, spaced(names), loc="outside lower center", ncols=len(names), frameon=False)
     headline(
         figure,
         f"Memory of a training step: {subject(runs)}",
@@ -54,8 +55,7 @@ def memory_panel(axes: Axes, runs: pd.DataFrame, published: pd.DataFrame, batch_
     """A stacked bar for each method; beside it the sum, the published value, the measured peak and its ratio."""
     rows = in_order(set(runs["cell_row"]))
     by_row = runs.set_index("cell_row").loc[rows]
-    stacks = {kind: by_row[f"{kind}_bytes"].to_numpy(float) / 2**20 for kind in MEMORY_KINDS}
-    stacked_bars(axes, stacks, dict(zip(MEMORY_KINDS, KIND_COLORS, strict=True)))
+    stacked_bars(axes, pd.DataFrame({kind: by_row[f"{kind}_bytes"] / 2**20 for kind in MEMORY_KINDS}), KIND_COLORS)
     longest = float(max(by_row["total_bytes"].max(), by_row["measured_peak_bytes"].fillna(0).max())) / 2**20
     inference = by_row["total_bytes"].get("full_zo")
     for place, (row, run) in enumerate(by_row.iterrows()):
@@ -66,7 +66,7 @@ def memory_panel(axes: Axes, runs: pd.DataFrame, published: pd.DataFrame, batch_
             axes.plot([peak, peak], [place - 0.42, place + 0.42], color="black", linewidth=2.6, solid_capstyle="butt")
             text += f"\nmeasured {mebibytes(measured)}, ×{measured / run['total_bytes']:.2f}"
         right = max(run["total_bytes"], 0 if pd.isna(measured) else measured) / 2**20
-        axes.text(right + 0.012 * longest, place, text, va="center", fontsize=9.5, linespacing=1.15)
+        beside_bar(axes, right, place, text)
     method_rows(axes, [method(row).title for row in rows], [method(row).color for row in rows])
     axes.set(title=f"batch {batch_size}", xlabel="MiB", xlim=(0, 1.42 * longest))
 
@@ -92,28 +92,28 @@ def step_time(records: Records, published: pd.DataFrame, profile: str = "paper")
     if means.empty:
         raise NoRecords("no step times were recorded; run make reproduce-table1")
     rows = list(means.index)
-    figure = styled(height=2.1 + 0.62 * (len(rows) + 1))
+    figure = styled(height=2.0 + 0.54 * (len(rows) + 1))
     absolute, relative = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
-    stacked_bars(absolute, {phase: means[phase].to_numpy() for phase in means}, PHASE_COLORS)
+    stacked_bars(absolute, means, PHASE_COLORS)
     totals = means.sum(axis="columns")
     for place, row in enumerate(rows):
         ratio = totals[row] / means.loc[row, "forward"]
         text = f"{totals[row]:.3g} ms\n{ratio:.2f} × its forward time"
-        absolute.text(totals[row] + 0.015 * totals.max(), place, text, va="center", fontsize=9.5, linespacing=1.15)
+        beside_bar(absolute, float(totals[row]), place, text)
     shares = means.div(totals, axis="index") * 100
-    shares = pd.concat([shares, paper_shares(published)]).fillna(0.0)
-    stacked_bars(relative, {phase: shares[phase].to_numpy() for phase in shares}, PHASE_COLORS)
+    shares = pd.concat([shares, paper_shares(published)])[list(PHASE_COLORS)].fillna(0.0)
+    stacked_bars(relative, shares, PHASE_COLORS)
     label_shares(relative, shares, published)
     absolute.set(xlabel="milliseconds per step", xlim=(0, 1.5 * totals.max()))
     relative.set(xlabel="share of the step (%)", xlim=(0, 100))
+    relative.tick_params(axis="y", length=0)
     unpublished = list(shares.index[len(rows) :])
     if unpublished:
         absolute.text(0, len(rows), " seconds are not published", va="center", color=GREY, style="italic")
     colors = [method(row).color for row in rows] + [GREY] * len(unpublished)
     method_rows(absolute, [*(method(row).title for row in rows), *unpublished], colors)
     handles, names = relative.get_legend_handles_labels()
-    names = [name.replace("_", " ") for name in names]
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.legend(handles, spaced(names), loc="outside lower center", ncols=len(names), frameon=False)
     headline(figure, f"Where a step's time goes: {subject(of_column(records.runs))}", time_note(records.runs, profile))
     return figure
 
@@ -154,33 +154,47 @@ def label_shares(axes: Axes, shares: pd.DataFrame, published: pd.DataFrame) -> N
     """Write each share into its segment where it has room; the paper's as the ranges they are."""
     lefts = shares.cumsum(axis="columns").shift(1, axis="columns", fill_value=0.0)
     for place, row in enumerate(shares.index):
-        for phase in shares:
+        for phase in map(str, shares):
             share = float(shares.iloc[place][phase])
             if share < 100 * LEAST_LABELLED_SHARE:
                 continue
             text = f"{share:.0f}"
             if row == PAPER_ROW and phase != "other":
                 low, high = (find(published, phase, f"fp32_{end}") for end in ("low", "high"))
-                text = f"{low:g}–{high:g}" if low != high else f"{low:g}"
+                text = f"{low:g}–{high:g}" if share > 20 else f"{low:g}–\n{high:g}"
             axes.text(lefts.iloc[place][phase] + share / 2, place, text, ha="center", va="center", fontsize=9)
 
 
 def time_note(runs: pd.DataFrame, profile: str) -> str:
-    chosen = of_column(runs).dropna(subset="cpu")
-    where = f"{chosen['cpu'].iloc[0]}, {chosen['threads'].iloc[0]} thread per run, " if len(chosen) else ""
+    chosen = of_column(runs)
+    machines = dict.fromkeys(map(machine, chosen.dropna(subset="cpu").to_dict("records")))
     batches = "/".join(str(size) for size in sorted(set(chosen["batch_size"].dropna())))
-    return f"{where}batch {batches}; a zeroth-order step makes two forward passes.{profile_note(profile, runs)}"
+    how = f"batch {batches}; a zeroth-order step makes two forward passes."
+    return f"{'; '.join(machines)}, {how}{profile_note(profile, runs)}"
 
 
-def stacked_bars(axes: Axes, stacks: dict[str, np.ndarray], colors: dict[str, str]) -> None:
-    """A horizontal bar per place, made of each stack in turn; stacks that are nothing anywhere are left out."""
-    lefts = np.zeros(len(next(iter(stacks.values()))))
-    for name, widths in stacks.items():
+def stacked_bars(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> None:
+    """A horizontal bar per row of `table`, of its columns in turn; a column of zeros is left out."""
+    lefts = np.zeros(len(table))
+    for name in map(str, table):
+        widths = table[name].to_numpy(float)
         if not widths.any():
             continue
-        look = {"height": 0.66, "color": colors[name], "edgecolor": "white", "linewidth": 0.5}
-        axes.barh(np.arange(len(widths)), widths, left=lefts, label=name, **look)
+        bars = axes.barh(np.arange(len(table)), widths, left=lefts, height=0.66, color=colors[name], label=name)
+        for bar in bars:
+            bar.set(edgecolor="white", linewidth=0.5)
         lefts = lefts + widths
+
+
+def beside_bar(axes: Axes, end: float, place: int, text: str) -> None:
+    """Write `text` right of the bar at `place` that ends at `end`, over the grid."""
+    room = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    where = {"xy": (end, place), "xytext": (6, 0), "textcoords": "offset points"}
+    axes.annotate(text, **where, va="center", fontsize=9.5, linespacing=1.15, bbox=room)
+
+
+def spaced(names: list[str]) -> list[str]:
+    return [name.replace("_", " ") for name in names]
 
 
 def method_rows(axes: Axes, titles: list[str], colors: list[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.load import Records, latest
-from analysis.names import column_title, in_order, mebibytes, method, subject
-from analysis.style import GREY, RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from analysis.tables import banner, why
+from analysis.names import budget_title, column_title, in_order, mebibytes, method, subject
+from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from analysis.tables import machine, profile_banner, why
 
 GRID_POINTS = 200
+PANELS_ABREAST = 2
 ACCURACIES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 SECONDS = (0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 BAND = "line: mean over seeds; band: lowest to highest"
@@ -53,12 +55,14 @@ def curve(records: Records, row: str, x: str, y: str, log: bool = False) -> Curv
     return Curve(row, batch_size, len(tracks), grid, values.mean(0), values.min(0), values.max(0))
 
 
-def draw(axes: Axes, line: Curve) -> None:
+def draw(axes: Axes, line: Curve, text: str) -> EndLabel:
+    """Draw the mean, its end and the band of the seeds; returns `text` as the label of the end."""
     color = method(line.row).color
     axes.plot(line.x, line.mean, color=color, label=method(line.row).title)
     axes.plot(line.x[-1], line.mean[-1], "o", color=color, markersize=4)
     if line.seeds > 1:
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+    return EndLabel(float(line.x[-1]), float(line.mean[-1]), text, color)
 
 
 def by_method(records: Records, per: tuple[str, ...] = ()) -> Iterator[tuple[str, Records]]:
@@ -81,30 +85,22 @@ def loss_curves(records: Records, profile: str = "paper") -> Figure:
         raise NoRecords("no training was recorded; run make reproduce-table1")
     figure = styled(height=1.1 + 2.9 * len(columns))
     panels = figure.subplots(len(columns), 2, squeeze=False, sharex=True, sharey="row")
+    labels = []
     for column, (training, testing) in zip(columns, panels, strict=True):
         here = records.only(records.runs["cell_column"] == column)
         for axes, loss, name in ((training, "train_loss", "training"), (testing, "loss", "test")):
             lines = [line for row, part in by_method(here) if (line := curve(part, row, "epoch", loss))]
-            for line in lines:
-                draw(axes, line)
-            axes.set(title=f"{column_title(column)}, {name}", yscale="log", ylabel="cross-entropy (nats)")
+            labels.append([draw(axes, line, method(line.row).title) for line in lines])
+            axes.set(title=f"{column_title(column)}, {name}", yscale="log")
             axes.yaxis.set_tick_params(labelleft=True)
+        training.set_ylabel("cross-entropy (nats)")
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
     headline(figure, "Loss while training", f"{subject(records.runs)}; {BAND}{profile_note(profile, records.runs)}")
-    for axes in panels.flat:
+    for axes, ends in zip(panels.flat, labels, strict=True):
         plain_log_ticks(axes)
-        label_line_ends(axes, end_labels(axes))
+        label_line_ends(axes, ends)
     return figure
-
-
-def end_labels(axes: Axes) -> list[EndLabel]:
-    """The name of each method at the end of its line."""
-    drawn = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-    return [
-        EndLabel(float(line.get_xdata()[-1]), float(line.get_ydata()[-1]), str(line.get_label()), str(line.get_color()))
-        for line in drawn
-    ]
 
 
 def plain_log_ticks(axes: Axes) -> None:
@@ -122,95 +118,113 @@ def plain_log_ticks(axes: Axes) -> None:
 def accuracy_by_seconds(records: Records, profile: str = "paper") -> Figure:
     """Test accuracy by seconds of training, a panel for each memory budget, each method at the largest batch that fits.
 
-    Raises NoRecords when no run had a budget.
+    Where the grid leaves a panel free, it shows the final accuracy by budget. Raises NoRecords when no run had a budget.
     """
     budgets = budgets_of(records)
-    across = min(3, len(budgets))
-    down = -(-len(budgets) // across)
-    figure = styled(height=1.25 + 3.1 * down)
-    panels = figure.subplots(down, across, squeeze=False, sharey=True).flatten()
-    for axes in panels[len(budgets) :]:
-        axes.remove()
-    labels = [budget_panel(axes, records, budget) for axes, budget in zip(panels, budgets, strict=False)]
-    same_axes(panels[: len(budgets)])
-    for index, axes in enumerate(panels[: len(budgets)]):
-        axes.set_title(f"{mebibytes(budgets[index])}")
-        axes.set_xlabel("seconds of training")
-        if index % across == 0:
-            axes.set_ylabel("test accuracy (%)")
-    headline(figure, f"What each memory budget buys: {subject(records.runs)}", reading(records, profile))
-    for axes, ends in zip(panels, labels, strict=False):
-        label_line_ends(axes, ends)
+    down = -(-len(budgets) // PANELS_ABREAST)
+    figure = styled(height=1.25 + 2.75 * down)
+    panels = figure.subplots(down, PANELS_ABREAST, squeeze=False, sharey=True).flatten()
+    drawn = [budget_panel(axes, records, budget) for axes, budget in zip(panels, budgets, strict=False)]
+    accuracy_axis(panels)
+    seconds_axis(panels[: len(budgets)])
+    for axes, budget in zip(panels, budgets, strict=False):
+        axes.set_title(budget_title(budget))
+    for axes in panels[::PANELS_ABREAST]:
+        axes.set_ylabel("test accuracy (%)")
+    drawn += [(final_panel(axes, records, budgets), "") for axes in panels[len(budgets) :]]
+    headline(figure, f"What a memory budget buys: {subject(records.runs)}", reading(records, profile))
+    for axes, (ends, absent) in zip(panels, drawn, strict=True):
+        label_line_ends(axes, ends, absent)
     return figure
 
 
 @matplotlib.rc_context(RC)
 def accuracy_by_seconds_at(records: Records, budget: int | None = None, profile: str = "paper") -> Figure:
-    """The panel of one budget (by default the smallest) on its own, with room for full names.
+    """The panel of one budget (by default the smallest) on its own.
 
     Raises NoRecords when no run had that budget.
     """
     budgets = budgets_of(records)
     budget = budgets[0] if budget is None else budget
     if budget not in budgets:
-        raise NoRecords(f"no run had a budget of {mebibytes(budget)}; there are {', '.join(map(mebibytes, budgets))}")
-    figure = styled(height=5.2)
+        raise NoRecords(
+            f"no run had a budget of {budget_title(budget)}; there are {', '.join(map(budget_title, budgets))}"
+        )
+    figure = styled(height=5.0)
     axes = figure.subplots()
-    labels = budget_panel(axes, records, budget, full_names=True)
-    same_axes(np.array([axes]))
-    axes.set(xlabel="seconds of training", ylabel="test accuracy (%)")
-    headline(figure, f"Training in {mebibytes(budget)}: {subject(records.runs)}", reading(records, profile))
-    label_line_ends(axes, labels)
+    ends, absent = budget_panel(axes, records, budget)
+    accuracy_axis([axes])
+    seconds_axis([axes])
+    axes.set_ylabel("test accuracy (%)")
+    headline(figure, f"Training in {budget_title(budget)}: {subject(records.runs)}", reading(records, profile))
+    label_line_ends(axes, ends, absent)
     return figure
 
 
 def budgets_of(records: Records) -> list[int]:
     budgets = sorted({int(size) for size in records.runs["budget_bytes"].dropna()})
     if not budgets:
-        raise NoRecords("no run had a memory budget; run make reproduce EXPERIMENT=elasticzo/budgets")
+        raise NoRecords("no run had a memory budget; run make reproduce-budgets")
     return budgets
 
 
-def budget_panel(axes: Axes, records: Records, budget: int, full_names: bool = False) -> list[EndLabel]:
-    """Draw the methods that trained under `budget` and note why others did not; returns the labels of the lines."""
-    labels, absent = [], []
-    here = records.only(records.runs["budget_bytes"] == budget)
-    for row, part in by_method(here):
-        name = method(row).title if full_names else method(row).short
-        ended = part.only(part.runs["status"] == "finished")
-        line = curve(ended, row, "train_seconds", "accuracy", log=True)
-        reasons = part.runs[part.runs["status"] != "finished"].to_dict("records")
-        absent += [f"{name} {reason}" for reason in dict.fromkeys(map(why_in_panel, reasons))]
-        if line is None:
-            continue
-        draw(axes, line)
-        final, size = 100 * line.mean[-1], line.batch_size
-        text = f"{name}  {final:.1f}%, batch {size}" if full_names else f"{name} {final:.1f}, b {size}"
-        labels.append(EndLabel(line.x[-1], line.mean[-1], text, method(row).color))
-    axes.text(0.98, 0.03, "\n".join(absent), transform=axes.transAxes, ha="right", va="bottom", color=GREY, fontsize=9)
+def budget_panel(axes: Axes, records: Records, budget: int) -> tuple[list[EndLabel], str]:
+    """Draw the methods that trained under `budget`; returns the labels of their lines, and why others have none."""
+    labels: list[EndLabel] = []
+    absent: dict[str, None] = {}
+    for row, part in by_method(records.only(records.runs["budget_bytes"] == budget)):
+        others = part.runs[part.runs["status"] != "finished"].to_dict("records")
+        absent |= dict.fromkeys(f"{method(row).title}\n{why_in_panel(run)}" for run in others)
+        line = curve(part.only(part.runs["status"] == "finished"), row, "train_seconds", "accuracy", log=True)
+        if line is not None:
+            text = f"{method(row).title} {100 * line.mean[-1]:.1f}%, batch {line.batch_size}"
+            labels.append(draw(axes, line, text))
+    return labels, "\n".join(absent)
+
+
+def final_panel(axes: Axes, records: Records, budgets: list[int]) -> list[EndLabel]:
+    """Draw the mean final accuracy of each method by budget; returns the labels of the lines."""
+    labels = []
+    for row, part in by_method(records.only(records.runs["status"] == "finished"), per=("budget_bytes",)):
+        means = part.runs.dropna(subset="budget_bytes").groupby("budget_bytes")["final_accuracy"].mean()
+        x, y = means.index.to_numpy(float) / 2**20, means.to_numpy(float)
+        axes.plot(x, y, "o-", color=method(row).color, markersize=4, label=method(row).title)
+        labels.append(EndLabel(x[-1], y[-1], method(row).title, method(row).color))
+    axes.set(title="final accuracy by budget", xlabel="memory budget (MiB)", xscale="log")
+    axes.xaxis.set_major_locator(FixedLocator([size / 2**20 for size in budgets]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:.4g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     return labels
 
 
-def why_in_panel(run: dict[str, object]) -> str:
+def why_in_panel(run: Mapping[Any, Any]) -> str:
     if run["status"] == "over_budget":
-        return f"does not fit:\nneeds {mebibytes(float(str(run['total_bytes'])))} at batch {run['batch_size']}"
+        return f"does not fit: needs {mebibytes(run['total_bytes'])}"
     return why(run)
 
 
-def same_axes(panels: np.ndarray) -> None:
-    """One logarithmic time axis for all panels, and one accuracy axis with as much room for 90–99% as for 50–90%."""
-    lines = [line for axes in panels for line in axes.get_lines()]
-    x = np.concatenate([np.asarray(line.get_xdata(), float) for line in lines]) if lines else np.array([1.0, 10.0])
-    y = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines]) if lines else np.array([0.1, 0.9])
+def seconds_axis(panels: Iterable[Axes]) -> None:
+    """One logarithmic time axis for all `panels`."""
+    panels = list(panels)
+    ends = [end for axes in panels for end in axes.dataLim.intervalx if np.isfinite(end) and end > 0]
+    low, high = (min(ends) * 0.9, max(ends) * 1.1) if ends else (1.0, 10.0)
     for axes in panels:
-        axes.set(xscale="log", yscale="logit", xlim=(x.min() * 0.9, x.max() * 1.1))
-        axes.set_ylim(clip(y.min(), 0.9), clip(y.max(), 1.3))
-        axes.xaxis.set_major_locator(FixedLocator([tick for tick in SECONDS if x.min() * 0.9 <= tick <= x.max() * 1.1]))
+        axes.set(xscale="log", xlim=(low, high), xlabel="seconds of training")
+        axes.xaxis.set_major_locator(FixedLocator([tick for tick in SECONDS if low <= tick <= high]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def accuracy_axis(panels: Iterable[Axes]) -> None:
+    """One accuracy axis for all `panels`, with as much room for 90–99% as for 50–90%."""
+    panels = list(panels)
+    ends = [end for axes in panels for end in axes.dataLim.intervaly if np.isfinite(end)]
+    for axes in panels:
+        axes.set_yscale("logit")
+        axes.set_ylim(clip(min(ends, default=0.1), 0.9), clip(max(ends, default=0.9), 1.2))
         axes.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:g}"))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def clip(share: float, odds: float) -> float:
@@ -221,16 +235,16 @@ def clip(share: float, odds: float) -> float:
 
 
 def reading(records: Records, profile: str) -> str:
-    machine = records.runs.dropna(subset="cpu")
-    where = f"; {machine['cpu'].iloc[0]}, {machine['threads'].iloc[0]} thread" if len(machine) else ""
+    """How to read the figure, what was run, and where."""
     seeds = records.runs["seed"].nunique()
     band = f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed"
+    machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
     return (
-        "Each method trains with the largest batch that fits (b). Labels: final accuracy in %.\n"
-        f"{band}{where}{profile_note(profile, records.runs)}"
+        "Each method trains with the largest batch that fits. Labels: final accuracy.\n"
+        f"Line: {band}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
     )
 
 
 def profile_note(profile: str, runs: pd.DataFrame) -> str:
-    """The loud part of the banner, for runs that are not the full protocol."""
-    return "" if profile == "paper" else f"\n{banner(profile, runs).partition('. ')[2]}"
+    """A line that says so loudly when the runs are not the full protocol."""
+    return "" if profile == "paper" else f"\n{profile_banner(profile, runs)}"

@@ -75,5 +75,11 @@ def experiment_title(experiment: str) -> str:
 
 
 def mebibytes(size: float) -> str:
-    """`size` bytes as the papers write them, with as many digits as tell neighbours apart."""
-    return f"{size / 2**20:.3g} MiB"
+    """`size` bytes in the papers' unit, with three digits."""
+    number = size / 2**20
+    return f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f} MiB"
+
+
+def budget_title(size: float) -> str:
+    """A budget of `size` bytes as it was set: a round number of MiB stays one."""
+    return f"{size / 2**20:.4g} MiB"

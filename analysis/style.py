@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -13,8 +14,8 @@ from matplotlib.figure import Figure
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 160  # 1600 pixels wide: sharp where a README shows it at half that
 GREY = "#666666"
-LEADER = {"arrowstyle": "-", "alpha": 0.45, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 2}
-RC = {
+LEADER: dict[str, Any] = {"arrowstyle": "-", "alpha": 0.45, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 2}
+RC: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
@@ -49,39 +50,41 @@ class EndLabel:
 
 
 def styled(height: float) -> Figure:
-    """An empty figure of README width that arranges itself."""
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
-    return figure
+    """An empty figure of README width and `height` inches."""
+    return Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH)
 
 
 def headline(figure: Figure, title: str, explanation: str) -> None:
-    """A title that says what is seen, and below it how to read it."""
+    """A title that says what is seen, below it how to read it, and the panels arranged in the room that is left."""
     lines = explanation.count("\n") + 1
     height = figure.get_figheight()
     figure.suptitle(title, x=0.008, y=1 - 0.06 / height, ha="left", va="top", fontsize=14, fontweight="bold")
     figure.text(0.008, 1 - 0.36 / height, explanation, ha="left", va="top", color=GREY, linespacing=1.3, wrap=False)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.44 + 0.19 * lines) / height))
+    room = 1 - (0.44 + 0.19 * lines) / height
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, room), w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
 
 
-def label_line_ends(axes: Axes, labels: Sequence[EndLabel], line_height: float = 1.25) -> None:
-    """Write `labels` to the right of `axes`, each by its line's end but none over another.
+def label_line_ends(axes: Axes, labels: Sequence[EndLabel], note: str = "") -> None:
+    """Write `labels` to the right of `axes`, each by its line's end but none over another, and `note` below them.
 
     Call it when the limits of `axes` are final: a label is placed by where the line ends on the page.
     """
-    if not labels:
-        return
     figure = axes.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()
-    points = axes.get_window_extent().height * 72 / figure.dpi
+    box = axes.get_window_extent()
     size = matplotlib.rcParams["font.size"] - 0.5
+    gap = size * 1.25 / (box.height * 72 / figure.dpi)
+    left = 1 + 16 / (box.width * 72 / figure.dpi)
+    axes.text(left, 0, note, transform=axes.transAxes, va="bottom", color=GREY, fontsize=size - 0.5, style="italic")
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [to_axes.transform((label.x, label.y))[1] for label in labels]
-    for label, place in zip(labels, spread(ends, gap=size * line_height / points), strict=True):
+    below = gap * (note.count("\n") + 1.5) if note else 0.0
+    for label, place in zip(labels, spread(ends, gap, lowest=below), strict=True):
         axes.annotate(
             label.text,
             xy=(label.x, label.y),
-            xytext=(1.035, place),
+            xytext=(left, place),
             textcoords="axes fraction",
             color=label.color,
             fontsize=size,
@@ -91,8 +94,8 @@ def label_line_ends(axes: Axes, labels: Sequence[EndLabel], line_height: float =
         )
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places in [0, 1] at least `gap` apart, in the order of `wanted` and as near to it as squares can tell.
+def spread(wanted: Sequence[float], gap: float, lowest: float = 0.0) -> list[float]:
+    """Places in [lowest, 1] at least `gap` apart, in the order of `wanted` and as near to it as squares can tell.
 
     Least squares under an order is isotonic regression, solved by pooling neighbours that are out of order.
     """
@@ -104,8 +107,8 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
             before, count = pools.pop()
             mean, size = (mean * size + before * count) / (size + count), size + count
         pools.append((mean, size))
-    highest = max(0.0, 1 - (len(wanted) - 1) * gap)
-    bases = [min(max(mean, 0.0), highest) for mean, size in pools for _ in range(size)]
+    highest = max(lowest, 1 - (len(wanted) - 1) * gap)
+    bases = [min(max(mean, lowest), highest) for mean, size in pools for _ in range(size)]
     places = [0.0] * len(wanted)
     for rank, (index, base) in enumerate(zip(order, bases, strict=True)):
         places[index] = base + rank * gap

@@ -17,7 +17,7 @@ Z_975 = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number measured `n` times.
+    """A share, such as an accuracy, measured `n` times.
 
     spread: standard deviation over seeds, nan for one seed.
     low, high: 95% interval; of the mean over seeds ("seeds"), or, for one seed, of this model's accuracy
@@ -49,7 +49,7 @@ def estimate(values: Sequence[float], examples: int | None = None) -> Estimate:
         return Estimate(mean, math.nan, 1, low, high, "test set")
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = T_975[min(n - 1, len(T_975)) - 1] * spread / math.sqrt(n)
-    return Estimate(mean, spread, n, mean - half, mean + half, "seeds")
+    return Estimate(mean, spread, n, max(mean - half, 0.0), min(mean + half, 1.0), "seeds")
 
 
 def wilson(share: float, examples: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis.load import latest
-from analysis.names import column_title, experiment_title, mebibytes, method
+from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
 from analysis.summary import Estimate, estimate
 
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
@@ -80,7 +80,7 @@ def build_table(
         for row in rows
         if not ran or column in ran
     ]
-    title = f"{experiment_title(experiment)}: {banner(profile, runs)}"
+    title = ". ".join(filter(None, [f"{experiment_title(experiment)}: accuracy in %", profile_banner(profile, runs)]))
     return ResultTable(experiment, profile, title, provenance(runs), tuple(cells), recorded is not None)
 
 
@@ -113,12 +113,12 @@ def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None
     return result, f"without {len(without)} of {len(here)} seeds: {reasons}" if reasons else ""
 
 
-def why(run: dict[str, Any]) -> str:
+def why(run: Mapping[Any, Any]) -> str:
     """Why `run` has no final accuracy, in a few words."""
     reason = "" if pd.isna(run["reason"]) else str(run["reason"])
     match run["status"]:
         case "over_budget":
-            return f"over budget: needs {mebibytes(run['total_bytes'])} of {mebibytes(run['budget_bytes'])}"
+            return f"over budget: needs {mebibytes(run['total_bytes'])} of {budget_title(run['budget_bytes'])}"
         case "diverged":
             step = re.search(r"step (\d+)", reason)
             return f"diverged at step {step[1]}" if step else "diverged"
@@ -130,29 +130,31 @@ def why(run: dict[str, Any]) -> str:
             return f"{status}, not ended"
 
 
-def banner(profile: str, runs: pd.DataFrame) -> str:
-    """What the numbers are, and loudly when they are not the paper's protocol."""
-    what = "test accuracy in %"
+def profile_banner(profile: str, runs: pd.DataFrame) -> str:
+    """Says loudly that `runs` are not the paper's protocol, and how much of it they are; nothing for those that are."""
     if profile == "paper":
-        return what
-    lengths = sorted({(run.epochs * run.fraction, run.epochs) for run in runs.itertuples() if run.fraction < 1})
-    length = " or ".join(f"{part:g} of {whole:g} epochs, " for part, whole in lengths).replace(", or", " or")
-    return f"{what}. {profile.upper()} PROFILE: {length}not the paper's protocol"
+        return ""
+    lengths = sorted({(run["fraction"] * run["epochs"], run["epochs"]) for run in runs.to_dict("records")})
+    length = " or ".join(f"{part:g} of {whole:g} epochs" for part, whole in lengths)
+    return f"{profile.upper()} PROFILE: {length}{', ' if length else ''}not the paper's protocol"
 
 
 def provenance(runs: pd.DataFrame) -> str:
     """The machine, the minutes and the commit behind `runs`, in one line."""
     if runs.empty:
         return "no runs yet"
-    machines = runs.dropna(subset="cpu")[["cpu", "device", "cores", "threads", "torch"]].drop_duplicates()
-    described = [
-        f"{m.cpu}{'' if m.device == 'cpu' else f' + {m.device}'}, {m.cores} cores, {m.threads} per run, torch {m.torch}"
-        for m in machines.itertuples()
-    ]
-    known = runs.dropna(subset="commit").itertuples()
-    commits = sorted({f"{run.commit[:7]}{' (modified)' if run.dirty else ''}" for run in known})
+    machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
+    known = runs.dropna(subset="commit").to_dict("records")
+    commits = sorted({f"{run['commit'][:7]}{' (modified)' if run['dirty'] else ''}" for run in known})
     effort = f"{len(runs)} runs, {runs['train_seconds'].sum() / 60:.3g} min of training"
-    return f"{'; '.join(described)} · {effort} · commit {', '.join(commits) or 'unknown'}"
+    return f"{'; '.join(machines)} · {effort} · commit {', '.join(commits) or 'unknown'}"
+
+
+def machine(run: Mapping[Any, Any]) -> str:
+    """The processor that trained, and how much of it a run used."""
+    threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''} per run"
+    accelerator = "" if run["device"] == "cpu" else f" + {run['device']}"
+    return f"{run['cpu']}{accelerator}, {run['cores']} cores, {threads}, torch {run['torch']}"
 
 
 def percent(share: float | None, sign: str = "") -> str:

@@ -5,7 +5,9 @@ import torch
 from tightfit.datasets.dataset import Dataset, Examples
 
 
-def bars(name: str = "bars", count: int = 96, train_limit: int | None = None, test_limit: int | None = None, **_: object) -> Dataset:
+def bars(
+    name: str = "bars", count: int = 96, train_limit: int | None = None, test_limit: int | None = None, **_: object
+) -> Dataset:
     """`count` images (n, 1, 28, 28) uint8 of ten classes; training and test examples are the same."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 10

@@ -105,7 +105,9 @@ LONG = ["optimizer=bp_sgd", "profile=smoke", "training.epochs=3000", "training.e
 def start(runs: Path) -> tuple[subprocess.Popen[str], Path]:
     """A run of a few seconds, once it has written some rows."""
     command = [sys.executable, "-m", "tightfit.run", *LONG]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     while not (found := folders(runs)) or len(read_evals(found[0])) < 4:
         assert process.poll() is None
         time.sleep(0.02)

@@ -106,7 +106,9 @@ def test_killed_run_continues_to_the_same_weights_and_rows(optimizer: Optimizer,
 
 
 @every_method
-def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(optimizer: Optimizer, tmp_path: Path) -> None:
+def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(
+    optimizer: Optimizer, tmp_path: Path
+) -> None:
     whole = carry_out(task(optimizer), tmp_path / "whole")
     stopped = carry_out(task(optimizer), tmp_path / "stopped", StoppingTracker(at_row=3))
     assert stopped.status == "interrupted"

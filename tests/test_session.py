@@ -39,12 +39,16 @@ def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
     base = config(tmp_path)
     elsewhere = config(tmp_path / "other", tracker={"_target_": "another"})
     assert run_key(base) == run_key(elsewhere)
-    assert run_key({**base, "dataset": {**base["dataset"], "folder": "/data", "cache": "/cache", "title": "Bars"}}) == run_key(base)
+    assert run_key(
+        {**base, "dataset": {**base["dataset"], "folder": "/data", "cache": "/cache", "title": "Bars"}}
+    ) == run_key(base)
     for part in ({"seed": 1}, {"threads": 2}, {"profile": "paper"}, {"training": {**base["training"], "epochs": 5}}):
         assert run_key({**base, **part}) != run_key(base)
 
 
-def test_full_disk_fails_with_the_reason_and_a_later_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_fails_with_the_reason_and_a_later_run_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = carry_out(config(tmp_path / "whole"))
     saves: list[Path] = []
     real = checkpoint.save
@@ -82,7 +86,9 @@ def test_full_disk_at_the_record_itself_is_told_and_does_not_hide_the_failure(
     assert "free space and run again to continue" in capsys.readouterr().err
 
 
-def test_data_that_cannot_be_had_is_a_failed_run_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_cannot_be_had_is_a_failed_run_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unavailable(**_: object) -> None:
         raise DataUnavailable("bars cannot be had: no route led to it")
 

@@ -106,7 +106,9 @@ def pooling_ratios(inputs: torch.Tensor) -> dict[str, tuple[float, float, float,
     images = torch.relu(torch.randn(BATCH_SIZE, 6, 28, 28, generator=torch.Generator().manual_seed(0)))
     tracked = images.clone().requires_grad_()
     return {
-        "pooling forward: slices / stock kernel": paired_ratio(lambda: max_of_slices(images), lambda: F.max_pool2d(images, 2)),
+        "pooling forward: slices / stock kernel": paired_ratio(
+            lambda: max_of_slices(images), lambda: F.max_pool2d(images, 2)
+        ),
         "pooling forward + backward: slices / stock kernel": paired_ratio(
             lambda: max_of_slices(tracked).sum().backward(), lambda: F.max_pool2d(tracked, 2).sum().backward()
         ),
@@ -138,7 +140,9 @@ def show_phases(console: Console, batch: Batch) -> None:
         step, learner = stepper(optimizer, batch)
         for _ in range(PAIRS):
             step()
-        parts = ", ".join(f"{phase} {seconds / PAIRS * 1e6:.0f} µs" for phase, seconds in learner.phases.seconds.items())
+        parts = ", ".join(
+            f"{phase} {seconds / PAIRS * 1e6:.0f} µs" for phase, seconds in learner.phases.seconds.items()
+        )
         console.print(f"{name} step: {parts}")
 
 

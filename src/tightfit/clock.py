@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -22,14 +22,14 @@ class Clock:
         self.eval_seconds = 0.0
 
     @contextmanager
-    def training(self) -> Iterator[None]:
+    def training(self) -> Generator[None]:
         start, start_cpu = self._now(), time.process_time()
         yield
         self.train_seconds += self._now() - start
         self.train_cpu_seconds += time.process_time() - start_cpu
 
     @contextmanager
-    def evaluation(self) -> Iterator[None]:
+    def evaluation(self) -> Generator[None]:
         start = self._now()
         yield
         self.eval_seconds += self._now() - start
@@ -57,7 +57,7 @@ class Phases:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
+    def __call__(self, name: str) -> Generator[None]:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -26,7 +26,9 @@ def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any
     measured: dict[str, float] = {}
     total = 0.0
     for folder, config in folders_and_configs:
-        kind = json.dumps({name: config[name] for name in ("optimizer", "model", "dataset", "training", "memory_budget")})
+        kind = json.dumps(
+            {name: config[name] for name in ("optimizer", "model", "dataset", "training", "memory_budget")}
+        )
         if kind not in measured:
             measured[kind] = measure(config)
         rows = read_evals(folder)
@@ -37,7 +39,7 @@ def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any
 def measure(config: Mapping[str, Any]) -> float:
     """Seconds one whole run of `config` will take, pretraining left out."""
     task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
-    table = layer_table(task.model, task.model.example_shape)
+    table = layer_table(task.model, task.dataset.example_shape)
     stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
     for step in range(WARM_UP_STEPS + MEASURED_STEPS):
@@ -46,7 +48,9 @@ def measure(config: Mapping[str, Any]) -> float:
         learner.step(Batch(*stream.batch(step), step, 0.0))
     step_seconds = (time.perf_counter() - start) / MEASURED_STEPS
     start = time.perf_counter()
-    score(learner.resting_model(), task.dataset.test.to(task.device), Normalization(task.dataset.mean, task.dataset.std))
+    score(
+        learner.resting_model(), task.dataset.test.to(task.device), Normalization(task.dataset.mean, task.dataset.std)
+    )
     evaluation_seconds = time.perf_counter() - start
     training = task.training
     training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.seconds or float("inf"))

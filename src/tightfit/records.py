@@ -88,7 +88,9 @@ def read_run(folder: Path) -> RunRecord | None:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete the folder to run it again") from error
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; delete the folder to run it again")
+        raise ValueError(
+            f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; delete the folder to run it again"
+        )
     return RunRecord(**content)
 
 

@@ -27,8 +27,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.records import FINAL, read_evals, read_run, run_key
 from tightfit.run import ROOT, cores_for, resolved
+from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
+ARTIFACT_KINDS: dict[ArtifactKind, tuple[str, ...]] = {"table": (".csv", ".md"), "figure": (".png", ".svg")}
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,28 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
     """
     with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
         parse = OverridesParser.create().parse_overrides
-        fixed = [text for text, override in zip(overrides, parse(list(overrides)), strict=True) if not override.is_sweep_override()]
+        fixed = [
+            text
+            for text, override in zip(overrides, parse(list(overrides)), strict=True)
+            if not override.is_sweep_override()
+        ]
         sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
         parsed = parse([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides])
         values = {override.get_key_element(): values_of(override) for override in parsed}  # later ones replace earlier
         combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
         configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
-    return [Planned(config, Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)) for config in configs]
+    return [
+        Planned(config, Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)) for config in configs
+    ]
 
 
 def values_of(override: Override) -> list[str]:
     """What `override` sets its key to: several values when it is swept over."""
-    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+    return (
+        list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+    )
 
 
 def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planned], jobs: int) -> None:
@@ -98,7 +110,9 @@ def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planne
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
     seconds = estimated_seconds([(run.folder, run.config) for run in missing])
-    console.print(f"Expected duration on this machine: about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side.")
+    console.print(
+        f"Expected duration on this machine: about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side."
+    )
 
 
 def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:
@@ -164,17 +178,30 @@ def time_left(elapsed: float, share: float) -> str:
 
 
 def readable(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def conclude(console: Console, experiment: str, runs: Sequence[Planned]) -> None:
-    """Print the experiment's table, write its files, and log them to the tracker."""
+    """Print the experiment's table, write its tables and figures beside the runs, and log them to the tracker."""
     sys.path.insert(0, ROOT)  # analysis/ lies beside src/ in the checkout
     from analysis.report import report_experiment
 
-    files = report_experiment(experiment, runs[0].config["profile"], Path(runs[0].config["paths"]["runs"]), console)
-    tracker = instantiate(runs[0].config["tracker"])
-    tracker.log_artifacts(experiment, files)
+    config = runs[0].config
+    folder = Path(config["paths"]["runs"])
+    files = report_experiment(experiment, config["profile"], folder, console, out=folder / "report")
+    for path in files:
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    tracker: Tracker = instantiate(config["tracker"])
+    for kind, suffixes in ARTIFACT_KINDS.items():
+        tracker.log_artifacts(
+            f"{experiment}-{kind}s", [f for f in files if f.suffix in suffixes], kind, folder / "report"
+        )
 
 
 if __name__ == "__main__":

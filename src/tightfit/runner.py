@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tightfit import checkpoint
-from tightfit.clock import Clock, Phases
+from tightfit.clock import Clock
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.stream import Normalization, Stream
 from tightfit.evaluate import cross_entropy, score
@@ -21,7 +21,7 @@ from tightfit.interruption import Interruption
 from tightfit.memory.budget import MemoryBudget, largest_batch
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import LayerTable, layer_table
-from tightfit.optimizers.base import Batch, Learner, Optimizer, Report
+from tightfit.optimizers.base import Batch, Optimizer, Report
 from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_run
 from tightfit.tracking.tracker import Tracker
 
@@ -101,7 +101,7 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     A need above the budget ends the run as `over_budget` before anything is allocated; a loss that is not
     finite as `diverged`, naming the step; a request to stop as `interrupted`, ready to be continued.
     """
-    table = layer_table(task.model, task.model.example_shape)
+    table = layer_table(task.model, task.dataset.example_shape)
     batch_size = choose_batch_size(task, table)
     need = task.optimizer.memory(table, batch_size)
     record.memory = {
@@ -112,6 +112,7 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     }
     if not task.budget.allows(need.total):
         record.status, record.reason = "over_budget", task.budget.refusal(need.total)
+        tracker.start(record, folder, resumed_at=None)
         return record
     return Run(task, record, folder, tracker, progress, batch_size).complete()
 

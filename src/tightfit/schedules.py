@@ -19,7 +19,7 @@ Schedulable = float | Schedule
 
 def value_at(hyperparameter: Schedulable, epoch: float) -> float:
     """The value of `hyperparameter` at `epoch`."""
-    return hyperparameter(epoch) if callable(hyperparameter) else hyperparameter
+    return hyperparameter if isinstance(hyperparameter, float | int) else hyperparameter(epoch)
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,6 @@ class Piecewise:
             raise ValueError(f"starts={list(self.starts)} must increase")
 
     def __call__(self, epoch: float) -> float:
-        return next(value for value, start in reversed(list(zip(self.values, self.starts, strict=True))) if epoch >= start)
+        return next(
+            value for value, start in reversed(list(zip(self.values, self.starts, strict=True))) if epoch >= start
+        )

@@ -1,11 +1,11 @@
-"""From a resolved configuration to an ended run: builds the parts, opens the run folder, sees that every end is recorded."""
+"""From a resolved configuration to an ended run: builds the parts and sees that every end is recorded."""
 
 from __future__ import annotations
 
 import datetime
 import fcntl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from tightfit import checkpoint
-from tightfit.datasets.dataset import DataUnavailable, Dataset
+from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.machine import commit, describe_machine
 from tightfit.records import FINAL, RunRecord, Status, read_run, run_key, write_run
 from tightfit.runner import WEIGHTS, Task, Training, run
@@ -127,7 +127,7 @@ def build_model(config: Mapping[str, Any], classes: int) -> nn.Module:
 
 
 def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the run whose weights `config` starts from: a run like any other, shared by all that need it."""
+    """The run whose weights `config` starts from: a run like any other, shared by all that need it."""
     unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
     return {
         **config,
@@ -140,7 +140,7 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def only_process_in(folder: Path) -> Iterator[None]:
+def only_process_in(folder: Path) -> Generator[None]:
     """Holds the run in `folder`; waits while another process does."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

@@ -6,7 +6,15 @@ from tightfit.memory.budget import MemoryBudget, largest_batch, parse_size, read
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("512MB", 512 * 10**6), ("1.5MiB", 1572864), ("17 GB", 17 * 10**9), (4096, 4096), ("4096", 4096), ("2KiB", 2048), (None, None)],
+    [
+        ("512MB", 512 * 10**6),
+        ("1.5MiB", 1572864),
+        ("17 GB", 17 * 10**9),
+        (4096, 4096),
+        ("4096", 4096),
+        ("2KiB", 2048),
+        (None, None),
+    ],
 )
 def test_sizes_are_read_as_people_write_them(text: str | int | None, size: int | None) -> None:
     assert parse_size(text) == size
@@ -51,6 +59,8 @@ def test_refusal_states_need_budget_and_accounting() -> None:
     assert MemoryBudget("tiny", "1.5MiB").refusal(5 * 2**20) == "needs 5 MiB of 1.5 MiB (tiny, all_buffers_live)"
 
 
-@pytest.mark.parametrize(("size", "text"), [(512, "512 B"), (2048, "2 KiB"), (1572864, "1.5 MiB"), (3 * 2**30, "3 GiB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(512, "512 B"), (2048, "2 KiB"), (1572864, "1.5 MiB"), (3 * 2**30, "3 GiB")]
+)
 def test_bytes_are_shown_in_binary_units(size: int, text: str) -> None:
     assert readable(size) == text

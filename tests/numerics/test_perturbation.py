@@ -5,7 +5,9 @@ from tightfit.numerics.perturbation import PIECE, Perturbation
 from tightfit.seeds import derive, permute32
 
 
-def direction(size: int, name: str = "w", seed: int = 0, step: int = 0, query: int = 0, queries: int = 1) -> torch.Tensor:
+def direction(
+    size: int, name: str = "w", seed: int = 0, step: int = 0, query: int = 0, queries: int = 1
+) -> torch.Tensor:
     weights = nn.Parameter(torch.zeros(size), requires_grad=False)
     Perturbation([(name, weights)], seed, queries).add_(1.0, step, query)
     return weights.data

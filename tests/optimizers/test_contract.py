@@ -34,8 +34,12 @@ METHODS = {
     "mezo": Method(MeZO(lr=0.003, eps=1e-3, clip=20.0), 500, (0.55, 0.65), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
-    "elastic_zo_plus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="plus"), 100, (0.55, 0.65), 1.01),
-    "elastic_zo_mean": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01),
+    "elastic_zo_plus": Method(
+        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="plus"), 100, (0.55, 0.65), 1.01
+    ),
+    "elastic_zo_mean": Method(
+        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01
+    ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

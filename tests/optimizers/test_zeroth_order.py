@@ -98,7 +98,9 @@ def test_estimate_is_unbiased_on_a_quadratic() -> None:
     assert (total / count).norm() / start.norm() == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.parametrize(("difference", "clip", "slope"), [(0.4, 1.0, 1.0), (-0.4, 1.0, -1.0), (0.1, 1.0, 0.5), (0.4, math.inf, 2.0)])
+@pytest.mark.parametrize(
+    ("difference", "clip", "slope"), [(0.4, 1.0, 1.0), (-0.4, 1.0, -1.0), (0.1, 1.0, 0.5), (0.4, math.inf, 2.0)]
+)
 def test_slope_is_clipped_to_its_bound(difference: float, clip: float, slope: float) -> None:
     assert clipped_slope(1.0 + difference, 1.0, eps=0.1, clip=clip) == pytest.approx(slope)
 

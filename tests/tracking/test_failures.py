@@ -144,7 +144,7 @@ def test_a_dead_server_is_tried_once_and_runs_are_kept_offline(
     assert caplog.messages == [f"W&B keeps runs offline, for a later `wandb sync` of their folders: {error}"]
 
 
-def test_a_dead_child_does_not_stop_the_run(wandb_is: Any, run_once: Any) -> None:
+def test_a_killed_mirror_does_not_stop_the_run(wandb_is: Any, run_once: Any, caplog: pytest.LogCaptureFixture) -> None:
     wandb_is(HANGING)
     tracker = WandbTracker(mode="offline")
     run_once(tracker, "first")
@@ -154,6 +154,17 @@ def test_a_dead_child_does_not_stop_the_run(wandb_is: Any, run_once: Any) -> Non
     courier._child.wait()
     run_once(tracker, "second")
     courier.close()
+    expected = "tightfit.tracking.wandb was killed; the run folders are complete, their mirror is not"
+    assert caplog.messages == [expected]
+
+
+def test_what_a_full_pipe_held_back_is_delivered_at_the_end(wandb_is: Any, run_once: Any, tmp_path: Path) -> None:
+    wandb_is(UNREACHABLE)
+    tracker = WandbTracker(mode="offline")
+    tracker.log({"step": 0, "note": "x" * 10_000_000})
+    run_once(tracker, "first")
+    courier_to(MODULE, tracker.finish_seconds, os.getpid()).close()
+    assert (tmp_path / "first" / "attempts").read_text() == "offline"
 
 
 def test_no_process_for_the_mirror_is_a_warning(

@@ -37,3 +37,7 @@ class Dataset:
     route: str
     checksums: dict[str, str]
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return tuple(self.train.inputs.shape[1:])

@@ -28,7 +28,9 @@ def parse_size(size: str | int | float | None) -> int | None:
         count = float(number)
         scale = UNITS[unit or "B"]
     except (ValueError, KeyError):
-        raise ValueError(f"memory budget {size!r} is not a size; write a number and one of {', '.join(UNITS)}") from None
+        raise ValueError(
+            f"memory budget {size!r} is not a size; write a number and one of {', '.join(UNITS)}"
+        ) from None
     if count <= 0:
         raise ValueError(f"memory budget {size!r} must be more than zero bytes")
     return int(count * scale)

@@ -49,7 +49,9 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-def peak_live_bytes(work: Callable[[], Any], resident: Iterable[torch.Tensor], uncounted: Iterable[torch.Tensor] = ()) -> int:
+def peak_live_bytes(
+    work: Callable[[], Any], resident: Iterable[torch.Tensor], uncounted: Iterable[torch.Tensor] = ()
+) -> int:
     """The most bytes of tensors alive at once while `work()` runs.
 
     resident: tensors that are alive before and count (the parameters).

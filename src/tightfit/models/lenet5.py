@@ -14,13 +14,9 @@ from torch import nn
 from tightfit.models.pooling import MaxPool2x2
 from tightfit.seeds import derive
 
-EXAMPLE_SHAPE = (1, 28, 28)
-
 
 class LeNet5(nn.Sequential):
     """Images (b, 1, 28, 28) to logits (b, classes)."""
-
-    example_shape = EXAMPLE_SHAPE
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__(

@@ -53,7 +53,9 @@ class MeZOLearner:
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
-        lr, eps, clip = (value_at(h, batch.epoch) for h in (self._optimizer.lr, self._optimizer.eps, self._optimizer.clip))
+        lr, eps, clip = (
+            value_at(h, batch.epoch) for h in (self._optimizer.lr, self._optimizer.eps, self._optimizer.clip)
+        )
         queries = self._optimizer.queries
         slopes, losses = [], []
         for query in range(queries):

@@ -14,6 +14,7 @@ import functools
 import json
 import logging
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,8 @@ class Courier:
         child, self._child = self._child, None
         self._pass_on(child)
         assert child.stdin is not None
+        while self._unsent and select.select([], [child.stdin], [], self._finish_seconds)[1]:
+            self._pass_on(child)
         child.stdin.close()
         try:
             child.wait(self._finish_seconds)
@@ -63,9 +66,14 @@ class Courier:
 
     def _pass_on(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdin is not None
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        try:
             while self._unsent:
                 del self._unsent[: os.write(child.stdin.fileno(), self._unsent)]
+        except BlockingIOError:
+            pass  # the pipe is full
+        except BrokenPipeError:
+            self._unsent.clear()
+            self._warn(f"{self._module} was killed; the run folders are complete, their mirror is not")
 
     def _log_answers(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
