@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -189,7 +191,7 @@ def stacked_bars(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> Non
 def beside_bar(axes: Axes, end: float, place: int, text: str) -> None:
     """Write `text` right of the bar at `place` that ends at `end`, over the grid."""
     room = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-    where = {"xy": (end, place), "xytext": (6, 0), "textcoords": "offset points"}
+    where: dict[str, Any] = {"xy": (end, place), "xytext": (6, 0), "textcoords": "offset points"}
     axes.annotate(text, **where, va="center", fontsize=9.5, linespacing=1.15, bbox=room)
 
 

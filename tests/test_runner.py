@@ -190,7 +190,7 @@ def test_schedules_see_whole_epochs_as_whole_numbers(fraction: float, tmp_path: 
 
 
 def test_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="batch_size=97 but bars has 96 training examples; choose 1–96"):
+    with pytest.raises(ValueError, match=r"batch_size=97 but bars has 96 training examples; choose 1–96"):
         carry_out(task(BPSGD(0.01), batch_size=97), tmp_path / "run")
 
 
@@ -199,5 +199,5 @@ def test_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path) -> None:
         carry_out(task(BPSGD(0.01)), tmp_path / "run", KillingTracker(at_row=3))
     path = tmp_path / "run" / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged .* delete it to start the run again"):
+    with pytest.raises(ValueError, match=r"is damaged .* delete it to start the run again"):
         carry_out(task(BPSGD(0.01)), tmp_path / "run")

@@ -18,6 +18,7 @@ from tightfit.session import build_task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
+DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
 
 def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> float:
@@ -26,9 +27,7 @@ def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any
     measured: dict[str, float] = {}
     total = 0.0
     for folder, config in folders_and_configs:
-        kind = json.dumps(
-            {name: config[name] for name in ("optimizer", "model", "dataset", "training", "memory_budget")}
-        )
+        kind = json.dumps([config[part] for part in DECIDING_PARTS])
         if kind not in measured:
             measured[kind] = measure(config)
         rows = read_evals(folder)

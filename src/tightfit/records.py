@@ -52,6 +52,11 @@ def run_key(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """Where the run that `config` describes is recorded."""
+    return Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`; a reader or a crash sees the old file or the new one, never a part.
 

@@ -25,7 +25,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tightfit.records import FINAL, read_evals, read_run, run_key
+from tightfit.records import FINAL, read_evals, read_run, run_folder
 from tightfit.run import ROOT, cores_for, resolved
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
@@ -80,19 +80,13 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
     """
     with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
         parse = OverridesParser.create().parse_overrides
-        fixed = [
-            text
-            for text, override in zip(overrides, parse(list(overrides)), strict=True)
-            if not override.is_sweep_override()
-        ]
+        fixed = [str(o.input_line) for o in parse(list(overrides)) if not o.is_sweep_override()]
         sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
         parsed = parse([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides])
         values = {override.get_key_element(): values_of(override) for override in parsed}  # later ones replace earlier
         combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
         configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
-    return [
-        Planned(config, Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)) for config in configs
-    ]
+    return [Planned(config, run_folder(config)) for config in configs]
 
 
 def values_of(override: Override) -> list[str]:
@@ -110,9 +104,8 @@ def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planne
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
     seconds = estimated_seconds([(run.folder, run.config) for run in missing])
-    console.print(
-        f"Expected duration on this machine: about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side."
-    )
+    expected = f"about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side"
+    console.print(f"Expected duration on this machine: {expected}.")
 
 
 def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:

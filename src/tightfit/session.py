@@ -19,7 +19,7 @@ from torch import nn
 from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.machine import commit, describe_machine
-from tightfit.records import FINAL, RunRecord, Status, read_run, run_key, write_run
+from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
 from tightfit.runner import WEIGHTS, Task, Training, run
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
@@ -43,15 +43,14 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
 
     Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too.
     """
-    key = run_key(config)
-    folder = Path(config["paths"]["runs"]) / config["experiment"] / key
+    folder = run_folder(config)
     label = describe(config)
     with only_process_in(folder):
         before = read_run(folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
             return Outcome(before.status, folder)
-        record = RunRecord(key=key, experiment=config["experiment"], config=dict(config), started_at=now())
+        record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
         record.commit, record.dirty = commit()
         tracker = build(config["tracker"])
         try:

@@ -53,10 +53,8 @@ class MeZOLearner:
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
-        lr, eps, clip = (
-            value_at(h, batch.epoch) for h in (self._optimizer.lr, self._optimizer.eps, self._optimizer.clip)
-        )
-        queries = self._optimizer.queries
+        optimizer, queries = self._optimizer, self._optimizer.queries
+        lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
         slopes, losses = [], []
         for query in range(queries):
             self._add_("perturb", eps, batch.step, query)
