@@ -118,7 +118,8 @@ def plain_log_ticks(axes: Axes) -> None:
 def accuracy_by_seconds(records: Records, profile: str = "paper") -> Figure:
     """Test accuracy by seconds of training, a panel for each memory budget, each method at the largest batch that fits.
 
-    Where the grid leaves a panel free, it shows the final accuracy by budget. Raises NoRecords when no run had a budget.
+    Where the grid leaves a panel free, it shows the final accuracy by budget.
+    Raises NoRecords when no run had a budget.
     """
     budgets = budgets_of(records)
     down = -(-len(budgets) // PANELS_ABREAST)

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 160  # 1600 pixels wide: sharp where a README shows it at half that
@@ -75,8 +76,8 @@ def label_line_ends(axes: Axes, labels: Sequence[EndLabel], note: str = "") -> N
     box = axes.get_window_extent()
     size = matplotlib.rcParams["font.size"] - 0.5
     gap = size * 1.25 / (box.height * 72 / figure.dpi)
-    left = 1 + 16 / (box.width * 72 / figure.dpi)
-    axes.text(left, 0, note, transform=axes.transAxes, va="bottom", color=GREY, fontsize=size - 0.5, style="italic")
+    beside = axes.transAxes + ScaledTranslation(16 / 72, 0, figure.dpi_scale_trans)
+    axes.text(1, 0, note, transform=beside, va="bottom", color=GREY, fontsize=size - 0.5, style="italic")
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [to_axes.transform((label.x, label.y))[1] for label in labels]
     below = gap * (note.count("\n") + 1.5) if note else 0.0
@@ -84,8 +85,8 @@ def label_line_ends(axes: Axes, labels: Sequence[EndLabel], note: str = "") -> N
         axes.annotate(
             label.text,
             xy=(label.x, label.y),
-            xytext=(left, place),
-            textcoords="axes fraction",
+            xytext=(1, place),
+            textcoords=beside,
             color=label.color,
             fontsize=size,
             va="center",
