@@ -22,7 +22,6 @@ GRID_POINTS = 200
 PANELS_ABREAST = 2
 ACCURACIES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 SECONDS = (0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
-BAND = "line: mean over seeds; band: lowest to highest"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,12 @@ def curve(records: Records, row: str, x: str, y: str, log: bool = False) -> Curv
     values = np.stack([np.interp(grid, track[x].to_numpy(float), track[y].to_numpy(float)) for track in tracks])
     batch_size = int(records.runs["batch_size"].iloc[0])
     return Curve(row, batch_size, len(tracks), grid, values.mean(0), values.min(0), values.max(0))
+
+
+def best_ended(records: Records) -> Records:
+    """The finished runs; where there are none, the others as far as they came, so that a divergence is seen."""
+    finished = records.only(records.runs["status"] == "finished")
+    return records if finished.runs.empty else finished
 
 
 def draw(axes: Axes, line: Curve, text: str) -> EndLabel:
@@ -89,14 +94,15 @@ def loss_curves(records: Records, profile: str = "paper") -> Figure:
     for column, (training, testing) in zip(columns, panels, strict=True):
         here = records.only(records.runs["cell_column"] == column)
         for axes, loss, name in ((training, "train_loss", "training"), (testing, "loss", "test")):
-            lines = [line for row, part in by_method(here) if (line := curve(part, row, "epoch", loss))]
+            lines = [line for row, part in by_method(here) if (line := curve(best_ended(part), row, "epoch", loss))]
             labels.append([draw(axes, line, method(line.row).title) for line in lines])
             axes.set(title=f"{column_title(column)}, {name}", yscale="log")
             axes.yaxis.set_tick_params(labelleft=True)
         training.set_ylabel("cross-entropy (nats)")
     for axes in panels[-1]:
         axes.set_xlabel("epoch")
-    headline(figure, "Loss while training", f"{subject(records.runs)}; {BAND}{profile_note(profile, records.runs)}")
+    note = f"{subject(records.runs)}; {seeds_note(records.runs)}{profile_note(profile, records.runs)}"
+    headline(figure, "Loss while training", note)
     for axes, ends in zip(panels.flat, labels, strict=True):
         plain_log_ticks(axes)
         label_line_ends(axes, ends)
@@ -237,13 +243,16 @@ def clip(share: float, odds: float) -> float:
 
 def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
-    seeds = records.runs["seed"].nunique()
-    band = f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed"
     machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
     return (
         "Each method trains with the largest batch that fits. Labels: final accuracy.\n"
-        f"Line: {band}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
+        f"{seeds_note(records.runs)}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
     )
+
+
+def seeds_note(runs: pd.DataFrame) -> str:
+    seeds = runs["seed"].nunique()
+    return f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed"
 
 
 def profile_note(profile: str, runs: pd.DataFrame) -> str:

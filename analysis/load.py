@@ -176,7 +176,9 @@ def examples_behind(accuracies: Sequence[float]) -> int | None:
 
 
 def frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(types)).astype(dict(types))
+    """`rows` as a table of these types; an empty text is a missing value, as it is in a csv file."""
+    present = [{name: None if value == "" else value for name, value in row.items()} for row in rows]
+    return pd.DataFrame(present, columns=list(types)).astype(dict(types))
 
 
 def read_csv(path: Path, types: Mapping[str, str]) -> pd.DataFrame:

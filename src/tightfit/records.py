@@ -66,6 +66,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)  # temporary files are their owner's alone, records are for all
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

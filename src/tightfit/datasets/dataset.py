@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project: examples to train on, examples to score on, and where they came from."""
+"""What a data set is to the rest of the project: examples to train on, examples to score, and where they came from."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ class Examples:
     inputs: torch.Tensor
     labels: torch.Tensor
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: slice | torch.Tensor) -> Examples:
+        return Examples(self.inputs[chosen], self.labels[chosen])
+
     def to(self, device: torch.device | str) -> Examples:
         return Examples(self.inputs.to(device), self.labels.to(device))
 
@@ -35,7 +41,7 @@ class Dataset:
     mean: float  # of inputs / 255
     std: float
     route: str
-    checksums: dict[str, str]
+    checksums: dict[str, str]  # sha256 of the decoded files or arrays
     details: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,22 +1,64 @@
-"""Fashion-MNIST from the Debian package dataset-fashion-mnist, checked against the sha256 of the canonical idx files."""
+"""Fashion-MNIST (Xiao et al., 2017): 70,000 pictures of clothes, 28×28, in MNIST's form. MIT licence."""
+
 from __future__ import annotations
-import gzip, subprocess, tempfile
+
+import gzip
 from pathlib import Path
-import numpy as np
-from tightfit.datasets.mnist import build, load
 
-SHA = {"train-images": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888", "train-labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9", "t10k-images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b", "t10k-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}
+from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.images import (
+    NAMES,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    image_dataset,
+    select,
+)
+from tightfit.datasets.routes import Files, Route, from_debian, from_urls, obtain
 
-def fetch():
-    with tempfile.TemporaryDirectory() as d:
-        subprocess.run(["apt-get", "-qq", "download", "dataset-fashion-mnist"], cwd=d, check=True, capture_output=True)
-        subprocess.run(["dpkg-deb", "-x", str(next(Path(d).glob("*.deb"))), d], check=True)
-        out = {}
-        for k in SHA:
-            data = gzip.decompress((Path(d) / f"usr/share/datasets/fashion-mnist/{k}-idx{3 if 'images' in k else 1}-ubyte.gz").read_bytes())
-            out[k] = np.frombuffer(data, np.uint8, offset=16 if "images" in k else 8).reshape((-1, 28, 28) if "images" in k else (-1,))
-        return out
+CHECKSUMS = {
+    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+MEAN, STD = 0.2860, 0.3530
+DEBIAN_FOLDER = "usr/share/datasets/fashion-mnist"
 
-def fashion_mnist(name="fashion_mnist", title="", folder=None, cache=None, held_out=0, train_limit=None, test_limit=None):
-    arrays, r = load("fashion_mnist", SHA, fetch, "Debian dataset-fashion-mnist", cache)
-    return build(name, arrays, r, SHA, 0.2860, 0.3530, held_out, train_limit, test_limit)
+
+def fashion_mnist(
+    name: str = "fashion_mnist",
+    title: str = "F-MNIST",
+    folder: str | None = None,
+    cache: str | None = None,
+    held_out: int = 0,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+) -> Dataset:
+    """Fashion-MNIST; see `obtain` for folder and cache, `select` for the rest. `title` is for tables."""
+    files, route = obtain(name, CHECKSUMS, ROUTES, folder, cache)
+    whole = image_dataset(name, files, route, CHECKSUMS, MEAN, STD)
+    return select(whole, held_out, train_limit, test_limit)
+
+
+def from_installed_package() -> Files:
+    """From where Debian's package puts them, if it is installed."""
+    return {name: gzip.decompress((Path("/") / DEBIAN_FOLDER / f"{name}.gz").read_bytes()) for name in NAMES}
+
+
+def from_package() -> Files:
+    packed = from_debian("dataset-fashion-mnist", [f"{DEBIAN_FOLDER}/{name}.gz" for name in NAMES])
+    return {name: gzip.decompress(content) for name, content in zip(NAMES, packed, strict=True)}
+
+
+def mirror(base: str) -> Route:
+    return Route(base, lambda: from_urls(base, NAMES))
+
+
+ROUTES = (
+    Route("Debian dataset-fashion-mnist, installed", from_installed_package),
+    Route("Debian dataset-fashion-mnist", from_package),
+    mirror("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"),
+    mirror("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+)

@@ -30,7 +30,9 @@ class Stream:
     def __init__(self, dataset: Dataset, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
         count = len(dataset.train.labels)
         if not 1 <= batch_size <= count:
-            raise ValueError(f"batch_size={batch_size} but {dataset.name} has {count} training examples; choose 1–{count}")
+            raise ValueError(
+                f"batch_size={batch_size} but {dataset.name} has {count} training examples; choose 1–{count}"
+            )
         self.batch_size = batch_size
         self.steps_per_epoch = count // batch_size
         self._examples = dataset.train.to(device)
@@ -50,4 +52,3 @@ class Stream:
             order = torch.randperm(len(labels), generator=generator(self._seed, "shuffle", epoch)).to(labels.device)
             self._order_of_epoch = (epoch, order)
         return self._order_of_epoch[1]
-

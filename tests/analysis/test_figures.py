@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+
+from analysis.breakdowns import memory_breakdown, step_milliseconds, step_time
+from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves
+from analysis.load import load_published, load_runs
+from analysis.report import report_experiment
+from analysis.style import NoRecords, spread
+from tests.analysis.conftest import BUDGETS, MIB, TABLE
+from tests.analysis.miniature import make_run
+
+
+def label_texts(axes: Axes) -> list[str]:
+    return [child.get_text() for child in axes.get_children() if isinstance(child, Annotation)]
+
+
+def line_names(axes: Axes) -> list[str]:
+    return [line.get_label() for line in axes.get_lines() if not line.get_label().startswith("_")]
+
+
+def test_loss_panels_have_a_line_and_a_label_for_each_method(runs: Path):
+    panels = loss_curves(load_runs(runs, TABLE)).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["MNIST FP32, training", "MNIST FP32, test"]
+    for axes in panels:
+        assert line_names(axes) == ["Full ZO", "Full BP"]
+        assert label_texts(axes) == ["Full ZO", "Full BP"]
+        assert len(axes.collections) == 1  # a band for the method with several seeds
+
+
+def test_a_seed_that_diverged_does_not_cut_the_line_of_the_others(runs: Path):
+    make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.1], seed=9, status="diverged", reason="at step 150")
+    axes = loss_curves(load_runs(runs, TABLE)).axes[1]
+    assert [line.get_xdata()[-1] for line in axes.get_lines() if not line.get_label().startswith("_")] == [2.0, 2.0]
+
+
+def test_a_budget_panel_labels_batch_sizes_and_names_who_is_absent_and_why(budget_runs: Path):
+    small, large = accuracy_by_seconds(load_runs(budget_runs, BUDGETS)).axes
+    assert (small.get_title(loc="left"), large.get_title(loc="left")) == ("1.5 MiB", "3 MiB")
+    assert label_texts(small) == ["Full BP 97.0%, batch 4"]
+    notes = "\n".join(text.get_text() for text in small.texts)
+    assert "Full BP, Adam\ndoes not fit: needs 1.78 MiB" in notes
+    assert "Full ZO\ndiverged at step 312" in notes
+    assert sorted(label_texts(large)) == [
+        "Full BP 97.5%, batch 15",
+        "Full BP, Adam 97.5%, batch 9",
+        "Full ZO 97.5%, batch 37",
+    ]
+
+
+def test_the_free_panel_shows_final_accuracy_by_budget(budget_runs: Path, tmp_path: Path):
+    for row in ("full_bp", "full_zo"):
+        make_run(budget_runs, BUDGETS, row, "6MiB", [0.1, 0.9, 0.99], budget=6 * MIB)
+    panel = accuracy_by_seconds(load_runs(budget_runs, BUDGETS)).axes[3]
+    bp = next(line for line in panel.get_lines() if line.get_label() == "Full BP")
+    assert bp.get_xdata().tolist() == [1.5, 3.0, 6.0]
+    assert bp.get_ydata() == pytest.approx([0.97, 0.975, 0.99])
+
+
+def test_one_budget_can_stand_alone(budget_runs: Path):
+    records = load_runs(budget_runs, BUDGETS)
+    assert line_names(accuracy_by_seconds_at(records).axes[0]) == ["Full BP"]
+    assert len(line_names(accuracy_by_seconds_at(records, 3 * MIB).axes[0])) == 3
+    with pytest.raises(NoRecords, match=r"no run had a budget of 5 MiB; there are 1\.5 MiB, 3 MiB"):
+        accuracy_by_seconds_at(records, 5 * MIB)
+
+
+def test_seeds_are_averaged_at_equal_seconds(tmp_path: Path):
+    make_run(tmp_path, TABLE, "full_bp", "mnist_fp32", [0.0, 0.4, 0.8], seed=0, seconds=10.0)
+    make_run(tmp_path, TABLE, "full_bp", "mnist_fp32", [0.0, 0.4, 0.8], seed=1, seconds=20.0)
+    line = curve(load_runs(tmp_path, TABLE), "full_bp", "train_seconds", "accuracy")
+    assert (line.seeds, line.x[0], line.x[-1]) == (2, 0.0, 20.0)  # where the first of them ends
+    assert line.mean == pytest.approx((0.04 * line.x + 0.02 * line.x) / 2)
+    assert line.low == pytest.approx(0.02 * line.x)
+    assert line.high == pytest.approx(0.04 * line.x)
+
+
+def test_memory_bars_add_up_and_stand_beside_the_published_values(tmp_path: Path):
+    for row, batch_size in itertools.product(("full_zo", "cls2", "cls1", "full_bp"), (32, 256)):
+        make_run(tmp_path, "elasticzo/memory", row, f"batch_{batch_size}", batch_size=batch_size)
+    figure = memory_breakdown(load_runs(tmp_path, "elasticzo/memory").runs, load_published("elasticzo/fig4"))
+    small, large = figure.axes
+    widths = np.array([[bar.get_width() for bar in kind] for kind in small.containers])
+    assert widths.sum(0) == pytest.approx([2.615, 2.620, 2.679, 5.231], abs=1e-3)  # ElasticZO, section 5.3
+    assert label_texts(small)[0] == "2.62 MiB (paper 2.6)\nmeasured 1.96 MiB, ×0.75"
+    assert label_texts(large)[2].startswith("18.3 MiB = Full ZO + 221.0 KiB (paper 221.0)")
+    assert label_texts(large)[3].startswith("36.1 MiB (paper 36.1)")
+
+
+def test_step_time_is_split_by_phase_and_the_rest_is_other(runs: Path):
+    means = step_milliseconds(load_runs(runs, TABLE).runs)
+    assert means.loc["full_zo"].to_dict() == pytest.approx(
+        {"forward": 80.0, "backward": 0.0, "perturb": 10.0, "update": 0.0, "other": 10.0}
+    )
+    assert means.loc["full_bp"].sum() == pytest.approx(40.0)  # 4 s for 100 steps
+
+
+def test_step_time_figure_has_a_bar_for_each_method_and_one_for_the_paper(runs: Path):
+    absolute, relative = step_time(load_runs(runs, TABLE), load_published("elasticzo/fig7")).axes
+    names = [label.get_text() for label in absolute.get_yticklabels()]
+    assert names == ["Full ZO", "Full BP", "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"]
+    totals = np.array([[bar.get_width() for bar in phase] for phase in relative.containers]).sum(0)
+    assert totals == pytest.approx([100.0, 100.0, 100.0])
+    assert label_texts(absolute)[0] == "100 ms\n1.25 × its forward time"
+    assert "84.3–84.8" in [text.get_text() for text in relative.texts]
+
+
+@pytest.mark.parametrize("draw", [loss_curves, accuracy_by_seconds, accuracy_by_seconds_at])
+def test_without_records_a_figure_says_what_to_run(tmp_path: Path, draw):
+    with pytest.raises(NoRecords, match="run make"):
+        draw(load_runs(tmp_path, TABLE))
+
+
+def test_labels_keep_their_order_and_their_distance():
+    places = spread([0.5, 0.52, 0.51, 0.99, 1.0], gap=0.1)
+    assert sorted(range(5), key=lambda index: places[index]) == [0, 2, 1, 3, 4]
+    assert np.diff(sorted(places)).min() >= 0.1 - 1e-9
+    assert max(places) <= 1.0
+    assert np.mean([places[0], places[1], places[2]]) == pytest.approx(0.51)
+
+
+def test_a_label_with_room_stays_at_its_line_and_above_a_note():
+    assert spread([0.2, 0.8], gap=0.1) == pytest.approx([0.2, 0.8])
+    assert spread([0.2, 0.8], gap=0.1, lowest=0.3) == pytest.approx([0.3, 0.8])
+
+
+def test_a_report_prints_the_table_and_writes_every_file(runs: Path, experiments: Path, tmp_path: Path, capsys):
+    files = report_experiment(TABLE, "paper", runs, out=tmp_path / "figures", experiments=experiments)
+    assert [path.relative_to(tmp_path / "figures").as_posix() for path in files] == [
+        f"elasticzo/{name}"
+        for name in ("table1.md", "table1.csv", "loss_curves.png", "loss_curves.svg", "step_time.png", "step_time.svg")
+    ]
+    assert all(path.stat().st_size > 100 for path in files)
+    assert "91.00 ± 1.00 (3)" in capsys.readouterr().out
+
+
+def test_a_report_draws_from_committed_results_alone(runs: Path, experiments: Path, tmp_path: Path):
+    from analysis.collect import collect
+
+    collect(TABLE, runs, experiments=experiments)
+    shutil.rmtree(runs)
+    files = report_experiment(TABLE, "paper", runs, out=tmp_path / "figures", experiments=experiments)
+    assert len(files) == 6
+    assert "91.00 ± 1.00 (3)" in files[0].read_text()
+
+
+def test_a_report_of_nothing_names_what_is_missing(experiments: Path, tmp_path: Path, capsys):
+    files = report_experiment(BUDGETS, "paper", tmp_path / "nowhere", out=tmp_path, experiments=experiments)
+    assert files == []
+    assert "accuracy_by_seconds is not drawn: no run had a memory budget" in capsys.readouterr().out

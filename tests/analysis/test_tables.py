@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from analysis.load import EXPERIMENTS, load_published, load_runs
+from analysis.tables import ResultTable, build_table, render_csv, render_markdown, render_terminal
+from tests.analysis.conftest import MIB, TABLE
+from tests.analysis.miniature import make_run
+
+
+def table_of(runs: Path, experiments: Path, profile: str = "paper", recorded: Path | None = None) -> ResultTable:
+    chosen = load_runs(runs, TABLE).of_profile(profile).runs
+    beside = None if recorded is None else load_runs(recorded, TABLE).of_profile("paper").runs
+    return build_table(TABLE, profile, chosen, load_published(TABLE, experiments), beside)
+
+
+def printed(table: ResultTable, width: int = 120) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(render_terminal(table))
+    return console.file.getvalue()
+
+
+def note_of(runs: Path, experiments: Path) -> str:
+    return next(cell.note for cell in table_of(runs, experiments).cells if cell.row == "full_zo")
+
+
+def test_cells_hold_mean_spread_count_and_difference(runs: Path, experiments: Path):
+    zo, bp = table_of(runs, experiments).cells
+    assert (zo.ours.mean, zo.ours.spread, zo.ours.n) == pytest.approx((0.91, 0.01, 3))
+    assert (zo.published, zo.difference) == pytest.approx((0.898, 0.012))
+    assert (bp.ours.mean, bp.ours.n, bp.ours.interval) == (0.99, 1, "test set")
+    assert bp.difference == pytest.approx(-0.001)
+
+
+def test_terminal_table_shows_ours_beside_published(runs: Path, experiments: Path):
+    text = printed(table_of(runs, experiments))
+    (line,) = [line for line in text.splitlines() if "Full ZO" in line]
+    assert line.split() == ["Full", "ZO", "91.00", "±", "1.00", "(3)", "88.52", "–", "93.48", "89.80", "+1.20"]
+    assert "Example CPU, 2 cores, 1 thread per run" in text
+    assert "commit 0123456" in text
+    assert "† one seed" in text
+
+
+def test_terminal_table_keeps_to_120_columns(runs: Path, experiments: Path, tmp_path: Path):
+    make_run(tmp_path / "short", TABLE, "full_zo", "mnist_fp32", [0.1, 0.8], profile="short")
+    text = printed(table_of(tmp_path / "short", experiments, "short", recorded=runs), width=200)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_short_profile_says_so_in_the_title(tmp_path: Path, experiments: Path):
+    make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.8], profile="short")
+    table = table_of(tmp_path, experiments, "short")
+    assert table.title.endswith("SHORT PROFILE: 8 of 100 epochs, not the paper's protocol")
+
+
+def test_recorded_paper_runs_stand_beside_those_of_another_profile(runs: Path, experiments: Path, tmp_path: Path):
+    make_run(tmp_path / "short", TABLE, "full_zo", "mnist_fp32", [0.1, 0.8], profile="short")
+    zo, bp = table_of(tmp_path / "short", experiments, "short", recorded=runs).cells
+    assert (zo.ours.mean, zo.recorded.mean) == pytest.approx((0.8, 0.91))
+    assert (bp.ours, bp.note, bp.recorded.mean) == (None, "not run", 0.99)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "note"),
+    [
+        ("over_budget", "needs much", "over budget: needs 2.62 MiB of 1.5 MiB"),
+        ("diverged", "loss is nan at step 312; lower the learning rate", "diverged at step 312"),
+        ("failed", "DataUnavailable: no route to mnist", "data unavailable"),
+        ("failed", "OSError: disk full\nmore", "failed: OSError: disk full"),
+        ("running", "", "running, not ended"),
+    ],
+)
+def test_a_blank_says_why(tmp_path: Path, experiments: Path, status: str, reason: str, note: str):
+    make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", status=status, reason=reason, budget=3 * MIB // 2)
+    assert note_of(tmp_path, experiments) == note
+
+
+def test_a_cell_without_runs_says_not_run(tmp_path: Path, experiments: Path):
+    make_run(tmp_path, TABLE, "full_bp", "mnist_fp32", [0.1, 0.99])
+    assert note_of(tmp_path, experiments) == "not run"
+
+
+def test_seeds_that_diverged_are_mentioned_beside_the_mean_of_the_others(runs: Path, experiments: Path):
+    make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1], seed=9, status="diverged", reason="at step 5")
+    zo = table_of(runs, experiments).cells[0]
+    assert (zo.ours.n, zo.note) == (3, "without 1 of 4 seeds: diverged at step 5")
+
+
+def test_columns_are_those_run_or_all_published_when_nothing_was(runs: Path, experiments: Path, tmp_path: Path):
+    assert table_of(runs, experiments).columns == ["mnist_fp32"]
+    nothing = table_of(tmp_path / "nowhere", experiments)
+    assert nothing.columns == ["mnist_fp32", "mnist_int8_star"]
+    assert {cell.note for cell in nothing.cells} == {"not run"}
+    assert "not run" in printed(nothing)
+
+
+def test_validation_scores_never_enter_a_table(tmp_path: Path, experiments: Path):
+    folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9])
+    for path in (folder / "run.json", folder / "evals.jsonl"):
+        path.write_text(path.read_text().replace('"test', '"validation'))
+    assert note_of(tmp_path, experiments) == "not run"
+
+
+def test_the_row_before_training_is_the_accuracy_at_step_0_once_per_seed(tmp_path: Path):
+    column = "rotated_mnist_30_fp32"
+    for seed, start in enumerate((0.70, 0.80)):
+        for row in ("full_zo", "full_bp"):
+            make_run(tmp_path, "elasticzo/table2", row, column, [start, 0.9], seed=seed)
+    runs = load_runs(tmp_path, "elasticzo/table2").runs
+    table = build_table("elasticzo/table2", "paper", runs, load_published("elasticzo/table2"))
+    before = next(cell for cell in table.cells if cell.row == "none")
+    assert (before.ours.mean, before.ours.n) == pytest.approx((0.75, 2))
+    assert before.published == pytest.approx(0.7441)
+
+
+def test_markdown_and_data_say_the_same(runs: Path, experiments: Path):
+    table = table_of(runs, experiments)
+    assert "| Full ZO | 91.00 ± 1.00 (3) | 89.80 | +1.20 |" in render_markdown(table)
+    zo, bp = csv.DictReader(io.StringIO(render_csv(table)))
+    assert (zo["ours_mean"], zo["ours_n"], zo["published"], zo["difference"]) == ("91.000", "3", "89.800", "1.200")
+    assert (bp["ours_interval"], bp["ours_spread"], bp["recorded_mean"]) == ("test set", "", "")
+
+
+@pytest.mark.parametrize(("name", "cells", "blanks"), [("table1", 28, 2), ("table2", 40, 0)])
+def test_published_numbers_are_complete(name: str, cells: int, blanks: int):
+    published = load_published(f"elasticzo/{name}", EXPERIMENTS)
+    assert len(published) == cells
+    assert published["value"].isna().sum() == blanks
+    assert not published.duplicated(["row", "column"]).any()
+    assert set(published["unit"]) == {"%"}
