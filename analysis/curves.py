@@ -100,7 +100,7 @@ def loss_curves(records: Records, profile: str = "paper") -> Figure:
             axes.yaxis.set_tick_params(labelleft=True)
         training.set_ylabel("cross-entropy (nats)")
     for axes in panels[-1]:
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("epoch" if profile == "paper" else "epoch of the full protocol, compressed")
     note = f"{subject(records.runs)}; {seeds_note(records.runs)}{profile_note(profile, records.runs)}"
     headline(figure, "Loss while training", note)
     for axes, ends in zip(panels.flat, labels, strict=True):
