@@ -38,6 +38,7 @@ make_venv() {
 # Puts the folders of $1's packages behind the environment's own, which win. Does what --system-site-packages does, and
 # does it too where $1 belongs to a virtual environment itself.
 share_packages() {
+    echo "sharing the torch of $1 (pip may complain about packages beside it; that does no harm)"
     "$1" -c 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' >"$(shared_packages)"
 }
 

@@ -163,6 +163,10 @@ def test_seconds_end_a_run_before_its_epochs_do(tmp_path: Path) -> None:
     assert rows[-1]["epoch"] < 10_000
 
 
+def test_fraction_shortens_the_seconds_too() -> None:
+    assert Training(epochs=1, seconds=20.0, fraction=0.1).most_seconds == 2.0
+
+
 def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
     carry_out(task(BPSGD(0.01), epochs=8, fraction=0.5), tmp_path / "run")
     assert [row["epoch"] for row in read_evals(tmp_path / "run")] == [0, 2, 4, 6, 8]

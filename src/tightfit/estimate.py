@@ -52,5 +52,5 @@ def measure(config: Mapping[str, Any]) -> float:
     )
     evaluation_seconds = time.perf_counter() - start
     training = task.training
-    training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.seconds or float("inf"))
+    training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.most_seconds)
     return training_seconds + evaluation_seconds * (training.evaluations + 1)

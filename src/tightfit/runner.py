@@ -37,7 +37,7 @@ class Training:
     """How long and how finely to train.
 
     epochs: length of the full protocol; schedules are written in these.
-    fraction: the part of it that is run, with all schedules compressed alike.
+    fraction: the part of it that is run, with all schedules, and `seconds`, compressed alike.
     batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
     evaluations: how many, evenly spread; one more comes before the first step.
     seconds: stop after this much training time; None trains all epochs.
@@ -56,6 +56,11 @@ class Training:
                 raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
         if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
+
+    @property
+    def most_seconds(self) -> float:
+        """Training time at which a run ends even if steps are left."""
+        return math.inf if self.seconds is None else self.seconds * self.fraction
 
     def steps(self, steps_per_epoch: int) -> int:
         return max(1, round(self.epochs * self.fraction * steps_per_epoch))
@@ -163,8 +168,7 @@ class Run:
 
     def done(self) -> float:
         """The part of this run that is over, by steps or by seconds, whichever is further."""
-        seconds = self.task.training.seconds
-        by_seconds = self.clock.train_seconds / seconds if seconds else 0.0
+        by_seconds = self.clock.train_seconds / self.task.training.most_seconds
         return max(self.position.step / self.steps, by_seconds)
 
     def train_one_step(self) -> bool:
