@@ -37,6 +37,7 @@ test-fast: setup  ## run the unit tests only
 
 lint: setup  ## check style, types and the direction of imports
 	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m ty check --python $(VENV)
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 

@@ -28,6 +28,7 @@ find_python() {
 }
 
 make_venv() {
+    rm -f "$venv"/bin/python*       # links to a Python that is gone would be kept
     # Some distributions ship Python without ensurepip; its own pip then fills the new environment.
     "$1" -m venv "$venv" >/dev/null || {
         "$1" -m venv --without-pip "$venv"
@@ -39,7 +40,8 @@ make_venv() {
 # does it too where $1 belongs to a virtual environment itself.
 share_packages() {
     echo "sharing the torch of $1 (pip may complain about packages beside it; that does no harm)"
-    "$1" -c 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' >"$(shared_packages)"
+    "$1" -c 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' \
+        >"$(shared_packages)"
 }
 
 shared_packages() { "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib") + "/shared.pth")'; }
@@ -51,7 +53,7 @@ install_torch() {
     if [ -n "${TORCH_INDEX_URL:-}" ]; then
         pip install -q --index-url "$TORCH_INDEX_URL" "torch==$pinned_torch"
     elif nvidia-smi -L >/dev/null 2>&1 || [ "$(uname)" != Linux ]; then
-        pip install -q --no-deps "torch==$pinned_torch"         # the usual build: for CUDA on Linux, for the CPU elsewhere
+        pip install -q --no-deps "torch==$pinned_torch"     # the usual build: with CUDA on Linux, for the CPU elsewhere
     # On Linux without CUDA the usual build would be several GB of CUDA for nothing. In order of cost: a wheel that pip
     # is told of by its own settings (find-links), the CPU build of PyTorch's index, and the usual build after all.
     elif pip install -q --no-deps --no-index "torch==$pinned_torch" 2>/dev/null; then
@@ -83,4 +85,4 @@ grep -v '^torch==' constraints.txt >"$venv/constraints.txt"     # the torch that
 pip install -q -c "$venv/constraints.txt" -e '.[dev,launch]'
 # Among shared packages others may disagree with ours, or with each other, and do no harm.
 [ -e "$(shared_packages)" ] || pip check
-"$venv/bin/python" -c 'import platform, torch; print(f"ready: Python {platform.python_version()}, torch {torch.__version__}")'
+"$venv/bin/python" -c 'import torch; print("ready: torch", torch.__version__)'

@@ -14,6 +14,7 @@ import pytest
 from tightfit.records import read_evals, read_run
 from tightfit.run import ROOT
 
+pytestmark = pytest.mark.slow  # each test starts Python and imports torch once or more
 BARS = ["dataset._target_=tests.synthetic.bars", "tracker=local"]
 
 

@@ -1,0 +1,61 @@
+"""Every configuration composes, every experiment plans, and one run of each of its rows goes through at smoke size."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from tightfit.reproduce import Planned, plan
+from tightfit.run import ROOT, resolved
+from tightfit.session import carry_out
+
+CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
+OPTIONS = sorted(
+    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "profile"
+)
+SWEEPS = sorted(
+    str(path.relative_to(EXPERIMENTS).with_suffix(""))
+    for path in EXPERIMENTS.rglob("*.yaml")
+    if "MULTIRUN" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_names_itself(option: str) -> None:
+    group, name = option.split("=")
+    extra = ["memory_budget.size=1MiB"] if option == "memory_budget=custom" else []
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        config = resolved(compose("config", overrides=[option, *extra]))
+    part = config[group]
+    assert part.get("name", name) in (name, "1MiB")
+    if group in ("optimizer", "memory_budget", "tracker"):
+        instantiate(part)
+
+
+@pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])
+def test_profile_has_the_last_word_over_an_experiment(profile: str) -> None:
+    runs = plan(["experiments=elasticzo/table1", f"profile={profile}"])
+    fractions = {"paper": 1.0, "short": 0.08, "smoke": 0.02, "tuning": 0.2}
+    assert {(run.config["profile"], run.config["training"]["fraction"]) for run in runs} == {
+        (profile, fractions[profile])
+    }
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_runs_of_an_experiment_differ_and_know_their_cell(experiment: str) -> None:
+    runs = plan([f"experiments={experiment}"])
+    assert len({run.folder for run in runs}) == len(runs) > 1
+    cells = {(run.config["cell"]["row"], run.config["cell"]["column"], run.config["seed"]) for run in runs}
+    assert len(cells) == len(runs)
+
+
+def one_of_each_row(runs: list[Planned]) -> list[Planned]:
+    return list({run.config["cell"]["row"]: run for run in reversed(runs)}.values())
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_every_experiment_runs_at_smoke_size(experiment: str, tmp_path: Path) -> None:
+    overrides = [f"experiments={experiment}", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
+    for run in one_of_each_row(plan(overrides)):
+        assert carry_out(run.config).status in ("finished", "over_budget"), run.label
