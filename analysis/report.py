@@ -6,6 +6,7 @@ Records are the committed results of each experiment and, where there are any, t
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ def drawings(experiments: Path) -> list[Drawing]:
 
 
 TABLES = ("elasticzo/table1", "elasticzo/table2")
+README = ROOT / "README.md"
+README_TABLE = "elasticzo/table1"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         profile = options.profile or fullest_profile(records)
         for path in report_records(experiment, profile, records, console, out=options.out):
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    README.write_text(with_recorded_table(README.read_text()))
 
 
 def report_experiment(
@@ -109,6 +113,17 @@ def report_table(
     stem.with_suffix(".md").write_text(render_markdown(table))
     stem.with_suffix(".csv").write_text(render_csv(table))
     return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
+
+
+def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:
+    """`readme` with the committed full-protocol runs as its table, between the two marks."""
+    recorded = load_results(README_TABLE, experiments).of_profile("paper").runs
+    if recorded.empty:
+        return readme
+    published = load_published(README_TABLE, experiments)
+    table = render_markdown(build_table(README_TABLE, "paper", recorded, published, None))
+    name = README_TABLE.partition("/")[2]
+    return re.sub(rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)", rf"\1\n{table}\n\2", readme, flags=re.DOTALL)
 
 
 def gather(experiment: str, runs: Path, experiments: Path = EXPERIMENTS) -> Records:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from tightfit import session
+from tightfit.interruption import Interruption
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.base import Optimizer
@@ -107,9 +109,10 @@ def test_killed_run_continues_to_the_same_weights_and_rows(optimizer: Optimizer,
 
 @every_method
 def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(
-    optimizer: Optimizer, tmp_path: Path
+    optimizer: Optimizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = carry_out(task(optimizer), tmp_path / "whole")
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)  # undone at the end: this process goes on
     stopped = carry_out(task(optimizer), tmp_path / "stopped", StoppingTracker(at_row=3))
     assert stopped.status == "interrupted"
     assert "run again to continue" in stopped.reason
@@ -117,6 +120,13 @@ def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(
     assert resumed.status == "finished"
     assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
     assert without_seconds(read_evals(tmp_path / "stopped")) == without_seconds(read_evals(tmp_path / "whole"))
+
+
+def test_process_told_to_stop_begins_no_further_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Interruption, "process_is_stopping", True)
+    with pytest.raises(KeyboardInterrupt):
+        session.carry_out({"experiment": "e", "paths": {"runs": str(tmp_path)}, "dataset": {}})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_over_budget_run_is_recorded_with_its_reason_and_trains_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While active, the first SIGINT or SIGTERM only sets `requested`; a second one stops at once."""
+    """While active, the first SIGINT or SIGTERM only sets `requested`; a second one stops at once.
+
+    `process_is_stopping` stays set: a worker of a sweep that was told to stop must not begin its next run.
+    """
+
+    process_is_stopping = False
 
     def __init__(self) -> None:
         self.requested = False
@@ -29,4 +34,4 @@ class Interruption:
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested = Interruption.process_is_stopping = True

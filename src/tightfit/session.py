@@ -18,6 +18,7 @@ from torch import nn
 
 from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
+from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_machine
 from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
 from tightfit.runner import WEIGHTS, Task, Training, run
@@ -43,6 +44,8 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
 
     Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too.
     """
+    if Interruption.process_is_stopping:
+        raise KeyboardInterrupt
     folder = run_folder(config)
     label = describe(config)
     with only_process_in(folder):
