@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from tightfit.checkpoint import save
+from tightfit.clock import Clock
 from tightfit.evaluate import cross_entropy
 from tightfit.machine import describe_machine
 from tightfit.memory.measured import peak_live_bytes
@@ -27,12 +29,13 @@ from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
-from tightfit.records import append_eval
+from tightfit.records import RunRecord, append_eval
 from tightfit.tracking.wandb import WandbTracker
 
 BATCH_SIZE = 32
 PAIRS = 60
 REPEATS = 5
+STEPS_PER_EPOCH = 1875  # 60,000 images in batches of 32
 
 Work = Callable[[], object]
 
@@ -71,14 +74,14 @@ def main() -> None:
     console = Console()
     machine = describe_machine(torch.device("cpu"))
     console.print(f"LeNet-5, batch {BATCH_SIZE}, {machine['cpu']}, 1 thread, torch {machine['torch']}")
-    console.print(f"median of {PAIRS} pairs [quartiles]; every ratio measured side by side\n")
+    console.print(f"medians of {PAIRS} pairs of measurements, each pair taken side by side\n")
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(BATCH_SIZE, 1, 28, 28, generator=generator)
     batch = Batch(inputs, torch.randint(0, 10, (BATCH_SIZE,), generator=generator), 0, 0.0)
     table = Table("what", "ratio", "quartiles", "time")
     for name, ratio in {**step_ratios(batch), **pooling_ratios(inputs), **bookkeeping_ratios(batch)}.items():
         low, median, high, seconds = ratio
-        table.add_row(name, f"{median:.3f}", f"{low:.3f}–{high:.3f}", f"{seconds * 1e6:.0f} µs")
+        table.add_row(name, f"{median:.3g}", f"{low:.3g}–{high:.3g}", f"{seconds * 1e6:.0f} µs")
     console.print(table)
     show_phases(console, batch)
     show_peaks(console, batch)
@@ -116,19 +119,36 @@ def pooling_ratios(inputs: torch.Tensor) -> dict[str, tuple[float, float, float,
 
 
 def bookkeeping_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
-    """What one evaluation's record, checkpoint and mirror cost beside an epoch of 1,875 steps."""
+    """What the clock costs each step, and what an evaluation's record, checkpoint and mirror cost each epoch."""
     step, learner = stepper(MeZO(1e-5, 1e-3), batch)
-    folder = Path(tempfile.mkdtemp())
-    row = {"step": 1875, "train_seconds": 6.0, "test_accuracy": 0.9, "test_loss": 0.3}
-    tracker = WandbTracker(mode="disabled")
+    clock, folder = Clock(), Path(tempfile.mkdtemp())
+    tracker = WandbTracker(mode="offline", finish_seconds=5.0)
+    parts = {part: {"name": part} for part in ("dataset", "model", "optimizer", "memory_budget")}
+    record = RunRecord(key="bench", experiment="bench", config={**parts, "seed": 0, "profile": "bench"})
+    tracker.start(record, folder, resumed_at=None)
+    rows = count()
+
+    def keep_time() -> None:
+        with clock.training():
+            pass
 
     def keep_books() -> None:
+        row = {"step": next(rows), "train_seconds": 6.0, "test_accuracy": 0.9, "test_loss": 0.3}
         append_eval(folder, row)
         tracker.log(row)
         save(folder / "checkpoint.pt", {"learner": learner.state_dict()})
 
     low, median, high, seconds = paired_ratio(keep_books, step)
-    return {"record + checkpoint of an epoch / its 1,875 steps": (low / 1875, median / 1875, high / 1875, seconds)}
+    tracker.finish(record)
+    return {
+        "clock of a step / the step": paired_ratio(keep_time, step),
+        f"record, W&B row and checkpoint / {STEPS_PER_EPOCH:,} steps": (
+            low / STEPS_PER_EPOCH,
+            median / STEPS_PER_EPOCH,
+            high / STEPS_PER_EPOCH,
+            seconds,
+        ),
+    }
 
 
 def show_phases(console: Console, batch: Batch) -> None:

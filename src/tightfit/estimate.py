@@ -14,7 +14,7 @@ from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
 from tightfit.records import RunRecord, read_evals
 from tightfit.runner import choose_batch_size
-from tightfit.session import build_task
+from tightfit.session import EXPECTED, build_task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
@@ -29,10 +29,18 @@ def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any
     for folder, config in folders_and_configs:
         kind = json.dumps([config[part] for part in DECIDING_PARTS])
         if kind not in measured:
-            measured[kind] = measure(config)
+            measured[kind] = measure_or_zero(config)
         rows = read_evals(folder)
         total += measured[kind] * (1.0 - (rows[-1]["done"] if rows else 0.0))
     return total
+
+
+def measure_or_zero(config: Mapping[str, Any]) -> float:
+    """As `measure`; zero for a run that cannot start, which will say why when its turn comes."""
+    try:
+        return measure(config)
+    except EXPECTED:
+        return 0.0
 
 
 def measure(config: Mapping[str, Any]) -> float:

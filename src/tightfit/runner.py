@@ -267,7 +267,7 @@ class Run:
         if record.status == "running":
             record.status = "finished"
         measured = record.memory["measured_peak_bytes"]
-        if not budget.allows(measured):
+        if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
         model = self.learner.resting_model()
         checkpoint.save(self.folder / WEIGHTS, model.state_dict())

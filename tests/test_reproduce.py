@@ -1,0 +1,84 @@
+"""From one command to the printed table, and what it says on the way."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tightfit.datasets.dataset import DataUnavailable
+from tightfit.estimate import estimated_seconds
+from tightfit.records import RunRecord, append_eval, write_run
+from tightfit.reproduce import Planned, main, plan, readable, standing, time_left
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations_are_told_in_the_unit_people_think_in(seconds: float, text: str) -> None:
+    assert readable(seconds) == text
+
+
+def test_time_left_follows_from_the_share_done() -> None:
+    assert time_left(60.0, 0.25) == "about 3 min left"
+    assert time_left(60.0, 0.0) == ""
+
+
+def planned(folder: Path) -> Planned:
+    return Planned({"cell": {"row": "full_zo", "column": "mnist_fp32"}, "seed": 1}, folder)
+
+
+def test_standing_tells_where_a_run_is(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    record = RunRecord(key="k", experiment="e", config={})
+    assert standing(run) == (0.0, "waiting")
+    write_run(tmp_path, record)
+    assert standing(run) == (0.0, "starting")
+    append_eval(tmp_path, {"done": 0.5, "test_accuracy": 0.876, "train_seconds": 12.0})
+    assert standing(run) == (0.5, "accuracy 87.60% after 12 s of training")
+    record.status, record.reason = "diverged", "loss is nan at step 7"
+    write_run(tmp_path, record)
+    assert standing(run) == (1.0, "diverged: loss is nan at step 7")
+    assert run.label == "full_zo · mnist_fp32 · seed 1"
+
+
+def test_command_line_replaces_values_of_the_sweep() -> None:
+    runs = plan(["experiments=elasticzo/table1", "dataset=mnist", "seed=4,5"])
+    assert {(run.config["dataset"]["name"], run.config["seed"]) for run in runs} == {("mnist", 4), ("mnist", 5)}
+    assert len(runs) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["elasticzo/table9"], "elasticzo/table9"), (["elasticzo/table1", "profile=tiny"], "profile/tiny")],
+)
+def test_unknown_names_get_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr().out
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_run_that_cannot_start_does_not_stop_the_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(**_: object) -> None:
+        raise DataUnavailable("no route")
+
+    monkeypatch.setattr("tests.synthetic.bars", unavailable)
+    (run,) = plan(["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"])
+    assert estimated_seconds([(tmp_path, run.config)]) == 0.0
+
+
+@pytest.mark.slow
+def test_one_command_runs_the_sweep_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["elasticzo/table1", "profile=smoke", "tracker=local", "dataset=mnist", f"paths.runs={tmp_path}"]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert "4 runs, 0 already ended" in output
+    assert "Expected duration on this machine" in output
+    assert "SMOKE PROFILE" in output
+    for row in ("Full ZO", "ZO-Feat-Cls2", "ZO-Feat-Cls1", "Full BP"):
+        assert row in output
+    statuses = [json.loads(path.read_text())["status"] for path in tmp_path.rglob("run.json")]
+    assert statuses == ["finished"] * 4
+    assert (tmp_path / "report" / "elasticzo" / "table1.md").exists()
+    assert main(arguments) == 0
+    assert "measuring" not in capsys.readouterr().out  # nothing is run twice
