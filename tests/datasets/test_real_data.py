@@ -42,7 +42,12 @@ def test_rotated_set_is_a_fixed_draw_of_1024_and_1024() -> None:
     assert (len(first.train), len(first.test)) == (1024, 1024)
     assert first.checksums == again.checksums
     assert first.checksums["rotated train"] != other.checksums["rotated train"]
-    assert first.details == {"angle": 30.0, "interpolation": "bilinear, zero fill", "subset_seed": 0}
+    assert first.details == {
+        "upright": "mnist",
+        "angle": 30.0,
+        "interpolation": "bilinear, zero fill",
+        "subset_seed": 0,
+    }
 
 
 def test_validation_of_the_rotated_set_is_disjoint_from_its_training_images() -> None:
@@ -57,17 +62,24 @@ def test_validation_of_the_rotated_set_is_disjoint_from_its_training_images() ->
     ("options", "message"),
     [
         ({"upright": "cifar"}, "upright='cifar' is not a set that can be rotated"),
+        ({"upright": "mnist", "angle": float("nan")}, "angle=nan is not a number of degrees"),
         ({"upright": "mnist", "train_size": 70_000}, "70000 images asked of the train split"),
     ],
 )
 def test_impossible_draws_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        rotated("r", angle=30.0, **options)  # type: ignore[arg-type]
+        rotated("r", **{"angle": 30.0, **options})  # type: ignore[arg-type]
 
 
 def test_holding_out_everything_is_refused() -> None:
     with pytest.raises(ValueError, match="held_out=60000 but mnist has 60000"):
         mnist(held_out=60_000)
+
+
+@pytest.mark.parametrize("limit", ["train_limit", "test_limit"])
+def test_limit_that_leaves_nothing_is_refused(limit: str) -> None:
+    with pytest.raises(ValueError, match=f"{limit}=0 leaves nothing of mnist"):
+        mnist(**{limit: 0})  # type: ignore[arg-type]
 
 
 def test_an_epoch_shows_every_example_once_in_an_order_of_its_own() -> None:

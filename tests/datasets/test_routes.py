@@ -1,8 +1,11 @@
 """Routes to data, with made files: what is right is used, what is damaged is told, what is missing is explained."""
 
 import errno
+import fcntl
 import gzip
+import http.client
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +42,35 @@ def test_first_route_that_delivers_is_used_and_then_the_cache(tmp_path: Path) ->
     works = Counted()
     sequence = [failing(OSError("no network")), works]
     assert obtain("d", CHECKSUMS, sequence, None, str(tmp_path)) == (FILES, "works")
-    assert obtain("d", CHECKSUMS, sequence, None, str(tmp_path)) == (FILES, "cache")
+    assert obtain("d", CHECKSUMS, sequence, None, str(tmp_path)) == (FILES, "cache, first from works")
     assert works.taken == 1
 
 
 def test_route_that_delivers_something_else_is_passed_over(tmp_path: Path) -> None:
     other = Route("other", lambda: {**FILES, "labels": b"other labels"})
     assert obtain("d", CHECKSUMS, [other, Counted()], None, str(tmp_path))[1] == "works"
+
+
+@pytest.mark.parametrize(
+    "error", [zlib.error("invalid block type"), EOFError("ended"), http.client.IncompleteRead(b"", 9)]
+)
+def test_damaged_or_broken_off_download_is_passed_over(error: Exception, tmp_path: Path) -> None:
+    assert obtain("d", CHECKSUMS, [failing(error), Counted()], None, str(tmp_path))[1] == "works"
+
+
+def test_cache_on_a_disk_without_locks_works_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert obtain("d", CHECKSUMS, [Counted()], None, str(tmp_path)) == (FILES, "works")
+
+
+def test_cache_filled_by_hand_is_used_though_its_route_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / "d" / name).write_bytes(content)
+    assert obtain("d", CHECKSUMS, [], None, str(tmp_path)) == (FILES, "cache")
 
 
 def test_when_no_route_delivers_one_error_lists_each_with_its_reason_and_the_remedy(tmp_path: Path) -> None:
@@ -120,6 +145,13 @@ def test_damaged_file_in_a_given_folder_is_named_with_both_checksums(name: str, 
     (tmp_path / name).write_bytes(gzip.compress(FILES["labels"])[:-6])
     with pytest.raises(ValueError, match=rf"{name}: sha256 is .* but must be {CHECKSUMS['labels']}"):
         obtain("d", CHECKSUMS, [Counted()], str(tmp_path), None)
+
+
+def test_packed_file_with_flipped_bits_is_named_too(tmp_path: Path) -> None:
+    packed = gzip.compress(b"labels" * 50)
+    (tmp_path / "labels.gz").write_bytes(packed[:10] + b"\xff" + packed[11:])  # the first byte after the header
+    with pytest.raises(ValueError, match=r"labels\.gz: sha256 is unreadable: .* but must be 00"):
+        obtain("d", {"labels": "00"}, [], str(tmp_path), None)
 
 
 def test_idx_round_trips() -> None:

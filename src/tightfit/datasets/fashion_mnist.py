@@ -42,13 +42,14 @@ def fashion_mnist(
     return select(whole, held_out, train_limit, test_limit)
 
 
-def from_installed_package() -> Files:
-    """From where Debian's package puts them, if it is installed."""
-    return {name: gzip.decompress((Path("/") / DEBIAN_FOLDER / f"{name}.gz").read_bytes()) for name in NAMES}
-
-
 def from_package() -> Files:
-    packed = from_debian("dataset-fashion-mnist", [f"{DEBIAN_FOLDER}/{name}.gz" for name in NAMES])
+    """From Debian's package: where it is installed, or else out of its archive."""
+    members = [f"{DEBIAN_FOLDER}/{name}.gz" for name in NAMES]
+    installed = [Path("/") / member for member in members]
+    if all(path.exists() for path in installed):
+        packed = [path.read_bytes() for path in installed]
+    else:
+        packed = from_debian("dataset-fashion-mnist", members)
     return {name: gzip.decompress(content) for name, content in zip(NAMES, packed, strict=True)}
 
 
@@ -57,7 +58,6 @@ def mirror(base: str) -> Route:
 
 
 ROUTES = (
-    Route("Debian dataset-fashion-mnist, installed", from_installed_package),
     Route("Debian dataset-fashion-mnist", from_package),
     mirror("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"),
     mirror("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),

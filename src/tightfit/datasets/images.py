@@ -45,8 +45,11 @@ def select(dataset: Dataset, held_out: int, train_limit: int | None, test_limit:
 
     held_out: the last so many training examples are not trained on and are scored instead of the test examples.
     train_limit, test_limit: keep only the first so many.
-    Raises ValueError when nothing would be left to train on.
+    Raises ValueError when nothing would be left to train on or to score.
     """
+    for limit_name, limit in {"train_limit": train_limit, "test_limit": test_limit}.items():
+        if limit is not None and limit < 1:
+            raise ValueError(f"{limit_name}={limit} leaves nothing of {dataset.name}; choose 1 or more, or null")
     train, scored = dataset.train, dataset.test
     if not 0 <= held_out < len(train):
         raise ValueError(f"held_out={held_out} but {dataset.name} has {len(train)} training examples; choose fewer")

