@@ -11,8 +11,8 @@ TORCH_INDEX_URL ?=
 export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets figures \
-        results clean
+.PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
+        reproduce-memory figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -57,11 +57,14 @@ reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
 reproduce-budgets: setup  ## accuracy against training seconds at fixed memory budgets
 	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)
 
+reproduce-memory: setup  ## bytes each method holds, analytic and measured
+	$(PYTHON) -m tightfit.reproduce elasticzo/memory profile=$(PROFILE)
+
 figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report
 
 results: setup  ## collect runs/ into the committed results of each experiment
-	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets
+	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info

@@ -54,6 +54,7 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
     return list({run.config["cell"]["row"]: run for run in reversed(runs)}.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", SWEEPS)
 def test_every_experiment_runs_at_smoke_size(experiment: str, tmp_path: Path) -> None:
     overrides = [f"experiments={experiment}", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
