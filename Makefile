@@ -12,7 +12,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-memory figures results clean
+        reproduce-memory reproduce-step-time figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -60,11 +60,14 @@ reproduce-budgets: setup  ## accuracy against training seconds at fixed memory b
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory profile=$(PROFILE)
 
+reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
+	$(PYTHON) -m tightfit.reproduce elasticzo/step_time profile=$(PROFILE) --jobs 1
+
 figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report
 
 results: setup  ## collect runs/ into the committed results of each experiment
-	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory
+	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory elasticzo/step_time
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info

@@ -92,7 +92,7 @@ def step_time(records: Records, published: pd.DataFrame, profile: str = "paper")
     """
     means = step_milliseconds(records.runs)
     if means.empty:
-        raise NoRecords("no step times were recorded; run make reproduce-table1")
+        raise NoRecords("no step times were recorded; run make reproduce-step-time")
     rows = list(means.index)
     figure = styled(height=2.0 + 0.54 * (len(rows) + 1))
     absolute, relative = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))

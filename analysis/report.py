@@ -42,7 +42,7 @@ def drawings(experiments: Path) -> list[Drawing]:
 
     return [
         Drawing("loss_curves", "elasticzo/table1", loss_curves),
-        Drawing("step_time", "elasticzo/table1", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
+        Drawing("step_time", "elasticzo/step_time", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         Drawing("memory", "elasticzo/memory", lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig4"))),

@@ -135,7 +135,7 @@ def test_a_report_prints_the_table_and_writes_every_file(runs: Path, experiments
     files = report_experiment(TABLE, "paper", runs, out=tmp_path / "figures", experiments=experiments)
     assert [path.relative_to(tmp_path / "figures").as_posix() for path in files] == [
         f"elasticzo/{name}"
-        for name in ("table1.md", "table1.csv", "loss_curves.png", "loss_curves.svg", "step_time.png", "step_time.svg")
+        for name in ("table1.md", "table1.csv", "loss_curves.png", "loss_curves.svg")
     ]
     assert all(path.stat().st_size > 100 for path in files)
     assert "91.00 ± 1.00 (3)" in capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_a_report_draws_from_committed_results_alone(runs: Path, experiments: Pa
     collect(TABLE, runs, experiments=experiments)
     shutil.rmtree(runs)
     files = report_experiment(TABLE, "paper", runs, out=tmp_path / "figures", experiments=experiments)
-    assert len(files) == 6
+    assert len(files) == 4
     assert "91.00 ± 1.00 (3)" in files[0].read_text()
 
 
