@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tightfit.datasets.stream import Normalization, Stream
+from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
@@ -47,7 +47,8 @@ def measure(config: Mapping[str, Any]) -> float:
     """Seconds one whole run of `config` will take, pretraining left out."""
     task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
     table = layer_table(task.model, task.dataset.example_shape)
-    stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device)
+    encode = encoding_for(task.model, task.dataset)
+    stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
     for step in range(WARM_UP_STEPS + MEASURED_STEPS):
         if step == WARM_UP_STEPS:
@@ -55,9 +56,7 @@ def measure(config: Mapping[str, Any]) -> float:
         learner.step(Batch(*stream.batch(step), step, 0.0))
     step_seconds = (time.perf_counter() - start) / MEASURED_STEPS
     start = time.perf_counter()
-    score(
-        learner.resting_model(), task.dataset.test.to(task.device), Normalization(task.dataset.mean, task.dataset.std)
-    )
+    score(learner.resting_model(), task.dataset.test.to(task.device), encode)
     evaluation_seconds = time.perf_counter() - start
     training = task.training
     training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.most_seconds)

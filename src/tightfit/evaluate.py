@@ -9,15 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.datasets.dataset import Examples
-from tightfit.datasets.stream import Normalization
-from tightfit.optimizers.base import Batch
+from tightfit.datasets.stream import Encoding
+from tightfit.optimizers.base import Batch, Predictor
 
 SCORING_BATCH = 500
 
 
-def cross_entropy(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """The objective of classification: mean cross-entropy of the logits, in nats."""
-    return F.cross_entropy(model(batch.inputs), batch.labels)
+def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
+    """The objective of classification: mean cross-entropy of the logits, in nats; logits of any arithmetic are read as floats."""
+    return F.cross_entropy(model(batch.inputs).float(), batch.labels)
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: nn.Module, examples: Examples, normalize: Normalization) -> Score:
+def score(model: nn.Module, examples: Examples, encode: Encoding) -> Score:
     """Accuracy and mean loss of `model` on all of `examples`; the model is left as it was."""
     was_training = model.training
     model.eval()
     correct, loss = 0, 0.0
     for start in range(0, len(examples.labels), SCORING_BATCH):
         labels = examples.labels[start : start + SCORING_BATCH]
-        logits = model(normalize(examples.inputs[start : start + SCORING_BATCH]))
+        logits = model(encode(examples.inputs[start : start + SCORING_BATCH])).float()
         correct += int((logits.argmax(dim=1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     model.train(was_training)

@@ -15,7 +15,7 @@ from torch import nn
 from tightfit import checkpoint
 from tightfit.clock import Clock
 from tightfit.datasets.dataset import Dataset
-from tightfit.datasets.stream import Normalization, Stream
+from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.interruption import Interruption
 from tightfit.memory.budget import MemoryBudget, largest_batch
@@ -140,10 +140,10 @@ class Run:
         self.task, self.record, self.folder, self.tracker, self.progress = task, record, folder, tracker, progress
         self.clock = Clock(task.device)
         self.position = Position()
-        self.stream = Stream(task.dataset, batch_size, task.seed, task.device)
+        self.encode = encoding_for(task.model, task.dataset)
+        self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
         self.steps = task.training.steps(self.stream.steps_per_epoch)
         self.scored = task.dataset.test.to(task.device)
-        self.normalize = Normalization(task.dataset.mean, task.dataset.std)
 
     def complete(self) -> RunRecord:
         """Train to the end, or until stopped or diverged."""
@@ -190,7 +190,7 @@ class Run:
     def evaluate(self) -> None:
         """Score the model at rest and record a row; the training clock stands still."""
         with self.clock.evaluation():
-            result = score(self.learner.resting_model(), self.scored, self.normalize)
+            result = score(self.learner.resting_model(), self.scored, self.encode)
         position, scored = self.position, self.task.dataset.scored
         row = {
             "step": position.step,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.seeds import generator
@@ -21,13 +23,29 @@ class Normalization:
         return inputs.to(torch.float32).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
 
+# From stored inputs to what a model takes.
+Encoding = Callable[[torch.Tensor], torch.Tensor]
+
+
+def encoding_for(model: nn.Module, dataset: Dataset) -> Encoding:
+    """How `model` wants inputs: its own `input_encoding` of (mean, std) if it has one, else normalized floats."""
+    return getattr(model, "input_encoding", Normalization)(dataset.mean, dataset.std)
+
+
 class Stream:
     """Shuffled batches of the training examples, each epoch in a new order; a last partial batch is left out.
 
     Raises ValueError when `batch_size` is not between 1 and the number of examples.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        encode: Encoding | None = None,
+    ) -> None:
         count = len(dataset.train.labels)
         if not 1 <= batch_size <= count:
             raise ValueError(
@@ -36,15 +54,15 @@ class Stream:
         self.batch_size = batch_size
         self.steps_per_epoch = count // batch_size
         self._examples = dataset.train.to(device)
-        self._normalize = Normalization(dataset.mean, dataset.std)
+        self._encode = encode or Normalization(dataset.mean, dataset.std)
         self._seed = seed
         self._order_of_epoch: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs (b, …) float32 and labels (b,) int64 of step `step`, counted from 0."""
+        """Inputs (b, …) as encoded and labels (b,) int64 of step `step`, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         chosen = self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
-        return self._normalize(self._examples.inputs[chosen]), self._examples.labels[chosen]
+        return self._encode(self._examples.inputs[chosen]), self._examples.labels[chosen]
 
     def _order(self, epoch: int) -> torch.Tensor:
         if self._order_of_epoch[0] != epoch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,8 @@ class LayerRow:
     parameters: int  # elements
     outputs: int  # elements per example
     bytes_per_element: int
+    inputs: int = 0  # elements per example
+    accumulator_bytes: int = 0  # per output, staged beside it until it is rounded
 
     @property
     def has_weights(self) -> bool:
@@ -68,8 +71,9 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
     probe = copy.deepcopy(model).to("meta").eval()
     rows: list[LayerRow] = []
 
-    def record(name: str, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if output.untyped_storage()._cdata == inputs[0].untyped_storage()._cdata:
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], returned: Any) -> None:
+        given, output = first_tensor(inputs), first_tensor(returned)
+        if output.untyped_storage()._cdata == given.untyped_storage()._cdata:
             return  # a view holds no bytes of its own
         rows.append(
             LayerRow(
@@ -78,6 +82,8 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
                 parameters=sum(parameter.numel() for parameter in module.parameters()),
                 outputs=output[0].numel(),
                 bytes_per_element=output.element_size(),
+                inputs=given[0].numel(),
+                accumulator_bytes=getattr(module, "accumulator_bytes", 0),
             )
         )
 
@@ -85,5 +91,10 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
         if not list(module.children()):
             module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
     with torch.no_grad():
-        probe(torch.empty((2, *example_shape), device="meta"))
+        probe(torch.empty((2, *example_shape), dtype=getattr(model, "input_dtype", torch.float32), device="meta"))
     return LayerTable(model=type(model).__name__, rows=tuple(rows))
+
+
+def first_tensor(value: Any) -> torch.Tensor:
+    """`value`, or the first tensor in nested tuples: the values of a number that also has an exponent."""
+    return first_tensor(value[0]) if isinstance(value, tuple) else value

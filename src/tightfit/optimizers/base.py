@@ -24,8 +24,10 @@ class Batch:
     epoch: float  # in epochs of the full protocol: what schedules read
 
 
-# The mean loss of a model on a batch, as a scalar tensor that can be differentiated.
-Objective = Callable[[nn.Module, Batch], torch.Tensor]
+# A model, or anything else that answers inputs with logits: a tensor, or what `.float()` turns into one.
+Predictor = Callable[[torch.Tensor], Any]
+# The mean loss of a model on a batch, as a scalar tensor that can be differentiated where the model can.
+Objective = Callable[[Predictor, Batch], torch.Tensor]
 
 
 @dataclass(frozen=True)

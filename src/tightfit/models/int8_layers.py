@@ -1,0 +1,159 @@
+"""Layers on int8 numbers: forward, and the backward of NITI written out, for autograd knows no integers.
+
+`backward` is given what went into the layer and the int8 error at its output, and returns the error at its input.
+The exponents of errors are not followed: an update keeps of a gradient only its sign and relative size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from tightfit.models.pooling import max_of_slices
+from tightfit.numerics.int8 import LARGEST, Number, requantize
+from tightfit.numerics.integer_matmul import (
+    Backend,
+    convolution_input_error,
+    convolution_weight_gradient,
+    convolve,
+    matmul,
+)
+
+ACCUMULATOR_BYTES = 4  # int32
+
+
+class Int8Layer(nn.Module):
+    """A layer without weights."""
+
+    def forward(self, number: Number) -> Number:
+        return Number(self.values(number.values), number.exponent)
+
+    def values(self, values: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class ReLU(Int8Layer):
+    def values(self, values: torch.Tensor) -> torch.Tensor:
+        return values.clamp(min=0)
+
+    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        return error * (values > 0)
+
+
+class MaxPool2x2(Int8Layer):
+    """Maximum over 2×2 windows with stride 2; of equal maxima the first receives the error."""
+
+    def values(self, values: torch.Tensor) -> torch.Tensor:
+        return max_of_slices(values)
+
+    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        maxima, spread = max_of_slices(values), torch.zeros_like(values)
+        height, width = 2 * maxima.shape[-2], 2 * maxima.shape[-1]
+        open_windows = torch.ones_like(maxima, dtype=torch.bool)
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            here = (values[..., row:height:2, column:width:2] == maxima) & open_windows
+            spread[..., row:height:2, column:width:2] = error * here
+            open_windows &= ~here
+        return spread
+
+
+class Flatten(Int8Layer):
+    def values(self, values: torch.Tensor) -> torch.Tensor:
+        return values.flatten(1)
+
+    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        return error.view(values.shape)
+
+
+class WeightLayer(nn.Module):
+    """A layer with int8 weights whose exponent stays what it was when they were drawn; no bias.
+
+    Weights are drawn Xavier-uniform and scaled to ±127; as in NITI the exponent is rounded up, so the stored
+    numbers are up to twice those drawn.
+    """
+
+    accumulator_bytes = ACCUMULATOR_BYTES
+
+    def __init__(self, shape: tuple[int, ...], backend: Backend) -> None:
+        super().__init__()
+        drawn = nn.init.xavier_uniform_(torch.empty(shape))
+        largest = drawn.abs().max().item()
+        self.weight = nn.Parameter((drawn / largest * LARGEST).round().to(torch.int8), requires_grad=False)
+        self.exponent: torch.Tensor
+        self.register_buffer("exponent", torch.tensor(math.ceil(math.log2(largest)) - 7, dtype=torch.int32))
+        self.backend: Backend = backend
+
+    def forward(self, number: Number) -> Number:
+        return requantize(self.accumulate(number.values), number.exponent + self.exponent)
+
+    def accumulate(self, values: torch.Tensor) -> torch.Tensor:
+        """int32 outputs."""
+        raise NotImplementedError
+
+    def weight_gradient(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        """int32, of the shape of the weights, summed over the batch."""
+        raise NotImplementedError
+
+    def input_error(self, error: torch.Tensor) -> torch.Tensor:
+        """int32, of the shape of the input."""
+        raise NotImplementedError
+
+    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        return requantize(self.input_error(error), self.exponent).values
+
+
+class Linear(WeightLayer):
+    """(b, inputs) to (b, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, backend: Backend = "int8") -> None:
+        super().__init__((outputs, inputs), backend)
+
+    def accumulate(self, values: torch.Tensor) -> torch.Tensor:
+        return matmul(values, self.weight.t(), self.backend)
+
+    def weight_gradient(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        return matmul(error.t(), values, self.backend)
+
+    def input_error(self, error: torch.Tensor) -> torch.Tensor:
+        return matmul(error, self.weight, self.backend)
+
+
+class Conv2d(WeightLayer):
+    """(b, inputs, h, w) to (b, outputs, h, w), padded with zeros."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, backend: Backend = "int8") -> None:
+        super().__init__((outputs, inputs, kernel, kernel), backend)
+
+    def accumulate(self, values: torch.Tensor) -> torch.Tensor:
+        return convolve(values, self.weight, self.backend)
+
+    def weight_gradient(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        return convolution_weight_gradient(values, error, self.weight.shape[-1], self.backend)
+
+    def input_error(self, error: torch.Tensor) -> torch.Tensor:
+        return convolution_input_error(error, self.weight, self.backend)
+
+
+class Int8Sequential(nn.Sequential):
+    """Layers one after another, from int8 inputs to an int8 number.
+
+    input_exponent: the exponent of the inputs, the same for all.
+    """
+
+    input_dtype = torch.int8
+    input_exponent = 0
+
+    def forward(self, inputs: torch.Tensor, kept: list[torch.Tensor] | None = None, keep_from: int = 0) -> Number:
+        """The outputs; what goes into each layer from the `keep_from`th on is appended to `kept`."""
+        exponent = torch.full((), self.input_exponent, dtype=torch.int32, device=inputs.device)
+        number = Number(inputs, exponent)
+        for index, layer in enumerate(self):
+            if kept is not None and index >= keep_from:
+                kept.append(number.values)
+            number = layer(number)
+        return number

@@ -1,0 +1,94 @@
+"""ElasticZO-INT8: int8 zeroth-order steps for the first layers, NITI's backward for the last (ElasticZO, Alg. 2).
+
+The second perturbed pass also gives the last layers their activations, as in `elastic_zo` with bp_pass=minus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.integer import integer_memory
+from tightfit.memory.table import LayerTable
+from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_perturbation
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.niti_bp import IntegerBackward
+from tightfit.optimizers.zo_int8 import LossSign, check_loss_sign, compare
+from tightfit.schedules import Schedulable, value_at
+
+
+@dataclass(frozen=True)
+class ElasticZOInt8:
+    """bp_layers: how many of the last layers with weights NITI's backward trains (0: none); bp_bits: width of
+    their updates, as in NITIBP; bits and all others: of the zeroth-order layers, as in ZOInt8."""
+
+    r_max: int
+    p_zero: Schedulable
+    bp_bits: Schedulable
+    bp_layers: int
+    bits: Schedulable = 1
+    loss_sign: LossSign = "float"
+    fraction_bits: int = 0
+    saturation: Saturation = "clip"
+    name: str = "elastic_zo_int8"
+
+    def __post_init__(self) -> None:
+        check_perturbation(self.r_max, self.saturation)
+        check_loss_sign(self.loss_sign, self.fraction_bits)
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Inference, and gradients and errors for the last `bp_layers` layers with weights and all after them.
+
+        Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 15.
+        """
+        return integer_memory(table, batch_size, self.bp_layers)
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return ElasticZOInt8Learner(self, model, objective, seed)
+
+
+class ElasticZOInt8Learner:
+    def __init__(self, optimizer: ElasticZOInt8, model: nn.Module, objective: Objective, seed: int) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model
+        self._objective = objective
+        self._backward = IntegerBackward(model, optimizer.bp_layers, seed)
+        before = {id(p) for layer in list(model.children())[: self._backward.first] for p in layer.parameters()}
+        zeroth_order = [(name, p) for name, p in model.named_parameters() if id(p) in before]
+        self._perturbation = Int8Perturbation(zeroth_order, seed, optimizer.r_max, optimizer.saturation)
+
+    def step(self, batch: Batch) -> Report:
+        optimizer, phases, perturbation = self._optimizer, self.phases, self._perturbation
+        p_zero = value_at(optimizer.p_zero, batch.epoch)
+        kept: list[torch.Tensor] = []
+        with phases("perturb"):
+            perturbation.add_(1, batch.step, p_zero)
+        with phases("forward"):
+            plus = self._model(batch.inputs)
+        with phases("perturb"):
+            perturbation.add_(-2, batch.step, p_zero)
+        with phases("forward"):
+            minus = self._model(batch.inputs, kept, self._backward.first)
+            sign, loss = compare(plus, minus, batch, self._objective, optimizer.loss_sign, optimizer.fraction_bits)
+        with phases("update"):
+            bits = int(value_at(optimizer.bits, batch.epoch))
+            perturbation.restore_and_update_(sign, bits, batch.step, p_zero)
+        if optimizer.bp_layers:
+            with phases("backward"):
+                self._backward.train_(minus, kept, batch, int(value_at(optimizer.bp_bits, batch.epoch)))
+        return Report(loss, 2, backward_passes=int(optimizer.bp_layers > 0), scalars={"sign": sign})
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])

@@ -1,0 +1,101 @@
+"""Full backpropagation in integers (NITI, Wang et al., 2022; Full BP in ElasticZO's INT8 columns).
+
+Errors and gradients are int8 and int32. There is no learning rate: an update keeps the sign and relative size of
+a gradient in `bits` bits, so that one bit less halves the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.integer import integer_memory
+from tightfit.memory.table import LayerTable, check_layer_count
+from tightfit.numerics.int8 import Number, clipped_add_, update_of
+from tightfit.numerics.integer_loss import logits_gradient
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.schedules import Schedulable, value_at
+from tightfit.seeds import derive, permute32
+
+
+@dataclass(frozen=True)
+class NITIBP:
+    """bits: width of an update."""
+
+    bits: Schedulable
+    name: str = "niti_bp"
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """int8 tensors and int32 accumulators for weights, activations, gradients, errors. Source: ElasticZO, eq. 13."""
+        return integer_memory(table, batch_size, table.weight_layers)
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return NITIBPLearner(self, model, objective, seed)
+
+
+class NITIBPLearner:
+    def __init__(self, optimizer: NITIBP, model: nn.Module, objective: Objective, seed: int) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model
+        self._objective = objective
+        self._backward = IntegerBackward(model, bp_layers=len(weight_positions(model)), seed=seed)
+
+    def step(self, batch: Batch) -> Report:
+        kept: list[torch.Tensor] = []
+        with self.phases("forward"):
+            logits = self._model(batch.inputs, kept)
+            loss = self._objective(lambda _: logits, batch).item()
+        with self.phases("backward"):
+            self._backward.train_(logits, kept, batch, int(value_at(self._optimizer.bits, batch.epoch)))
+        return Report(loss, forward_passes=1, backward_passes=1)
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
+
+
+class IntegerBackward:
+    """The backward of the last `bp_layers` layers with weights of a sequence of int8 layers, merged with its update.
+
+    Raises ValueError when the model has fewer.
+    """
+
+    def __init__(self, model: nn.Module, bp_layers: int, seed: int) -> None:
+        positions = weight_positions(model)
+        check_layer_count(bp_layers, len(positions), type(model).__name__)
+        layers: list[Any] = list(model.children())
+        self.first = positions[-bp_layers] if bp_layers else len(layers)
+        self._layers = layers[self.first :]
+        self._key = derive(seed, "rounding of the logits' gradient")
+        self._generator: torch.Generator | None = None
+
+    def train_(self, logits: Number, kept: list[torch.Tensor], batch: Batch, bits: int) -> None:
+        """Update the layers; `kept` holds what went into each of them, and is emptied."""
+        if self._generator is None:
+            self._generator = torch.Generator(device=batch.labels.device)
+        self._generator.manual_seed(permute32(batch.step, self._key))
+        error = logits_gradient(logits, batch.labels, self._generator)
+        for layer in reversed(self._layers):
+            values = kept.pop()
+            # The error goes down through the weights as they were before their update.
+            sent_down = layer.backward(values, error) if kept else None
+            if hasattr(layer, "weight"):
+                clipped_add_(layer.weight.data, update_of(layer.weight_gradient(values, error), bits), -1)
+            if sent_down is not None:
+                error = sent_down
+
+
+def weight_positions(model: nn.Module) -> list[int]:
+    """Where in the sequence the layers with weights stand."""
+    return [index for index, layer in enumerate(model.children()) if list(layer.parameters())]
