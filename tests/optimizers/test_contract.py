@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,48 @@ from torch import nn
 from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
+from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
+from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp_adam import BPAdam
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.zo_int8 import ZOInt8
+
+
+def tiny_model(seed: int = 0) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def tiny_int8_model() -> Int8Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Int8Sequential(Linear(8, 16), ReLU(), Linear(16, 3))
+    model.input_exponent = -5
+    return model
+
+
+def tiny_batch(step: int, dtype: torch.dtype = torch.float32) -> Batch:
+    """Floats, or int8 in units of 2**−5."""
+    generator = torch.Generator().manual_seed(step)
+    inputs = torch.randn(64, 8, generator=generator)
+    labels = inputs[:, :3].argmax(dim=1)
+    if dtype == torch.int8:
+        inputs = (inputs * 32).round().clamp(-127, 127)
+    return Batch(inputs.to(dtype), labels, step, epoch=step / 10)
+
+
+def input_dtype(model: nn.Module) -> torch.dtype:
+    return getattr(model, "input_dtype", torch.float32)
 
 
 @dataclass(frozen=True)
@@ -24,6 +61,8 @@ class Method:
     steps: int  # enough to learn the tiny problem
     measured_over_analytic: tuple[float, float]  # for LeNet-5 at batch 32
     measured_over_inference: float  # at most
+    tiny_model: Callable[[], nn.Module] = tiny_model
+    lenet5: Callable[[int, int], nn.Module] = lenet5
 
 
 # The convention counts all buffers as live at once. A real step frees what it no longer needs, so it stays
@@ -41,26 +80,24 @@ METHODS = {
         ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01
     ),
 }
+# A few scalars of the last comparison outlive their step: hence 1.001.
+INT8: dict[str, Any] = {"tiny_model": tiny_int8_model, "lenet5": lenet5_int8}
+METHODS |= {
+    "niti_bp": Method(NITIBP(bits=4), 60, (0.5, 0.65), 2.0, **INT8),
+    "zo_int8": Method(ZOInt8(r_max=15, p_zero=0.33), 500, (0.55, 0.65), 1.001, **INT8),
+    "zo_int8_star": Method(ZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4), 500, (0.55, 0.65), 1.001, **INT8),
+    "zo_int8_headroom": Method(ZOInt8(15, 0.33, saturation="headroom"), 500, (0.55, 0.65), 1.001, **INT8),
+    "elastic_zo_int8": Method(ElasticZOInt8(15, 0.33, 4, bp_layers=1), 100, (0.55, 0.65), 1.01, **INT8),
+    "elastic_zo_int8_star": Method(
+        ElasticZOInt8(15, 0.33, 4, bp_layers=1, loss_sign="integer"), 100, (0.55, 0.65), 1.01, **INT8
+    ),
+}
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
 
-def tiny_model(seed: int = 0) -> nn.Sequential:
-    generator = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def tiny_batch(step: int) -> Batch:
-    generator = torch.Generator().manual_seed(step)
-    inputs = torch.randn(64, 8, generator=generator)
-    return Batch(inputs, inputs[:, :3].argmax(dim=1), step, epoch=step / 10)
-
-
 def train(learner: Learner, steps: range) -> list[float]:
-    return [learner.step(tiny_batch(step)).loss for step in steps]
+    dtype = input_dtype(learner.resting_model())
+    return [learner.step(tiny_batch(step, dtype)).loss for step in steps]
 
 
 def weights(learner: Learner) -> torch.Tensor:
@@ -68,7 +105,7 @@ def weights(learner: Learner) -> torch.Tensor:
 
 
 def bind(method: Method, seed: int = 0) -> Learner:
-    return method.optimizer.bind(tiny_model(), cross_entropy, seed)
+    return method.optimizer.bind(method.tiny_model(), cross_entropy, seed)
 
 
 @every_method
@@ -95,22 +132,36 @@ def test_resumes_as_if_it_had_not_stopped(method: Method) -> None:
     assert torch.equal(weights(whole), weights(resumed))
 
 
+def note_backward_passes(model: nn.Module, note: Callable[[], None]) -> None:
+    """Calls `note` when the last layer learns of its error: by autograd, or in integers by its own method."""
+    last: Any = list(model.children())[-1]
+    if not isinstance(last, Linear):
+        last.register_full_backward_hook(lambda *_: note())
+        return
+    weight_gradient = last.weight_gradient
+
+    def noted(values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        note()
+        return weight_gradient(values, error)
+
+    last.weight_gradient = noted
+
+
 @every_method
 def test_reports_the_passes_it_made(method: Method) -> None:
-    calls = []
-
-    def objective(model: nn.Module, batch: Batch) -> torch.Tensor:
-        calls.append(torch.is_grad_enabled())
-        return cross_entropy(model, batch)
-
-    report = method.optimizer.bind(tiny_model(), objective, seed=0).step(tiny_batch(0))
-    assert report.forward_passes == len(calls)
-    assert report.backward_passes == sum(calls)
+    model = method.tiny_model()
+    forward, backward = [], []
+    model.register_forward_hook(lambda *_: forward.append(True))
+    note_backward_passes(model, lambda: backward.append(True))
+    report = method.optimizer.bind(model, cross_entropy, seed=0).step(tiny_batch(0, input_dtype(model)))
+    assert report.forward_passes == len(forward)
+    assert report.backward_passes == len(backward)
 
 
 @every_method
 def test_measured_peak_is_in_its_band_of_the_analytic_need(method: Method) -> None:
-    model, inputs, labels = lenet5(10, seed=0), torch.zeros(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64)
+    model, labels = method.lenet5(10, 0), torch.zeros(32, dtype=torch.int64)
+    inputs = torch.zeros(32, 1, 28, 28, dtype=input_dtype(model))
     analytic = method.optimizer.memory(layer_table(model, (1, 28, 28)), 32).total
 
     def two_steps() -> None:

@@ -49,7 +49,8 @@ class MaxPool2x2(Int8Layer):
     """Maximum over 2×2 windows with stride 2; of equal maxima the first receives the error."""
 
     def values(self, values: torch.Tensor) -> torch.Tensor:
-        return max_of_slices(values)
+        # A convolution leaves channels last in memory; with them first again, flattening is a view.
+        return max_of_slices(values).contiguous()
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         maxima, spread = max_of_slices(values), torch.zeros_like(values)
@@ -148,10 +149,10 @@ class Int8Sequential(nn.Sequential):
     input_dtype = torch.int8
     input_exponent = 0
 
-    def forward(self, inputs: torch.Tensor, kept: list[torch.Tensor] | None = None, keep_from: int = 0) -> Number:
+    def forward(self, input: torch.Tensor, kept: list[torch.Tensor] | None = None, keep_from: int = 0) -> Number:
         """The outputs; what goes into each layer from the `keep_from`th on is appended to `kept`."""
-        exponent = torch.full((), self.input_exponent, dtype=torch.int32, device=inputs.device)
-        number = Number(inputs, exponent)
+        exponent = torch.full((), self.input_exponent, dtype=torch.int32, device=input.device)
+        number = Number(input, exponent)
         for index, layer in enumerate(self):
             if kept is not None and index >= keep_from:
                 kept.append(number.values)

@@ -12,6 +12,7 @@ import torch
 
 LARGEST = 127  # −128 is not used, so that every number has its negative
 MAGNITUDE_BITS = 7
+PIECE = 16384  # elements rounded at once: the intermediate steps are int32 and would outgrow the weights
 
 
 class Number(NamedTuple):
@@ -42,7 +43,7 @@ def nearest_shift_(integers: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
 
 def pseudo_stochastic_shift(integers: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """x / 2**shift in int32, rounded up in magnitude when the upper half of the discarded bits exceeds the lower half.
+    """X / 2**shift in int32, rounded up in magnitude when the upper half of the discarded bits exceeds the lower half.
 
     The low bits serve as the random number, so none is drawn. With an odd shift the lower half is a bit shorter and
     is doubled, so a shift of 1 always rounds up.
@@ -77,8 +78,11 @@ def update_of(gradient: torch.Tensor, bits: int) -> torch.Tensor:
     A gradient whose largest magnitude is 0 or 1 gives no update (NITI's range estimate calls both zero bits).
     """
     width = bit_width(gradient)
-    rounded = pseudo_stochastic_shift(gradient, (width - bits).clamp(min=0))
-    return to_int8(rounded * (width > 0))
+    shift = (width - bits).clamp(min=0)
+    update = torch.empty(gradient.shape, dtype=torch.int8, device=gradient.device)
+    for piece, rounded in zip(gradient.reshape(-1).split(PIECE), update.view(-1).split(PIECE), strict=True):
+        rounded.copy_(to_int8(pseudo_stochastic_shift(piece, shift) * (width > 0)))
+    return update
 
 
 def clipped_add_(weights: torch.Tensor, change: torch.Tensor, scale: int = 1, limit: int = LARGEST) -> None:

@@ -42,14 +42,14 @@ class Int8Perturbation:
             clipped_add_(weights, self._draw(weights, generator, permute32(step, key), p_zero), scale)
 
     def restore_and_update_(self, sign: int, bits: int, step: int, p_zero: float) -> None:
-        """Add z(step), as after a pass at −z, and subtract `sign` × its update of `bits` bits: z is drawn once for both."""
+        """Add z(step), as after a pass at −z, and subtract `sign` × its update of `bits` bits; z is drawn once."""
         for weights, key, generator in self._streams:
             z = self._draw(weights, generator, permute32(step, key), p_zero)
             clipped_add_(weights, z)
             clipped_add_(weights, update_of(z, bits), -sign, self._limit_at_rest)
 
     def _draw(self, weights: torch.Tensor, generator: torch.Generator, seed: int, p_zero: float) -> torch.Tensor:
-        """z as int8 of the shape of `weights`; p_zero is kept to 1/256."""
+        """Z as int8 of the shape of `weights`; p_zero is kept to 1/256."""
         generator.manual_seed(seed)
         z = torch.empty_like(weights).random_(-self._r_max, self._r_max + 1, generator=generator)
         lot = torch.empty_like(weights, dtype=torch.uint8).random_(0, 256, generator=generator)

@@ -15,19 +15,20 @@ import torch
 from tightfit.numerics.int8 import LARGEST, Number
 
 LOG2_E, LOG2_E_BITS = 47274, 15  # log2 e ≈ 47274 / 2**15
-WINDOW = 10  # terms 2**10 times smaller than the largest are dropped
+WINDOW = 10  # terms 2**10 times smaller than the largest are dropped …
+WINDOW_PER_FRACTION_BIT = 4  # … and a finer comparison, which they could still decide, looks further
 GRADIENT_BITS, ROUNDED_BITS = 11, 4
 MOST_SHIFT = 16  # keeps int64 from overflowing; a logit moved further decides the result anyway
 SMALLEST_POWER = -7  # logits below this exponent are so small that e**x ≈ 1 + x + x²/2
 
 
 def shifted(integers: torch.Tensor, places: int) -> torch.Tensor:
-    """integers × 2**places rounded down; `places` beyond ±62 or so are bounded."""
+    """Integers × 2**places rounded down; `places` beyond ±62 or so are bounded."""
     return integers << min(places, MOST_SHIFT) if places >= 0 else integers >> min(-places, 62)
 
 
 def logits_gradient(logits: Number, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """softmax − one-hot at (b, c) logits as int8 in units of 1/128, stochastically rounded. Source: NITI."""
+    """Softmax − one-hot at (b, c) logits as int8 in units of 1/128, stochastically rounded. Source: NITI."""
     exponent, values = int(logits.exponent), logits.values.to(torch.int64)
     if exponent > SMALLEST_POWER:
         powers = shifted((values * LOG2_E) >> LOG2_E_BITS, exponent)
@@ -42,14 +43,14 @@ def logits_gradient(logits: Number, labels: torch.Tensor, generator: torch.Gener
 
 
 def stochastic_shift(integers: torch.Tensor, places: int, generator: torch.Generator) -> torch.Tensor:
-    """x / 2**places, rounded away from zero with the probability of the discarded part."""
+    """X / 2**places, rounded away from zero with the probability of the discarded part."""
     magnitude = integers.abs()
     drawn = torch.empty_like(magnitude).random_(0, 2**places, generator=generator)
     return ((magnitude >> places) + ((magnitude % 2**places) > drawn)) * integers.sign()
 
 
 def loss_difference(plus: Number, minus: Number, labels: torch.Tensor, fraction_bits: int = 0) -> int:
-    """Summed cross-entropy at `plus` less that at `minus`, in units of 2**−fraction_bits bits; its sign is ElasticZO's g.
+    """Summed cross-entropy at `plus` less that at `minus`, in steps of 2**−fraction_bits bits; its sign is ElasticZO's g.
 
     Each example's terms of both passes share one offset, without which they could not be compared.
     """
@@ -63,7 +64,7 @@ def mean_loss(logits: Number, labels: torch.Tensor, fraction_bits: int = 4) -> f
     """Mean cross-entropy in nats, from integer tensors alone; for the record, training does not need it."""
     powers = _powers(logits, labels, int(logits.exponent), fraction_bits)
     top = powers.amax(dim=1, keepdim=True)
-    at_top = (WINDOW + fraction_bits) << fraction_bits  # the logarithm that a lone term at the top has
+    at_top = (_window(fraction_bits) + fraction_bits) << fraction_bits  # the logarithm that a lone term at the top has
     bits = (_log2_of_sum(powers - top, fraction_bits) - at_top).sum() + top.sum()
     return int(bits) * math.log(2) / 2**fraction_bits / len(labels)
 
@@ -76,11 +77,19 @@ def _powers(logits: Number, labels: torch.Tensor, exponent: int, fraction_bits: 
 
 
 def _log2_of_sum(below_top: torch.Tensor, fraction_bits: int) -> torch.Tensor:
-    """⌊log2 Σ 2**power⌋ in steps of 2**−fraction_bits: (b,) from powers (b, c) of at most 0."""
+    """⌊log2 Σ 2**power⌋ in steps of 2**−fraction_bits, up to a constant: (b,) from powers (b, c) of at most 0.
+
+    At least that of the lower end of the window, also where all terms lie below it.
+    """
     terms, thresholds = _tables(fraction_bits)
-    kept = (below_top + (WINDOW << fraction_bits)).clamp(min=0)
-    sums = torch.tensor(terms, device=kept.device)[kept].sum(dim=1).clamp(min=1)
+    kept = (below_top + (_window(fraction_bits) << fraction_bits)).clamp(min=0)
+    sums = torch.tensor(terms, device=kept.device)[kept].sum(dim=1).clamp(min=2**fraction_bits)
     return torch.bucketize(sums, torch.tensor(thresholds, device=kept.device), right=True)
+
+
+def _window(fraction_bits: int) -> int:
+    """Bits between the largest term and those dropped."""
+    return WINDOW + WINDOW_PER_FRACTION_BIT * fraction_bits
 
 
 @lru_cache
@@ -91,7 +100,9 @@ def _tables(fraction_bits: int) -> tuple[list[int], list[int]]:
     least n with log2 n ≥ k / 2**fraction_bits.
     """
     steps = 2**fraction_bits
-    terms = [floor_root(1 << (fraction_bits * steps + k), fraction_bits) for k in range(WINDOW * steps + 1)]
+    terms = [
+        floor_root(1 << (fraction_bits * steps + k), fraction_bits) for k in range(_window(fraction_bits) * steps + 1)
+    ]
     most = 64 * terms[-1]  # more classes than that are bounded
     thresholds: list[int] = []
     for k in count(1):

@@ -31,7 +31,7 @@ class NITIBP:
     name: str = "niti_bp"
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """int8 tensors and int32 accumulators for weights, activations, gradients, errors. Source: ElasticZO, eq. 13."""
+        """Every int8 tensor, and an int32 accumulator beside each product. Source: ElasticZO, eq. 13."""
         return integer_memory(table, batch_size, table.weight_layers)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:

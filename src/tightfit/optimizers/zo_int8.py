@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from tightfit.clock import Phases
@@ -57,9 +56,7 @@ class ZOInt8Learner:
         self._optimizer = optimizer
         self._model = model
         self._objective = objective
-        self._perturbation = Int8Perturbation(
-            model.named_parameters(), seed, optimizer.r_max, optimizer.saturation
-        )
+        self._perturbation = Int8Perturbation(model.named_parameters(), seed, optimizer.r_max, optimizer.saturation)
 
     def step(self, batch: Batch) -> Report:
         optimizer, phases, perturbation = self._optimizer, self.phases, self._perturbation

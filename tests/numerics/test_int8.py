@@ -1,0 +1,102 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reference import integers as reference
+from tightfit.numerics.int8 import (
+    Number,
+    bit_width,
+    clipped_add_,
+    nearest_shift_,
+    pseudo_stochastic_shift,
+    requantize,
+    to_int8,
+    update_of,
+)
+
+INT32 = st.one_of(
+    st.integers(-(2**30), 2**30),
+    st.integers(-300, 300),
+    st.builds(
+        lambda bits, sign, off: sign * (2**bits + off), st.integers(0, 29), st.sampled_from([-1, 1]), st.integers(-1, 1)
+    ),
+)
+NUMBERS = st.lists(INT32, min_size=1, max_size=40)
+INT8 = st.integers(-127, 127)
+
+
+def tensor(numbers: list[int]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.int32)
+
+
+@given(NUMBERS)
+def test_bit_width_is_that_of_python_integers(numbers: list[int]) -> None:
+    assert int(bit_width(tensor(numbers))) == reference.bit_width(numbers)
+
+
+@pytest.mark.parametrize(("largest", "width"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (127, 7), (128, 7), (129, 8)])
+def test_bit_width_of_powers_of_two_does_not_grow_before_they_are_passed(largest: int, width: int) -> None:
+    assert int(bit_width(tensor([-largest, 0]))) == width
+
+
+@given(NUMBERS, st.integers(0, 24))
+def test_nearest_shift_rounds_like_python_integers(numbers: list[int], shift: int) -> None:
+    rounded = nearest_shift_(tensor(numbers), torch.tensor(shift))
+    assert rounded.tolist() == [reference.nearest_shift(n, shift) for n in numbers]
+
+
+@given(NUMBERS, st.integers(0, 24))
+def test_pseudo_stochastic_shift_rounds_like_python_integers(numbers: list[int], shift: int) -> None:
+    rounded = pseudo_stochastic_shift(tensor(numbers), torch.tensor(shift))
+    assert rounded.tolist() == [reference.pseudo_stochastic_shift(n, shift) for n in numbers]
+
+
+@given(NUMBERS, st.integers(0, 24))
+def test_both_roundings_treat_a_number_and_its_negative_alike(numbers: list[int], shift: int) -> None:
+    for rounding in (nearest_shift_, pseudo_stochastic_shift):
+        there, back = rounding(tensor(numbers), torch.tensor(shift)), rounding(-tensor(numbers), torch.tensor(shift))
+        assert torch.equal(there, -back)
+
+
+def test_ties_go_away_from_zero() -> None:
+    assert nearest_shift_(tensor([2, 6, -2, -6, 1, -1]), torch.tensor(2)).tolist() == [1, 2, -1, -2, 0, 0]
+
+
+@given(NUMBERS, st.integers(1, 6))
+def test_update_is_that_of_python_integers(numbers: list[int], bits: int) -> None:
+    assert update_of(tensor(numbers), bits).tolist() == reference.update_of(numbers, bits)
+
+
+@given(NUMBERS, st.integers(1, 6))
+def test_update_has_at_most_its_bits(numbers: list[int], bits: int) -> None:
+    assert int(update_of(tensor(numbers), bits).abs().max()) <= 2**bits
+
+
+def test_gradient_of_ones_and_zeros_gives_no_update() -> None:
+    assert update_of(tensor([1, 0, -1]), 5).tolist() == [0, 0, 0]
+
+
+@given(st.lists(st.tuples(INT8, INT8), min_size=1, max_size=40), st.integers(-2, 2), st.integers(1, 127))
+def test_clipped_add_stops_at_the_limit(pairs: list[tuple[int, int]], scale: int, limit: int) -> None:
+    weights, change = (torch.tensor(column, dtype=torch.int8) for column in zip(*pairs, strict=True))
+    clipped_add_(weights, change, scale, limit)
+    assert weights.tolist() == [reference.clip(w + scale * c, limit) for w, c in pairs]
+
+
+@given(NUMBERS, st.integers(-20, 20))
+def test_requantized_number_is_within_half_a_step_of_the_accumulator(numbers: list[int], exponent: int) -> None:
+    number = requantize(tensor(numbers), torch.tensor(exponent, dtype=torch.int32))
+    step = 2 ** (int(number.exponent) - exponent)
+    for accumulator, value in zip(numbers, number.values.tolist(), strict=True):
+        # One step where 128, the image of an exact power of two, is clipped to 127.
+        assert abs(accumulator - value * step) <= (step if abs(value) == 127 else step / 2)
+
+
+def test_clipping_to_int8_never_gives_minus_128() -> None:
+    assert to_int8(tensor([-1000, -128, -127, 0, 128])).tolist() == [-127, -127, -127, 0, 127]
+
+
+def test_number_as_floats_is_its_value() -> None:
+    number = Number(torch.tensor([-127, 3], dtype=torch.int8), torch.tensor(-2, dtype=torch.int32))
+    assert number.float().tolist() == [-31.75, 0.75]
