@@ -16,7 +16,7 @@ SCORING_BATCH = 500
 
 
 def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
-    """The objective of classification: mean cross-entropy of the logits, in nats; logits of any kind are read as floats."""
+    """The objective of classification: mean cross-entropy in nats; logits of any kind are read as floats."""
     return F.cross_entropy(model(batch.inputs).float(), batch.labels)
 
 

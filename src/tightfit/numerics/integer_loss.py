@@ -50,7 +50,7 @@ def stochastic_shift(integers: torch.Tensor, places: int, generator: torch.Gener
 
 
 def loss_difference(plus: Number, minus: Number, labels: torch.Tensor, fraction_bits: int = 0) -> int:
-    """Summed cross-entropy at `plus` less that at `minus`, in steps of 2**−fraction_bits bits; its sign is ElasticZO's g.
+    """Summed cross-entropy at `plus` less that at `minus`, in steps of 2**−fraction_bits bits; its sign is g.
 
     Each example's terms of both passes share one offset, without which they could not be compared.
     """
