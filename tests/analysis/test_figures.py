@@ -134,8 +134,7 @@ def test_a_label_with_room_stays_at_its_line_and_above_a_note():
 def test_a_report_prints_the_table_and_writes_every_file(runs: Path, experiments: Path, tmp_path: Path, capsys):
     files = report_experiment(TABLE, "paper", runs, out=tmp_path / "figures", experiments=experiments)
     assert [path.relative_to(tmp_path / "figures").as_posix() for path in files] == [
-        f"elasticzo/{name}"
-        for name in ("table1.md", "table1.csv", "loss_curves.png", "loss_curves.svg")
+        f"elasticzo/{name}" for name in ("table1.md", "table1.csv", "loss_curves.png", "loss_curves.svg")
     ]
     assert all(path.stat().st_size > 100 for path in files)
     assert "91.00 ± 1.00 (3)" in capsys.readouterr().out
