@@ -187,7 +187,7 @@ def conclude(console: Console, experiment: str, runs: Sequence[Planned]) -> None
 
     config = runs[0].config
     folder = Path(config["paths"]["runs"])
-    files = report_experiment(experiment, config["profile"], folder, console, out=folder / "report")
+    files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
     for path in files:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     tracker: Tracker = instantiate(config["tracker"])
