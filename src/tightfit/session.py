@@ -19,7 +19,7 @@ from torch import nn
 from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.interruption import Interruption
-from tightfit.machine import commit, describe_machine
+from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
 from tightfit.runner import WEIGHTS, Task, Training, run
 
@@ -46,6 +46,7 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
     """
     if Interruption.process_is_stopping:
         raise KeyboardInterrupt
+    keep_freed_memory()
     folder = run_folder(config)
     label = describe(config)
     with only_process_in(folder):

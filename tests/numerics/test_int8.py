@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from tests.reference import integers as reference
 from tightfit.numerics.int8 import (
+    Accumulator,
     Number,
     bit_width,
     clipped_add_,
@@ -86,11 +87,35 @@ def test_clipped_add_stops_at_the_limit(pairs: list[tuple[int, int]], scale: int
 
 @given(NUMBERS, st.integers(-20, 20))
 def test_requantized_number_is_within_half_a_step_of_the_accumulator(numbers: list[int], exponent: int) -> None:
-    number = requantize(tensor(numbers), torch.tensor(exponent, dtype=torch.int32))
+    number = requantize(tensor(numbers), torch.tensor(exponent, dtype=torch.int32)).rounded()
     step = 2 ** (int(number.exponent) - exponent)
     for accumulator, value in zip(numbers, number.values.tolist(), strict=True):
         # One step where 128, the image of an exact power of two, is clipped to 127.
         assert abs(accumulator - value * step) <= (step if abs(value) == 127 else step / 2)
+
+
+@given(st.lists(INT32, min_size=4, max_size=32).map(lambda numbers: numbers[: len(numbers) // 4 * 4]))
+def test_relu_and_maxima_may_be_taken_before_rounding(numbers: list[int]) -> None:
+    """What ReLU and pooling rely on to leave less to be rounded."""
+
+    def accumulator() -> Accumulator:
+        return requantize(tensor(numbers), torch.tensor(0, dtype=torch.int32))
+
+    before, after = accumulator().relu(), accumulator().rounded().relu()
+    assert torch.equal(
+        before._replace(values=before.values.view(-1, 4).amax(1)).rounded().values, after.values.view(-1, 4).amax(1)
+    )
+    assert before.exponent == after.exponent
+
+
+@given(st.lists(INT8, min_size=1, max_size=40), st.integers(0, 7))
+def test_int8_rounds_pseudo_stochastically_as_int32_does(numbers: list[int], shift: int) -> None:
+    narrow, wide = (
+        pseudo_stochastic_shift(torch.tensor(numbers, dtype=kind), torch.tensor(shift, dtype=torch.int32))
+        for kind in (torch.int8, torch.int32)
+    )
+    assert narrow.dtype == torch.int8
+    assert narrow.tolist() == wide.tolist()
 
 
 def test_clipping_to_int8_never_gives_minus_128() -> None:

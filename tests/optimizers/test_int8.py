@@ -173,7 +173,8 @@ def test_linear_layer_is_exact_until_it_must_round() -> None:
     layer = Linear(2, 1)
     layer.weight.data = torch.tensor([[100, 3]], dtype=torch.int8)
     layer.exponent.fill_(-6)
-    product = layer(Number(torch.tensor([[1, 2], [100, 100]], dtype=torch.int8), torch.tensor(-5, dtype=torch.int32)))
+    inputs = torch.tensor([[1, 2], [100, 100]], dtype=torch.int8)
+    product = layer(Number(inputs, torch.tensor(-5, dtype=torch.int32))).rounded()
     assert (product.values.tolist(), int(product.exponent)) == ([[1], [80]], -11 + 7)
 
 

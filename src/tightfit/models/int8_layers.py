@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tightfit.models.pooling import max_of_slices
-from tightfit.numerics.int8 import LARGEST, Number, requantize
+from tightfit.numerics.int8 import LARGEST, Accumulator, Number, requantize
 from tightfit.numerics.integer_matmul import (
     Backend,
     convolution_input_error,
@@ -24,33 +24,19 @@ from tightfit.numerics.integer_matmul import (
 ACCUMULATOR_BYTES = 4  # int32
 
 
-class Int8Layer(nn.Module):
-    """A layer without weights."""
-
-    def forward(self, number: Number) -> Number:
-        return Number(self.values(number.values), number.exponent)
-
-    def values(self, values: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-
-class ReLU(Int8Layer):
-    def values(self, values: torch.Tensor) -> torch.Tensor:
-        return values.clamp(min=0)
+class ReLU(nn.Module):
+    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
+        return number.relu()
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         return error * (values > 0)
 
 
-class MaxPool2x2(Int8Layer):
+class MaxPool2x2(nn.Module):
     """Maximum over 2×2 windows with stride 2; of equal maxima the first receives the error."""
 
-    def values(self, values: torch.Tensor) -> torch.Tensor:
-        # A convolution leaves channels last in memory; with them first again, flattening is a view.
-        return max_of_slices(values).contiguous()
+    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
+        return number._replace(values=max_of_slices(number.values))
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         maxima, spread = max_of_slices(values), torch.zeros_like(values)
@@ -63,9 +49,9 @@ class MaxPool2x2(Int8Layer):
         return spread
 
 
-class Flatten(Int8Layer):
-    def values(self, values: torch.Tensor) -> torch.Tensor:
-        return values.flatten(1)
+class Flatten(nn.Module):
+    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
+        return number._replace(values=number.values.flatten(1))
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         return error.view(values.shape)
@@ -89,8 +75,13 @@ class WeightLayer(nn.Module):
         self.register_buffer("exponent", torch.tensor(math.ceil(math.log2(largest)) - 7, dtype=torch.int32))
         self.backend: Backend = backend
 
-    def forward(self, number: Number) -> Number:
-        return requantize(self.accumulate(number.values), number.exponent + self.exponent)
+    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
+        values, exponent = number.rounded()
+        accumulator = requantize(self.accumulate(values), exponent + self.exponent)
+        if not values.is_meta:
+            return accumulator
+        values, exponent = accumulator.rounded()  # the layer table counts the int8 numbers of every layer,
+        return Number(values.contiguous(), exponent)  # in the plain order, where flattening is a view
 
     def accumulate(self, values: torch.Tensor) -> torch.Tensor:
         """int32 outputs."""
@@ -105,7 +96,7 @@ class WeightLayer(nn.Module):
         raise NotImplementedError
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-        return requantize(self.input_error(error), self.exponent).values
+        return requantize(self.input_error(error), self.exponent).rounded().values
 
 
 class Linear(WeightLayer):
@@ -152,9 +143,10 @@ class Int8Sequential(nn.Sequential):
     def forward(self, input: torch.Tensor, kept: list[torch.Tensor] | None = None, keep_from: int = 0) -> Number:
         """The outputs; what goes into each layer from the `keep_from`th on is appended to `kept`."""
         exponent = torch.full((), self.input_exponent, dtype=torch.int32, device=input.device)
-        number = Number(input, exponent)
+        number: Number | Accumulator = Number(input, exponent)
         for index, layer in enumerate(self):
             if kept is not None and index >= keep_from:
+                number = number.rounded()
                 kept.append(number.values)
             number = layer(number)
-        return number
+        return number.rounded()

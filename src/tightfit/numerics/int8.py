@@ -12,7 +12,7 @@ import torch
 
 LARGEST = 127  # −128 is not used, so that every number has its negative
 MAGNITUDE_BITS = 7
-PIECE = 16384  # elements rounded at once: the intermediate steps are int32 and would outgrow the weights
+PIECE_BYTES = 2**16  # rounded at once: the intermediate steps would outgrow the weights
 
 
 class Number(NamedTuple):
@@ -25,10 +25,37 @@ class Number(NamedTuple):
         """The real numbers, as float32."""
         return torch.ldexp(self.values.float(), self.exponent)
 
+    def relu(self) -> Number:
+        return self._replace(values=self.values.clamp(min=0))
+
+    def rounded(self) -> Number:
+        return self
+
+
+class Accumulator(NamedTuple):
+    """values × 2**(exponent − shift), int32, still to be rounded to int8.
+
+    Rounding and clipping keep the order of numbers. So maxima may be taken before: pooling leaves a quarter to be
+    rounded; and ReLU is a clip like that to ±127. The shift is fixed from the start, also by what pooling drops.
+    """
+
+    values: torch.Tensor
+    exponent: torch.Tensor  # of the number that it will be
+    shift: torch.Tensor
+    least: int = -LARGEST
+
+    def relu(self) -> Accumulator:
+        return self._replace(least=0)
+
+    def rounded(self) -> Number:
+        """The nearest number; the accumulator is used up."""
+        values = nearest_shift_(self.values, self.shift).clamp_(self.least, LARGEST)
+        return Number(values.to(torch.int8), self.exponent)
+
 
 def bit_width(integers: torch.Tensor) -> torch.Tensor:
     """⌈log2 max|x|⌉ as int32 without dimensions; 0 when no magnitude exceeds 1."""
-    low, high = torch.aminmax(integers)
+    low, high = integers.amin(), integers.amax()  # aminmax would copy accumulators that lie in another order
     largest = torch.maximum(-low.to(torch.int64), high.to(torch.int64))
     powers = torch.bitwise_left_shift(1, torch.arange(32, device=integers.device))
     return (largest > powers).sum().to(torch.int32)
@@ -38,23 +65,24 @@ def nearest_shift_(integers: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """int32 `integers` become x / 2**shift in place, rounded to the nearest, halves away from zero."""
     half = torch.bitwise_left_shift(1, shift.to(torch.int32)) >> 1
     # A negative number needs half − 1, since >> rounds down; nothing when the shift is 0.
-    less = (integers < 0).to(torch.int8).mul_(half.clamp(max=1).to(torch.int8))
+    less = integers.bitwise_right_shift(31).bitwise_and_(half.clamp(max=1))
     return integers.add_(half).sub_(less).bitwise_right_shift_(shift)
 
 
 def pseudo_stochastic_shift(integers: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """X / 2**shift in int32, rounded up in magnitude when the upper half of the discarded bits exceeds the lower half.
+    """X / 2**shift, rounded up in magnitude when the upper half of the discarded bits exceeds the lower half.
 
     The low bits serve as the random number, so none is drawn. With an odd shift the lower half is a bit shorter and
-    is doubled, so a shift of 1 always rounds up.
+    is doubled, so a shift of 1 always rounds up. Numbers keep their type, int8 or wider.
     """
-    magnitude = integers.to(torch.int32).abs()
+    magnitude = integers.abs()
     quotient = magnitude >> shift
     discarded = magnitude - (quotient << shift)
     half_bits = shift // 2
     upper = discarded >> half_bits
     lower = (discarded - (upper << half_bits)) << (shift % 2)
-    return (quotient + (upper > lower)) * integers.sign()
+    round_up = (upper > lower).view(torch.int8)
+    return quotient.add_(round_up).mul_(integers.sign())
 
 
 def to_int8(integers: torch.Tensor) -> torch.Tensor:
@@ -62,14 +90,10 @@ def to_int8(integers: torch.Tensor) -> torch.Tensor:
     return integers.clamp(-LARGEST, LARGEST).to(torch.int8)
 
 
-def requantize(accumulator: torch.Tensor, exponent: torch.Tensor) -> Number:
-    """The int8 number nearest to accumulator × 2**exponent; the accumulator is used up.
-
-    Accumulators that fit int8 are kept as they are.
-    """
+def requantize(accumulator: torch.Tensor, exponent: torch.Tensor) -> Accumulator:
+    """Accumulator × 2**exponent on its way to int8; accumulators that fit will be kept as they are."""
     shift = (bit_width(accumulator) - MAGNITUDE_BITS).clamp(min=0)
-    values = nearest_shift_(accumulator, shift).clamp_(-LARGEST, LARGEST).to(torch.int8)
-    return Number(values, exponent + shift)
+    return Accumulator(accumulator, exponent + shift, shift)
 
 
 def update_of(gradient: torch.Tensor, bits: int) -> torch.Tensor:
@@ -80,9 +104,10 @@ def update_of(gradient: torch.Tensor, bits: int) -> torch.Tensor:
     width = bit_width(gradient)
     shift = (width - bits).clamp(min=0)
     update = torch.empty(gradient.shape, dtype=torch.int8, device=gradient.device)
-    for piece, rounded in zip(gradient.reshape(-1).split(PIECE), update.view(-1).split(PIECE), strict=True):
-        rounded.copy_(to_int8(pseudo_stochastic_shift(piece, shift) * (width > 0)))
-    return update
+    few = PIECE_BYTES // gradient.element_size()
+    for piece, rounded in zip(gradient.reshape(-1).split(few), update.view(-1).split(few), strict=True):
+        rounded.copy_(to_int8(pseudo_stochastic_shift(piece, shift)))
+    return update.mul_((width > 0).to(torch.int8))
 
 
 def clipped_add_(weights: torch.Tensor, change: torch.Tensor, scale: int = 1, limit: int = LARGEST) -> None:

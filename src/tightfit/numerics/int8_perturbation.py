@@ -15,6 +15,9 @@ from torch import nn
 from tightfit.numerics.int8 import LARGEST, clipped_add_, update_of
 from tightfit.seeds import derive, permute32
 
+PIECE = 2**17  # elements drawn at once: their random bits and int32 intermediates take 7 bytes each
+LEAST_INT64 = -(2**63)
+
 # What becomes of weights that a perturbation would carry beyond ±127, where they are clipped.
 # clip: as in Alg. 2, nothing more; a clipped weight is restored up to r_max away from where it was.
 # headroom: weights at rest stay within ±(127 − r_max), so none is ever clipped and each is restored exactly.
@@ -49,11 +52,27 @@ class Int8Perturbation:
             clipped_add_(weights, update_of(z, bits), -sign, self._limit_at_rest)
 
     def _draw(self, weights: torch.Tensor, generator: torch.Generator, seed: int, p_zero: float) -> torch.Tensor:
-        """Z as int8 of the shape of `weights`; p_zero is kept to 1/256."""
+        """Z as int8 of the shape of `weights`."""
         generator.manual_seed(seed)
-        z = torch.empty_like(weights).random_(-self._r_max, self._r_max + 1, generator=generator)
-        lot = torch.empty_like(weights, dtype=torch.uint8).random_(0, 256, generator=generator)
-        return z.mul_(lot >= round(256 * p_zero))
+        z = torch.empty_like(weights, memory_format=torch.contiguous_format)
+        for piece in z.view(-1).split(PIECE):
+            draw_(piece, self._r_max, p_zero, generator)
+        return z
+
+
+def draw_(z: torch.Tensor, r_max: int, p_zero: float, generator: torch.Generator) -> None:
+    """Fill int8 `z` (n,) with numbers uniform in −r_max … r_max, and zero with probability p_zero.
+
+    Each takes two random bytes, so the shares of two numbers differ by up to 2**−16 but not those of a number and
+    its negative; a third byte decides about zero, so p_zero is kept to 1/256.
+    """
+    count, levels = len(z), 2 * r_max + 1
+    words = torch.empty(-(-3 * count // 8), dtype=torch.int64, device=z.device)
+    random_bytes = words.random_(LEAST_INT64, None, generator=generator).view(torch.uint8)
+    # The 2**16 odd numbers between ±2**16 lie evenly about zero; × levels / 2**17 they round to −r_max … r_max.
+    odd = random_bytes[: 2 * count].view(torch.int16).to(torch.int32).mul_(2).add_(1)
+    z.copy_(odd.mul_(levels).add_(2**16).bitwise_right_shift_(17))
+    z.mul_((random_bytes[2 * count : 3 * count] >= round(256 * p_zero)).view(torch.int8))
 
 
 def check_perturbation(r_max: int, saturation: str) -> None:

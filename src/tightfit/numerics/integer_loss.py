@@ -60,13 +60,14 @@ def loss_difference(plus: Number, minus: Number, labels: torch.Tensor, fraction_
     return int((_log2_of_sum(a - top, fraction_bits) - _log2_of_sum(b - top, fraction_bits)).sum())
 
 
-def mean_loss(logits: Number, labels: torch.Tensor, fraction_bits: int = 4) -> float:
-    """Mean cross-entropy in nats, from integer tensors alone; for the record, training does not need it."""
-    powers = _powers(logits, labels, int(logits.exponent), fraction_bits)
+def mean_loss(plus: Number, minus: Number, labels: torch.Tensor, fraction_bits: int = 4) -> float:
+    """Mean cross-entropy of two passes in nats, from integer tensors alone; for the record, no step depends on it."""
+    exponent = min(int(plus.exponent), int(minus.exponent))
+    powers = torch.cat([_powers(logits, labels, exponent, fraction_bits) for logits in (plus, minus)])
     top = powers.amax(dim=1, keepdim=True)
     at_top = (_window(fraction_bits) + fraction_bits) << fraction_bits  # the logarithm that a lone term at the top has
     bits = (_log2_of_sum(powers - top, fraction_bits) - at_top).sum() + top.sum()
-    return int(bits) * math.log(2) / 2**fraction_bits / len(labels)
+    return int(bits) * math.log(2) / 2**fraction_bits / len(powers)
 
 
 def _powers(logits: Number, labels: torch.Tensor, exponent: int, fraction_bits: int) -> torch.Tensor:

@@ -1,4 +1,10 @@
-"""Products of int8 matrices and images with int32 accumulators, by whichever means; all means agree bit for bit."""
+"""Products of int8 matrices and images with int32 accumulators, by whichever means; all means agree bit for bit.
+
+A convolution is one product too. The usual way lays out a window of the image for every output, which costs several
+times the product itself. Here one row of the left matrix is a band of `kernel` whole image rows, which lie one after
+the other in memory already, and the right matrix repeats the kernel along its diagonals, once for every column of the
+output. Most of it is zeros, but int8 instructions multiply these sooner than a processor copies windows.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +17,6 @@ Backend = Literal["int8", "float32", "reference"]
 # Whole numbers up to 2**24 are exact in float32; a product of two int8 values is at most 127².
 EXACT_IN_FLOAT32 = 2**24
 LARGEST_PRODUCT = 127 * 127
-# Windows are laid out for a few images at a time, at most this many bytes: they stay in the cache and add little
-# to the peak, where those of a whole batch would be the largest tensor of a step.
-PATCH_BYTES = 2**17
 
 
 def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
@@ -30,51 +33,60 @@ def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "int8") -
 
 
 def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
-    """`matrix` laid out row by row, also where a side of length 1 would leave its stride open.
+    """`matrix` laid out row by row where a side of length 1 would leave its stride open.
 
     torch 2.13's _int_mm returns garbage for a transposed column, whose strides are (1, 1).
     """
-    return matrix.contiguous().view(-1).view(matrix.shape)
-
-
-def patches(images: torch.Tensor, kernel: int) -> torch.Tensor:
-    """Every kernel × kernel window of the zero-padded (b, c, h, w) images as a row: (b·h·w, c·kernel²)."""
-    padded = F.pad(images, [kernel // 2] * 4)
-    windows = padded.unfold(2, kernel, 1).unfold(3, kernel, 1)  # (b, c, h, w, kernel, kernel), a view
-    return windows.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * kernel * kernel)
+    return matrix.contiguous().view(-1).view(matrix.shape) if 1 in matrix.shape else matrix
 
 
 def convolve(images: torch.Tensor, weight: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
     """Convolution that keeps height and width: (b, c, h, w) and (o, c, k, k) int8, k odd, to (b, o, h, w) int32."""
-    kernel = weight.shape[-1]
-    if backend == "float32" and weight[0].numel() * LARGEST_PRODUCT < EXACT_IN_FLOAT32:
-        return F.conv2d(images.float(), weight.float(), padding=kernel // 2).to(torch.int32)
     batch, _, height, width = images.shape
-    columns = weight.flatten(1).t()
-    rows = torch.empty(batch * height * width, len(weight), dtype=torch.int32, device=images.device)
-    few = images_at_once(images, kernel)
-    for part, out in zip(images.split(few), rows.split(few * height * width), strict=True):
-        out.copy_(matmul(patches(part, kernel), columns, backend))
-    return rows.view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
+    if backend == "float32" and weight[0].numel() * LARGEST_PRODUCT < EXACT_IN_FLOAT32:
+        return F.conv2d(images.float(), weight.float(), padding=weight.shape[-1] // 2).to(torch.int32)
+    rows = matmul(bands(images, weight.shape[-1]), band_matrix(weight, width), backend)
+    return rows.view(batch, height, len(weight), width).transpose(1, 2)
 
 
 def convolution_weight_gradient(
     images: torch.Tensor, errors: torch.Tensor, kernel: int, backend: Backend = "int8"
 ) -> torch.Tensor:
     """The (o, c, k, k) int32 gradient of `convolve` for errors (b, o, h, w) int8, summed over the batch."""
-    channels, few = images.shape[1], images_at_once(images, kernel)
-    gradient = torch.zeros(errors.shape[1], channels * kernel**2, dtype=torch.int32, device=images.device)
-    for part, error in zip(images.split(few), errors.split(few), strict=True):
-        rows = error.permute(1, 0, 2, 3).reshape(error.shape[1], -1)  # (o, part·h·w)
-        gradient += matmul(rows, patches(part, kernel), backend)
-    return gradient.view(-1, channels, kernel, kernel)
-
-
-def images_at_once(images: torch.Tensor, kernel: int) -> int:
-    """How many images of (b, c, h, w) have windows of at most PATCH_BYTES; at least one."""
-    return max(1, PATCH_BYTES // (images[0].numel() * kernel**2))
+    outputs, width = errors.shape[1], errors.shape[3]
+    rows = errors.transpose(1, 2).reshape(-1, outputs * width)  # (b·h, o·w)
+    product = matmul(bands(images, kernel).t(), rows, backend)
+    return along_diagonals(product, images.shape[1], outputs, kernel, width).sum(-1, dtype=torch.int32)
 
 
 def convolution_input_error(errors: torch.Tensor, weight: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
     """The int32 error (b, c, h, w) at the input of `convolve`: a convolution with the turned kernels."""
-    return convolve(errors, weight.flip(2, 3).transpose(0, 1).contiguous(), backend)
+    return convolve(errors, weight.flip(2, 3).transpose(0, 1), backend)
+
+
+def bands(images: torch.Tensor, kernel: int) -> torch.Tensor:
+    """The `kernel` rows around each row of the zero-padded (b, c, h, w) images: (b·h, kernel·c·(w + kernel − 1))."""
+    batch, channels, height, width = images.shape
+    margin = kernel // 2
+    padded = images.new_zeros(batch, height + 2 * margin, channels, width + 2 * margin)
+    padded[:, margin : margin + height, :, margin : margin + width] = images.transpose(1, 2)
+    row = channels * (width + 2 * margin)
+    overlapping = padded.as_strided((batch, height, kernel * row), ((height + 2 * margin) * row, row, 1))
+    return overlapping.reshape(batch * height, kernel * row).contiguous()  # of one image it would be a view
+
+
+def band_matrix(weight: torch.Tensor, width: int) -> torch.Tensor:
+    """What a band is multiplied with for a row of outputs: (k·c·(w + k − 1), o·w) from (o, c, k, k)."""
+    outputs, channels, kernel, _ = weight.shape
+    matrix = weight.new_zeros(kernel * channels * (width + kernel - 1), outputs * width)
+    along_diagonals(matrix, channels, outputs, kernel, width).copy_(weight[..., None])
+    return matrix
+
+
+def along_diagonals(matrix: torch.Tensor, channels: int, outputs: int, kernel: int, width: int) -> torch.Tensor:
+    """View (o, c, k, k, w) of a band matrix: for each weight its `width` places, all others are left out."""
+    column = outputs * width  # from one row of the matrix to the next
+    across = (width + kernel - 1) * column  # from one channel to the next
+    return matrix.as_strided(
+        (outputs, channels, kernel, kernel, width), (width, across, channels * across, column, column + 1)
+    )

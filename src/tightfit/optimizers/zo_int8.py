@@ -91,11 +91,11 @@ def compare(
     """Sign of loss(plus) − loss(minus), −1, 0 or 1, and the mean of the two losses for the record."""
     if loss_sign == "integer":
         difference: float = loss_difference(plus, minus, batch.labels, fraction_bits)
-        losses = [mean_loss(logits, batch.labels) for logits in (plus, minus)]
+        loss = mean_loss(plus, minus, batch.labels)
     else:
         losses = [objective(lambda _, logits=logits: logits, batch).item() for logits in (plus, minus)]
-        difference = losses[0] - losses[1]
-    return (difference > 0) - (difference < 0), sum(losses) / 2
+        difference, loss = losses[0] - losses[1], sum(losses) / 2
+    return (difference > 0) - (difference < 0), loss
 
 
 def check_loss_sign(loss_sign: str, fraction_bits: int) -> None:
