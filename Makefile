@@ -49,10 +49,10 @@ bench: setup  ## measure what a step costs on this machine
 	$(PYTHON) -m tightfit.bench
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
-	$(PYTHON) -m tightfit.reproduce elasticzo/table1 profile=$(PROFILE)
+	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)
 
 reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
-	$(PYTHON) -m tightfit.reproduce elasticzo/table2 profile=$(PROFILE)
+	$(PYTHON) -m tightfit.reproduce elasticzo/table2 elasticzo/table2_int8 profile=$(PROFILE)
 
 reproduce-budgets: setup  ## accuracy against training seconds at fixed memory budgets
 	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)

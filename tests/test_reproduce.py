@@ -45,6 +45,12 @@ def test_command_line_replaces_values_of_the_sweep() -> None:
     assert len(runs) == 8
 
 
+def test_overrides_without_an_experiment_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["profile=short"])
+    assert "name at least one experiment, such as elasticzo/table1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["elasticzo/table9"], "elasticzo/table9"), (["elasticzo/table1", "profile=tiny"], "profile/tiny")],
@@ -68,17 +74,21 @@ def test_run_that_cannot_start_does_not_stop_the_estimate(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_one_command_runs_the_sweep_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["elasticzo/table1", "profile=smoke", "tracker=local", "dataset=mnist", f"paths.runs={tmp_path}"]
+def test_one_command_runs_the_sweeps_and_prints_their_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The floating-point and the integer columns of one table are two sweeps."""
+    overrides = ["profile=smoke", "tracker=local", "dataset=mnist", f"paths.runs={tmp_path}"]
+    arguments = ["elasticzo/table1", "elasticzo/table1_int8_star", *overrides]
     assert main(arguments) == 0
     output = capsys.readouterr().out
-    assert "4 runs, 0 already ended" in output
+    assert "7 runs, 0 already ended" in output
     assert "Expected duration on this machine" in output
     assert "SMOKE PROFILE" in output
     for row in ("Full ZO", "ZO-Feat-Cls2", "ZO-Feat-Cls1", "Full BP"):
         assert row in output
     statuses = [json.loads(path.read_text())["status"] for path in tmp_path.rglob("run.json")]
-    assert statuses == ["finished"] * 4
+    assert statuses == ["finished"] * 7
+    for column in ("MNIST FP32", "MNIST INT8*"):
+        assert column in output
     assert (tmp_path / "report" / "elasticzo" / "table1.md").exists()
     assert main(arguments) == 0
     assert "measuring" not in capsys.readouterr().out  # nothing is run twice

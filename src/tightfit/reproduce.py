@@ -1,7 +1,8 @@
-"""Run one experiment from start to table: `python -m tightfit.reproduce elasticzo/table1 profile=short`.
+"""Run experiments from start to table: `python -m tightfit.reproduce elasticzo/table1 profile=short`.
 
 Says how long it will take on this machine (from a few measured steps), runs what is missing on all cores with a
-progress display, and prints the table. Interrupt it at any moment and run it again: it continues.
+progress display, and prints the table. Several experiments are run one after another; columns of one table come out
+together. Interrupt it at any moment and run it again: it continues.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tightfit.run import ROOT, cores_for, resolved
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
+INTERRUPTED = 130  # exit code
 ARTIFACT_KINDS: dict[ArtifactKind, tuple[str, ...]] = {"table": (".csv", ".md"), "figure": (".png", ".svg")}
 
 
@@ -52,24 +54,33 @@ class Planned:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tightfit.reproduce", description=__doc__)
-    parser.add_argument("experiment", help="such as elasticzo/table1: a file under experiments/")
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, such as profile=short or seed=0,1,2")
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="experiment | override",
+        help="a file under experiments/, such as elasticzo/table1; or a Hydra override: profile=short, seed=0,1,2",
+    )
     parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
     options = parser.parse_args(arguments)
+    experiments = [word for word in options.words if "=" not in word]
+    overrides = [word for word in options.words if "=" in word]
+    if not experiments:
+        parser.error("name at least one experiment, such as elasticzo/table1")
     console = Console()
-    overrides = [f"experiments={options.experiment}", *options.overrides]
     try:
-        runs = plan(overrides)
+        plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
     except HydraException as error:
         console.print(f"[red]{str(error).splitlines()[0]}[/red]", highlight=False)
         return 2
+    runs = [run for planned in plans.values() for run in planned]
+    jobs = options.jobs or cores_for(runs[0].config["threads"])
+    announce(console, runs, jobs)
     code = 0
-    missing = [run for run in runs if not run.ended()]
-    if missing:
-        jobs = options.jobs or cores_for(missing[0].config["threads"])
-        announce(console, runs, missing, jobs)
-        code = sweep(console, overrides, missing, jobs)
-    conclude(console, options.experiment, runs)
+    for name, planned in plans.items():
+        missing = [run for run in planned if not run.ended()]
+        if missing and code != INTERRUPTED:
+            code = sweep(console, [f"experiments={name}", *overrides], missing, jobs) or code
+    conclude(console, runs)
     return code
 
 
@@ -98,8 +109,11 @@ def values_of(override: Override) -> list[str]:
     )
 
 
-def announce(console: Console, runs: Sequence[Planned], missing: Sequence[Planned], jobs: int) -> None:
+def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
     """Say what will be run and how long it will take here, from a few measured steps of each kind of run."""
+    missing = [run for run in runs if not run.ended()]
+    if not missing:
+        return
     from tightfit.estimate import estimated_seconds  # imports torch: not needed when nothing is missing
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
@@ -122,7 +136,7 @@ def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned]
             console.print("Stopping at the next step; run the same command again to continue.")
             process.send_signal(signal.SIGINT)
             process.wait()
-            return 130
+            return INTERRUPTED
     if process.returncode:
         console.print(log.read_text()[-3000:], markup=False, highlight=False)
     return process.returncode
@@ -180,21 +194,22 @@ def readable(seconds: float) -> str:
     )
 
 
-def conclude(console: Console, experiment: str, runs: Sequence[Planned]) -> None:
-    """Print the experiment's table, write its tables and figures beside the runs, and log them to the tracker."""
+def conclude(console: Console, runs: Sequence[Planned]) -> None:
+    """Print each experiment's table, write tables and figures beside the runs, and log them to the tracker."""
     sys.path.insert(0, ROOT)  # analysis/ lies beside src/ in the checkout
     from analysis.report import report_experiment
 
     config = runs[0].config
     folder = Path(config["paths"]["runs"])
-    files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
-    for path in files:
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     tracker: Tracker = instantiate(config["tracker"])
-    for kind, suffixes in ARTIFACT_KINDS.items():
-        tracker.log_artifacts(
-            f"{experiment}-{kind}s", [f for f in files if f.suffix in suffixes], kind, folder / "report"
-        )
+    for experiment in dict.fromkeys(run.config["experiment"] for run in runs):
+        files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
+        for path in files:
+            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        for kind, suffixes in ARTIFACT_KINDS.items():
+            tracker.log_artifacts(
+                f"{experiment}-{kind}s", [f for f in files if f.suffix in suffixes], kind, folder / "report"
+            )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
-from tightfit.optimizers.zo_int8 import ZOInt8
 
 MIB = 2**20
 
@@ -21,7 +20,7 @@ def table() -> LayerTable:
 
 
 def full_zo(table: LayerTable, batch_size: int) -> Breakdown:
-    return ZOInt8(r_max=15, p_zero=0.5).memory(table, batch_size)
+    return ElasticZOInt8(r_max=15, p_zero=0.5).memory(table, batch_size)
 
 
 def full_bp(table: LayerTable, batch_size: int) -> Breakdown:

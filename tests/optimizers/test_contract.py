@@ -21,7 +21,6 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
-from tightfit.optimizers.zo_int8 import ZOInt8
 
 
 def tiny_model(seed: int = 0) -> nn.Sequential:
@@ -84,12 +83,16 @@ METHODS = {
 INT8: dict[str, Any] = {"tiny_model": tiny_int8_model, "lenet5": lenet5_int8}
 METHODS |= {
     "niti_bp": Method(NITIBP(bits=4), 60, (0.5, 0.65), 2.0, **INT8),
-    "zo_int8": Method(ZOInt8(r_max=15, p_zero=0.33), 500, (0.6, 0.7), 1.001, **INT8),
-    "zo_int8_star": Method(ZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4), 500, (0.6, 0.7), 1.001, **INT8),
-    "zo_int8_headroom": Method(ZOInt8(15, 0.33, saturation="headroom"), 500, (0.6, 0.7), 1.001, **INT8),
-    "elastic_zo_int8": Method(ElasticZOInt8(15, 0.33, 4, bp_layers=1), 100, (0.6, 0.7), 1.01, **INT8),
+    "zo_int8": Method(ElasticZOInt8(15, 0.33), 500, (0.6, 0.7), 1.001, **INT8),
+    "zo_int8_star": Method(
+        ElasticZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4), 500, (0.6, 0.7), 1.001, **INT8
+    ),
+    "zo_int8_headroom": Method(ElasticZOInt8(15, 0.33, saturation="headroom"), 500, (0.6, 0.7), 1.001, **INT8),
+    "elastic_zo_int8": Method(
+        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, audit=True), 100, (0.6, 0.7), 1.01, **INT8
+    ),
     "elastic_zo_int8_star": Method(
-        ElasticZOInt8(15, 0.33, 4, bp_layers=1, loss_sign="integer"), 100, (0.6, 0.7), 1.01, **INT8
+        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.6, 0.7), 1.01, **INT8
     ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())

@@ -17,8 +17,8 @@ from tightfit.numerics.int8 import Number
 from tightfit.numerics.int8_perturbation import Int8Perturbation
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.loss_sign import SignAudit
 from tightfit.optimizers.niti_bp import NITIBP, IntegerBackward
-from tightfit.optimizers.zo_int8 import ZOInt8
 
 
 class Dtypes(TorchDispatchMode):
@@ -47,10 +47,10 @@ def dtypes_of_two_steps(optimizer: Optimizer) -> set[torch.dtype]:
 @pytest.mark.parametrize(
     "optimizer",
     [
-        ZOInt8(15, 0.33, loss_sign="integer"),
-        ZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4),
-        ElasticZOInt8(15, 0.33, 5, bp_layers=2, loss_sign="integer"),
-        ElasticZOInt8(15, 0.33, 5, bp_layers=5, loss_sign="integer"),
+        ElasticZOInt8(15, 0.33, loss_sign="integer"),
+        ElasticZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4),
+        ElasticZOInt8(15, 0.33, bp_layers=2, loss_sign="integer"),
+        ElasticZOInt8(15, 0.33, bp_layers=5, loss_sign="integer"),
     ],
 )
 def test_integer_step_makes_no_floating_point_tensor_from_pixels_to_weights(optimizer: Optimizer) -> None:
@@ -58,7 +58,7 @@ def test_integer_step_makes_no_floating_point_tensor_from_pixels_to_weights(opti
 
 
 def test_float_loss_sign_is_seen_by_that_test() -> None:
-    assert torch.float32 in dtypes_of_two_steps(ZOInt8(15, 0.33, loss_sign="float"))
+    assert torch.float32 in dtypes_of_two_steps(ElasticZOInt8(15, 0.33, loss_sign="float"))
 
 
 def pixels_and_labels() -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,12 +79,8 @@ def trained(optimizer: Optimizer, steps: int = 4) -> torch.Tensor:
     return weights(model)
 
 
-def test_elastic_zo_int8_without_bp_layers_is_zo_int8() -> None:
-    assert torch.equal(trained(ElasticZOInt8(15, 0.33, 5, bp_layers=0)), trained(ZOInt8(15, 0.33)))
-
-
 def test_elastic_zo_int8_with_all_layers_is_niti_bp() -> None:
-    assert torch.equal(trained(ElasticZOInt8(15, 0.33, 5, bp_layers=5)), trained(NITIBP(5)))
+    assert torch.equal(trained(ElasticZOInt8(15, 0.33, bp_layers=5)), trained(NITIBP(5)))
 
 
 def test_every_backend_trains_the_same_weights() -> None:
@@ -92,12 +88,26 @@ def test_every_backend_trains_the_same_weights() -> None:
     ends = []
     for backend in ("int8", "float32", "reference"):
         model = lenet5_int8(10, 0, backend)
-        learner = ElasticZOInt8(15, 0.33, 5, bp_layers=4).bind(model, cross_entropy, seed=0)
+        learner = ElasticZOInt8(15, 0.33, bp_layers=4).bind(model, cross_entropy, seed=0)
         for step in range(2):
             learner.step(Batch(inputs[:4], labels[:4], step, 0.0))
         ends.append(weights(model))
     assert torch.equal(ends[0], ends[1])
     assert torch.equal(ends[0], ends[2])
+
+
+def test_audit_counts_agreement_and_ties_and_changes_nothing() -> None:
+    assert torch.equal(
+        trained(ElasticZOInt8(15, 0.33, loss_sign="integer", audit=True)),
+        trained(ElasticZOInt8(15, 0.33, loss_sign="integer")),
+    )
+    audit, labels = SignAudit(), torch.tensor([0])
+    better, worse = (
+        Number(torch.tensor([[logit, 0]], dtype=torch.int8), torch.tensor(-5, dtype=torch.int32)) for logit in (50, 10)
+    )
+    for taken in (1, -1, 0, 1):
+        audit.count(taken, worse, better, labels)
+    assert audit.scalars() == {"sign_agreement": 0.5, "sign_ties": 0.25}
 
 
 def test_exponents_of_weights_stay_what_they_were() -> None:
@@ -181,10 +191,10 @@ def test_linear_layer_is_exact_until_it_must_round() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ZOInt8(1, 0.5), "r_max=1 .* choose 2–126"),
-        (lambda: ZOInt8(15, 0.5, saturation="wrap"), "saturation='wrap' .* choose clip or headroom"),
-        (lambda: ZOInt8(15, 0.5, loss_sign="int"), "loss_sign='int' .* choose float or integer"),
-        (lambda: ElasticZOInt8(15, 0.5, 5, 1, fraction_bits=7), "fraction_bits=7 .* choose 0–6"),
+        (lambda: ElasticZOInt8(1, 0.5), "r_max=1 .* choose 2–126"),
+        (lambda: ElasticZOInt8(15, 0.5, saturation="wrap"), "saturation='wrap' .* choose clip or headroom"),
+        (lambda: ElasticZOInt8(15, 0.5, loss_sign="int"), "loss_sign='int' .* choose float or integer"),
+        (lambda: ElasticZOInt8(15, 0.5, fraction_bits=7), "fraction_bits=7 .* choose 0–6"),
         (lambda: IntegerBackward(lenet5_int8(10, 0), 6, 0), "bp_layers=6 .* choose 0–5"),
     ],
 )

@@ -1,11 +1,14 @@
 """ElasticZO-INT8: int8 zeroth-order steps for the first layers, NITI's backward for the last (ElasticZO, Alg. 2).
 
-The second perturbed pass also gives the last layers their activations, as in `elastic_zo` with bp_pass=minus.
+Weights, directions and steps are integers, and of the two perturbed losses only which is higher is used. With that
+taken in integers (INT8* in the paper) no floating-point tensor exists from the pixels to the updated weights. The
+second perturbed pass also gives the last layers their activations, as in `elastic_zo` with bp_pass=minus.
+Without BP layers this is MeZO in int8, the paper's Full ZO: `optimizer=zo_int8`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -17,34 +20,38 @@ from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable
 from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
 from tightfit.optimizers.niti_bp import IntegerBackward
-from tightfit.optimizers.zo_int8 import LossSign, check_loss_sign, compare
 from tightfit.schedules import Schedulable, value_at
 
 
 @dataclass(frozen=True)
 class ElasticZOInt8:
-    """bp_layers: how many of the last layers with weights NITI's backward trains (0: none); bp_bits: width of
-    their updates, as in NITIBP; bits and all others: of the zeroth-order layers, as in ZOInt8."""
+    """r_max: largest perturbation of a weight; p_zero: part of the weights left alone in a step; bits: width of a
+    zeroth-order update; bp_layers: how many of the last layers with weights NITI's backward trains; bp_bits: width
+    of their updates, as in NITIBP; loss_sign: arithmetic in which losses are compared; fraction_bits: binary places
+    that an integer comparison keeps (0: the paper's); saturation: see `Int8Perturbation`; audit: count how often
+    the sign is that of float64, which needs floating point but changes nothing."""
 
     r_max: int
     p_zero: Schedulable
-    bp_bits: Schedulable
-    bp_layers: int
     bits: Schedulable = 1
+    bp_layers: int = 0
+    bp_bits: Schedulable = 5
     loss_sign: LossSign = "float"
     fraction_bits: int = 0
     saturation: Saturation = "clip"
+    audit: bool = False
     name: str = "elastic_zo_int8"
 
     def __post_init__(self) -> None:
         check_perturbation(self.r_max, self.saturation)
-        check_loss_sign(self.loss_sign, self.fraction_bits)
+        comparison(self.loss_sign, self.fraction_bits)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Inference, and gradients and errors for the last `bp_layers` layers with weights and all after them.
 
-        Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 15.
+        Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 15 (14 with none).
         """
         return integer_memory(table, batch_size, self.bp_layers)
 
@@ -62,6 +69,8 @@ class ElasticZOInt8Learner:
         before = {id(p) for layer in list(model.children())[: self._backward.first] for p in layer.parameters()}
         zeroth_order = [(name, p) for name, p in model.named_parameters() if id(p) in before]
         self._perturbation = Int8Perturbation(zeroth_order, seed, optimizer.r_max, optimizer.saturation)
+        self._compare = comparison(optimizer.loss_sign, optimizer.fraction_bits)
+        self._audit = SignAudit()
 
     def step(self, batch: Batch) -> Report:
         optimizer, phases, perturbation = self._optimizer, self.phases, self._perturbation
@@ -75,20 +84,24 @@ class ElasticZOInt8Learner:
             perturbation.add_(-2, batch.step, p_zero)
         with phases("forward"):
             minus = self._model(batch.inputs, kept, self._backward.first)
-            sign, loss = compare(plus, minus, batch, self._objective, optimizer.loss_sign, optimizer.fraction_bits)
+            sign, loss = self._compare(plus, minus, batch, self._objective)
+        if optimizer.audit:
+            self._audit.count(sign, plus, minus, batch.labels)
         with phases("update"):
             bits = int(value_at(optimizer.bits, batch.epoch))
             perturbation.restore_and_update_(sign, bits, batch.step, p_zero)
         if optimizer.bp_layers:
             with phases("backward"):
                 self._backward.train_(minus, kept, batch, int(value_at(optimizer.bp_bits, batch.epoch)))
-        return Report(loss, 2, backward_passes=int(optimizer.bp_layers > 0), scalars={"sign": sign})
+        scalars = {"sign": sign, **self._audit.scalars()}
+        return Report(loss, forward_passes=2, backward_passes=int(optimizer.bp_layers > 0), scalars=scalars)
 
     def resting_model(self) -> nn.Module:
         return self._model
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
+        return {"model": self._model.state_dict(), "audit": asdict(self._audit)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
+        self._audit = SignAudit(**state["audit"])
