@@ -31,7 +31,7 @@ PAPER_ROW = "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"
 
 @matplotlib.rc_context(RC)
 def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Bytes of a training step by kind, a panel for each batch size, with the measured peak: ElasticZO's Figure 4.
+    """Bytes of a training step by kind, a panel for each batch size, with the measured peak: ElasticZO's Figures 4 and 5.
 
     Raises NoRecords when no run recorded its memory.
     """
@@ -76,11 +76,18 @@ def memory_panel(axes: Axes, runs: pd.DataFrame, published: pd.DataFrame, batch_
 def memory_text(row: str, run: pd.Series, inference: float | None, published: pd.DataFrame, batch_size: int) -> str:
     """The sum beside the paper's; for the methods between, what they need beyond Full ZO, as the paper gives it."""
     text = mebibytes(run["total_bytes"])
-    total, beyond = (find(published, row, f"{name}_b{batch_size}") for name in ("total", "over_full_zo"))
+    kinds = ("total", "over_full_zo", "overhead", "times_full_zo")
+    total, beyond, percent, times = (find(published, row, f"{kind}_b{batch_size}") for kind in kinds)
     if total is not None:
         text += f" (paper {total:.1f})"
-    if beyond is not None and inference is not None:
+    if inference is None:
+        return text
+    if beyond is not None:
         text += f" = Full ZO + {(run['total_bytes'] - inference) / 2**10:.1f} KiB (paper {beyond:.1f})"
+    elif percent is not None:
+        text += f" = Full ZO + {100 * (run['total_bytes'] / inference - 1):.2g}% (paper {percent:g})"
+    elif times is not None:
+        text += f" = {run['total_bytes'] / inference:.2f} × Full ZO (paper {times:g})"
     return text
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.load import Records, latest
-from analysis.names import budget_title, column_title, in_order, mebibytes, method, subject
+from analysis.names import arithmetic_of, budget_title, column_title, in_order, mebibytes, method, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.tables import machine, profile_banner, why
 
@@ -79,15 +79,16 @@ def by_method(records: Records, per: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 @matplotlib.rc_context(RC)
-def loss_curves(records: Records, profile: str = "paper") -> Figure:
-    """Training and test loss by epoch for each data set: the counterpart of ElasticZO's Figures 2 and 3.
+def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Figure:
+    """Training and test loss by epoch for each data set: the counterpart of ElasticZO's Figures 2 (FP32) and 3 (INT8).
 
-    Raises NoRecords when nothing was evaluated.
+    Raises NoRecords when nothing in this arithmetic was evaluated.
     """
-    records = records.only(records.runs["cell_column"].notna() & records.runs["key"].isin(records.evals["key"]))
+    here = records.runs["cell_column"].map(arithmetic_of, na_action="ignore") == arithmetic
+    records = records.only(here & records.runs["key"].isin(records.evals["key"]))
     columns = sorted(set(records.runs["cell_column"]), key=lambda column: (len(column), column))
     if not columns:
-        raise NoRecords("no training was recorded; run make reproduce-table1")
+        raise NoRecords(f"no training in {arithmetic} was recorded; run make reproduce-table1")
     figure = styled(height=1.1 + 2.9 * len(columns))
     panels = figure.subplots(len(columns), 2, squeeze=False, sharex=True, sharey="row")
     labels = []

@@ -34,7 +34,7 @@ DATASETS = {
     "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
     "modelnet40": "ModelNet40",
 }
-MODELS = {"lenet5": "LeNet-5", "pointnet": "PointNet"}
+MODELS = {"lenet5": "LeNet-5", "lenet5_int8": "LeNet-5 in int8", "pointnet": "PointNet"}
 ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
 
 
@@ -55,6 +55,11 @@ def column_title(column: str) -> str:
         if column.endswith(suffix):
             return f"{dataset_title(column.removesuffix(suffix))} {arithmetic}"
     return dataset_title(column)
+
+
+def arithmetic_of(column: str) -> str | None:
+    """`fashion_mnist_int8_star` as "INT8*"; None where a column does not say."""
+    return next((arithmetic for suffix, arithmetic in ARITHMETICS.items() if column.endswith(suffix)), None)
 
 
 def dataset_title(name: str) -> str:

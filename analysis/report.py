@@ -41,11 +41,17 @@ def drawings(experiments: Path) -> list[Drawing]:
         return load_published(name, experiments)
 
     return [
-        Drawing("loss_curves", "elasticzo/table1", loss_curves),
+        Drawing("loss_curves", "elasticzo/table1", lambda r, p: loss_curves(r, "FP32", p)),
+        Drawing("loss_curves_int8", "elasticzo/table1", lambda r, p: loss_curves(r, "INT8", p)),
         Drawing("step_time", "elasticzo/step_time", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         Drawing("memory", "elasticzo/memory", lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig4"))),
+        Drawing(
+            "memory_int8",
+            "elasticzo/memory_int8",
+            lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig5")),
+        ),
     ]
 
 

@@ -21,18 +21,22 @@ from torch.nn import functional as F
 from tightfit.checkpoint import save
 from tightfit.clock import Clock
 from tightfit.evaluate import cross_entropy
-from tightfit.machine import describe_machine
+from tightfit.machine import describe_machine, keep_freed_memory
 from tightfit.memory.measured import peak_live_bytes
+from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
+from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pooling import max_of_slices
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records import RunRecord, append_eval
 from tightfit.tracking.wandb import WandbTracker
 
 BATCH_SIZE = 32
+INT8_BATCH_SIZE = 256
 PAIRS = 60
 REPEATS = 5
 STEPS_PER_EPOCH = 1875  # 60,000 images in batches of 32
@@ -71,6 +75,7 @@ def forward(batch: Batch) -> Work:
 
 def main() -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()
     console = Console()
     machine = describe_machine(torch.device("cpu"))
     console.print(f"LeNet-5, batch {BATCH_SIZE}, {machine['cpu']}, 1 thread, torch {machine['torch']}")
@@ -79,7 +84,12 @@ def main() -> None:
     inputs = torch.randn(BATCH_SIZE, 1, 28, 28, generator=generator)
     batch = Batch(inputs, torch.randint(0, 10, (BATCH_SIZE,), generator=generator), 0, 0.0)
     table = Table("what", "ratio", "quartiles", "time")
-    for name, ratio in {**step_ratios(batch), **pooling_ratios(inputs), **bookkeeping_ratios(batch)}.items():
+    for name, ratio in {
+        **step_ratios(batch),
+        **pooling_ratios(inputs),
+        **bookkeeping_ratios(batch),
+        **int8_ratios(),
+    }.items():
         low, median, high, seconds = ratio
         table.add_row(name, f"{median:.3g}", f"{low:.3g}–{high:.3g}", f"{seconds * 1e6:.0f} µs")
     console.print(table)
@@ -103,6 +113,18 @@ def step_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
         "MeZO step / BP step": paired_ratio(zeroth_order, backprop),
         "BP step / one forward": paired_ratio(backprop, one_forward),
     }
+
+
+def int8_ratios() -> dict[str, tuple[float, float, float, float]]:
+    """The same zeroth-order step in int8 (losses compared in integers) and in FP32."""
+    inputs = torch.randn(INT8_BATCH_SIZE, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(INT8_BATCH_SIZE, dtype=torch.int64)
+    pixels = inputs.mul(32).clamp(-127, 127).to(torch.int8)
+    learner = ElasticZOInt8(15, 0.33, loss_sign="integer").bind(lenet5_int8(10, seed=0), cross_entropy, seed=0)
+    steps = count()
+    fp32, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0), Batch(inputs, labels, 0, 0.0))
+    int8 = paired_ratio(lambda: learner.step(Batch(pixels, labels, next(steps), 0.0)), fp32)
+    return {f"int8 ZO step / FP32 ZO step, batch {INT8_BATCH_SIZE}": int8}
 
 
 def pooling_ratios(inputs: torch.Tensor) -> dict[str, tuple[float, float, float, float]]:
@@ -173,6 +195,10 @@ def show_peaks(console: Console, batch: Batch) -> None:
     step, learner = stepper(MeZO(1e-5, 1e-3), batch)
     peak = peak_live_bytes(step, list(learner.resting_model().parameters()), known)
     console.print(f"measured peak of a MeZO step / inference: {peak / inference:.3f} ({peak:,} / {inference:,} bytes)")
+    fp32, int8 = (layer_table(model, (1, 28, 28)) for model in (lenet5(10, seed=0), lenet5_int8(10, seed=0)))
+    for size in (BATCH_SIZE, INT8_BATCH_SIZE):
+        ratio = MeZO(1e-5, 1e-3).memory(fp32, size).total / ElasticZOInt8(15, 0.33).memory(int8, size).total
+        console.print(f"analytic memory of FP32 ZO / int8 ZO, batch {size}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def line_names(axes: Axes) -> list[str]:
 
 
 def test_loss_panels_have_a_line_and_a_label_for_each_method(runs: Path):
-    panels = loss_curves(load_runs(runs, TABLE)).axes
+    panels = loss_curves(load_runs(runs, TABLE), "FP32").axes
     assert [axes.get_title(loc="left") for axes in panels] == ["MNIST FP32, training", "MNIST FP32, test"]
     for axes in panels:
         assert line_names(axes) == ["Full ZO", "Full BP"]
@@ -37,7 +37,7 @@ def test_loss_panels_have_a_line_and_a_label_for_each_method(runs: Path):
 
 def test_a_seed_that_diverged_does_not_cut_the_line_of_the_others(runs: Path):
     make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.1], seed=9, status="diverged", reason="at step 150")
-    axes = loss_curves(load_runs(runs, TABLE)).axes[1]
+    axes = loss_curves(load_runs(runs, TABLE), "FP32").axes[1]
     assert [line.get_xdata()[-1] for line in axes.get_lines() if not line.get_label().startswith("_")] == [2.0, 2.0]
 
 
