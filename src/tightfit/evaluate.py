@@ -12,7 +12,7 @@ from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Encoding
 from tightfit.optimizers.base import Batch, Predictor
 
-SCORING_BATCH = 500
+SCORING_BATCH = 500  # examples scored at once, unless the model says so in `scoring_batch`
 
 
 def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
@@ -31,10 +31,10 @@ def score(model: nn.Module, examples: Examples, encode: Encoding) -> Score:
     """Accuracy and mean loss of `model` on all of `examples`; the model is left as it was."""
     was_training = model.training
     model.eval()
-    correct, loss = 0, 0.0
-    for start in range(0, len(examples.labels), SCORING_BATCH):
-        labels = examples.labels[start : start + SCORING_BATCH]
-        logits = model(encode(examples.inputs[start : start + SCORING_BATCH])).float()
+    correct, loss, size = 0, 0.0, getattr(model, "scoring_batch", SCORING_BATCH)
+    for start in range(0, len(examples.labels), size):
+        labels = examples.labels[start : start + size]
+        logits = model(encode(examples.inputs[start : start + size])).float()
         correct += int((logits.argmax(dim=1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     model.train(was_training)
