@@ -38,7 +38,7 @@ class Dataset:
     train: Examples
     test: Examples
     scored: str  # "test" or "validation": what `test` really holds
-    mean: float  # of inputs / 255
+    mean: float  # of inputs / 255, for images
     std: float
     route: str
     checksums: dict[str, str]  # sha256 of the decoded files or arrays
