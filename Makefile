@@ -2,6 +2,8 @@
 
 VENV    ?= .venv
 PROFILE ?= short
+DATASET ?= modelnet40
+OPTIONS ?=
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -12,12 +14,12 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-memory reproduce-step-time figures results clean
+        reproduce-modelnet40 reproduce-memory reproduce-step-time figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
 	@sed -n 's/^\([a-z0-9-]*\):.*  ## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
-	    while IFS='|' read -r target meaning; do printf '  %-18s %s\n' "$$target" "$$meaning"; done
+	    while IFS='|' read -r target meaning; do printf '  %-20s %s\n' "$$target" "$$meaning"; done
 
 setup: $(VENV)/.stamp  ## make the environment in .venv from the pinned set
 
@@ -51,6 +53,9 @@ bench: setup  ## measure what a step costs on this machine
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)
 
+reproduce-modelnet40: setup  ## ElasticZO, Table 1: PointNet (OPTIONS=dataset.folder=…, or DATASET=mnist_points)
+	$(PYTHON) -m tightfit.reproduce elasticzo/table1_modelnet40 dataset=$(DATASET) profile=$(PROFILE) $(OPTIONS)
+
 reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
 	$(PYTHON) -m tightfit.reproduce elasticzo/table2 elasticzo/table2_int8 profile=$(PROFILE)
 
@@ -67,7 +72,8 @@ figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report
 
 results: setup  ## collect runs/ into the committed results of each experiment
-	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory elasticzo/step_time
+	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory elasticzo/memory_pointnet \
+	    elasticzo/step_time
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info

@@ -31,7 +31,7 @@ PAPER_ROW = "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"
 
 @matplotlib.rc_context(RC)
 def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Bytes of a training step by kind, a panel for each batch size, with the measured peak: ElasticZO's Figures 4 and 5.
+    """Bytes of a training step by kind, a panel for each batch size, with the measured peak: ElasticZO's Figures 4–6.
 
     Raises NoRecords when no run recorded its memory.
     """

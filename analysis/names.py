@@ -33,6 +33,8 @@ DATASETS = {
     "rotated_fashion_mnist_30": "Fashion-MNIST rotated by 30°",
     "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
     "modelnet40": "ModelNet40",
+    "modelnet40_256_points_16_epochs": "ModelNet40 at 256 points, 16 epochs",
+    "mnist_points": "MNIST points",
 }
 MODELS = {"lenet5": "LeNet-5", "lenet5_int8": "LeNet-5 in int8", "pointnet": "PointNet"}
 ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}

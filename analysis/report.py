@@ -40,21 +40,20 @@ def drawings(experiments: Path) -> list[Drawing]:
     def published(name: str) -> pd.DataFrame:
         return load_published(name, experiments)
 
+    def memory_of(figure: str) -> Callable[[Records, str], Figure]:
+        return lambda records, _: memory_breakdown(records.runs, published(f"elasticzo/{figure}"))
+
     return [
         Drawing("loss_curves", "elasticzo/table1", lambda r, p: loss_curves(r, "FP32", p)),
         Drawing("loss_curves_int8", "elasticzo/table1", lambda r, p: loss_curves(r, "INT8", p)),
         Drawing("step_time", "elasticzo/step_time", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
-        Drawing("memory", "elasticzo/memory", lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig4"))),
-        Drawing(
-            "memory_int8",
-            "elasticzo/memory_int8",
-            lambda r, _: memory_breakdown(r.runs, published("elasticzo/fig5")),
-        ),
+        *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),
     ]
 
 
+MEMORY_FIGURES = {"memory": "fig4", "memory_int8": "fig5", "memory_pointnet": "fig6"}  # experiment: its published figure
 TABLES = ("elasticzo/table1", "elasticzo/table2")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"

@@ -51,6 +51,13 @@ def test_overrides_without_an_experiment_are_refused(capsys: pytest.CaptureFixtu
     assert "name at least one experiment, such as elasticzo/table1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["table1_modelnet40", "table1_modelnet40_cpu"])
+def test_modelnet40_is_a_column_of_table_1(name: str) -> None:
+    runs = plan([f"experiments=elasticzo/{name}"])
+    assert {run.config["experiment"] for run in runs} == {"elasticzo/table1"}
+    assert {run.config["dataset"]["points"] for run in runs} == {256 if name.endswith("cpu") else 1024}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["elasticzo/table9"], "elasticzo/table9"), (["elasticzo/table1", "profile=tiny"], "profile/tiny")],

@@ -94,6 +94,16 @@ def test_memory_bars_add_up_and_stand_beside_the_published_values(tmp_path: Path
     assert label_texts(large)[3].startswith("36.1 MiB (paper 36.1)")
 
 
+def test_where_the_paper_gives_only_an_overhead_it_stands_beside_ours(tmp_path: Path):
+    for row in ("full_zo", "cls2", "cls1"):
+        make_run(tmp_path, "elasticzo/memory_pointnet", row, "batch_32")
+    runs = load_runs(tmp_path, "elasticzo/memory_pointnet").runs
+    (panel,) = memory_breakdown(runs, load_published("elasticzo/fig6")).axes
+    zo, _, cls1 = label_texts(panel)  # the miniature is LeNet-5: section 5.3
+    assert zo.startswith("2.62 MiB\n")
+    assert cls1.startswith("2.68 MiB = Full ZO + 2.4 % (paper 0.12)\n")
+
+
 def test_step_time_is_split_by_phase_and_the_rest_is_other(runs: Path):
     means = step_milliseconds(load_runs(runs, TABLE).runs)
     assert means.loc["full_zo"].to_dict() == pytest.approx(

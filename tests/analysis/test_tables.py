@@ -99,6 +99,14 @@ def test_columns_are_those_run_or_all_published_when_nothing_was(runs: Path, exp
     assert "not run" in printed(nothing)
 
 
+def test_a_column_that_nothing_published_answers_comes_last_and_says_what_it_is(runs: Path, experiments: Path):
+    make_run(runs, TABLE, "full_zo", "modelnet40_256_points_16_epochs_fp32", [0.02, 0.1])
+    table = table_of(runs, experiments)
+    assert table.columns == ["mnist_fp32", "modelnet40_256_points_16_epochs_fp32"]
+    assert "ModelNet40 at 256 points, 16 epochs FP32" in printed(table)
+    assert {cell.published for cell in table.of(table.columns[-1])} == {None}
+
+
 def test_validation_scores_never_enter_a_table(tmp_path: Path, experiments: Path):
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9])
     for path in (folder / "run.json", folder / "evals.jsonl"):
