@@ -53,7 +53,11 @@ def drawings(experiments: Path) -> list[Drawing]:
     ]
 
 
-MEMORY_FIGURES = {"memory": "fig4", "memory_int8": "fig5", "memory_pointnet": "fig6"}  # experiment: its published figure
+MEMORY_FIGURES = {
+    "memory": "fig4",
+    "memory_int8": "fig5",
+    "memory_pointnet": "fig6",
+}  # experiment: its published figure
 TABLES = ("elasticzo/table1", "elasticzo/table2")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"

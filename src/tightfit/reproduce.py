@@ -26,6 +26,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from tightfit.memory.budget import with_plain_sizes
 from tightfit.records import FINAL, read_evals, read_run, run_folder
 from tightfit.run import ROOT, cores_for, resolved
 from tightfit.tracking.tracker import ArtifactKind, Tracker
@@ -63,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
     options = parser.parse_args(arguments)
     experiments = [word for word in options.words if "=" not in word]
-    overrides = [word for word in options.words if "=" in word]
     if not experiments:
         parser.error("name at least one experiment, such as elasticzo/table1")
     console = Console()
     try:
+        overrides = with_plain_sizes([word for word in options.words if "=" in word])
         plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         console.print(f"[red]{str(error).splitlines()[0]}[/red]", highlight=False)
         return 2
     runs = [run for planned in plans.values() for run in planned]

@@ -19,6 +19,8 @@ from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 
+from tightfit.memory.budget import with_plain_sizes  # noqa: E402
+
 if TYPE_CHECKING:
     from tightfit.session import Outcome
 
@@ -50,6 +52,10 @@ def main(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    try:
+        sys.argv[1:] = with_plain_sizes(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(str(error))
     try:
         main()
     except KeyboardInterrupt:  # what was under way is recorded as interrupted

@@ -1,7 +1,7 @@
 import pytest
 
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.budget import MemoryBudget, largest_batch, parse_size, readable
+from tightfit.memory.budget import MemoryBudget, largest_batch, parse_size, readable, with_plain_sizes
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,24 @@ def test_refusal_states_need_budget_and_accounting() -> None:
 )
 def test_bytes_are_shown_in_binary_units(size: int, text: str) -> None:
     assert readable(size) == text
+
+
+@pytest.mark.parametrize("sizes", ["512MB", "17GB", "1.5GiB", "4096", "512MB,17GB", "-1MB", "12XB"])
+def test_plain_sizes_on_the_command_line_become_the_option_of_any_size(sizes: str) -> None:
+    assert with_plain_sizes(["seed=1", f"memory_budget={sizes}"]) == [
+        "seed=1",
+        "memory_budget=custom",
+        f"memory_budget.size={sizes}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "argument", ["memory_budget=rpi_zero2_512mb", "memory_budget=phone", "memory_budget.size=1MB", "-m", "seed=0,1"]
+)
+def test_other_arguments_stay_as_they_are(argument: str) -> None:
+    assert with_plain_sizes([argument]) == [argument]
+
+
+def test_sizes_and_names_in_one_sweep_are_refused() -> None:
+    with pytest.raises(ValueError, match="mixes sizes and names"):
+        with_plain_sizes(["memory_budget=unlimited,17GB"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tightfit.memory.breakdown import Breakdown
@@ -34,6 +34,29 @@ def parse_size(size: str | int | float | None) -> int | None:
     if count <= 0:
         raise ValueError(f"memory budget {size!r} must be more than zero bytes")
     return int(count * scale)
+
+
+def is_size(text: str) -> bool:
+    """Whether `text` is written as a size is: a number, then letters or nothing. Its worth is not judged."""
+    return re.fullmatch(r"[+-]?[0-9.]+[A-Za-z]*", text) is not None
+
+
+def with_plain_sizes(arguments: Sequence[str]) -> list[str]:
+    """Command-line `arguments` where `memory_budget=17GB`, which names no file, became the option of any size.
+
+    Several sizes make a sweep. Raises ValueError where sizes and names are mixed in one sweep.
+    """
+    translated: list[str] = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        sizes = [is_size(choice) for choice in value.split(",")]
+        if key != "memory_budget" or not any(sizes):
+            translated.append(argument)
+        elif all(sizes):
+            translated += ["memory_budget=custom", f"memory_budget.size={value}"]
+        else:
+            raise ValueError(f"{argument} mixes sizes and names; sweep over sizes alone, or over names alone")
+    return translated
 
 
 def readable(size: int) -> str:
