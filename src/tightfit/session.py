@@ -86,7 +86,8 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     optimizer = build(config["optimizer"])
     device = choose_device(config)
     record.machine = describe_machine(device)
-    dataset: Dataset = build(config["dataset"])
+    tokenizer = build(config["model"]["tokenizer"]) if "tokenizer" in config["model"] else None
+    dataset = build_dataset(config, tokenizer)
     record.dataset = {
         "name": dataset.name,
         "route": dataset.route,
@@ -94,18 +95,19 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
         "scored": dataset.scored,
         **dataset.details,
     }
-    model = build_model(config, dataset.classes)
+    model = build_model(config, dataset, tokenizer)
     return Task(optimizer, model, dataset, budget, training, int(config["seed"]), device)
 
 
 def build(part: Mapping[str, Any], **arguments: Any) -> Any:
     """The object that `part` describes; an error in its making is raised as itself, not as Hydra's wrapping of it."""
     try:
-        return instantiate(part, **arguments)
+        make = instantiate({**part, "_partial_": True})  # Hydra would turn arguments into configurations
     except InstantiationException as error:
         if isinstance(error.__cause__, EXPECTED):
             raise error.__cause__ from None
         raise
+    return make(**arguments)
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
@@ -116,10 +118,21 @@ def choose_device(config: Mapping[str, Any]) -> torch.device:
     return device
 
 
-def build_model(config: Mapping[str, Any], classes: int) -> nn.Module:
+def build_dataset(config: Mapping[str, Any], tokenizer: Any) -> Dataset:
+    """The data set, a text task in the model's tokens. Raises ValueError when only one of the two is about text."""
+    is_text = "template" in config["dataset"]
+    if is_text != (tokenizer is not None):
+        names = [config[part]["name"] for part in ("dataset", "model")]
+        kinds = ("reads text", "is not text") if tokenizer else ("reads no text", "is text")
+        raise ValueError(f"model={names[1]} {kinds[0]} but dataset={names[0]} {kinds[1]}; choose two that match")
+    return build(config["dataset"], **({"tokenizer": tokenizer} if is_text else {}))
+
+
+def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any) -> nn.Module:
     """A fresh model, or one with the weights of the pretraining run, which is trained first if need be."""
-    described = {name: value for name, value in config["model"].items() if name != "name"}
-    model: nn.Module = build(described, classes=classes, seed=int(config["seed"]))
+    described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
+    reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
+    model: nn.Module = build(described, classes=dataset.classes, seed=int(config["seed"]), **reading)
     if config["pretraining"]:
         outcome = carry_out(pretraining_config(config))
         weights = checkpoint.load(outcome.folder / WEIGHTS)

@@ -14,7 +14,7 @@ class DataUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Examples:
-    """inputs: (n, …) uint8 pixels or float features; labels: (n,) int64."""
+    """inputs: (n, …) uint8 pixels, float features or int64 tokens; labels: (n,) int64."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -43,6 +43,7 @@ class Dataset:
     route: str
     checksums: dict[str, str]  # sha256 of the decoded files or arrays
     details: dict[str, Any] = field(default_factory=dict)
+    answers: tuple[int, ...] = ()  # of a text task: the token that says each class; empty for a model with a head
 
     @property
     def example_shape(self) -> tuple[int, ...]:

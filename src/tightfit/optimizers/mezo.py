@@ -14,6 +14,7 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.numerics.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
@@ -49,7 +50,7 @@ class MeZOLearner:
         self._optimizer = optimizer
         self._model = model.requires_grad_(False)
         self._objective = objective
-        self._perturbation = Perturbation(model.named_parameters(), seed, optimizer.queries)
+        self._perturbation = Perturbation(trained_parameters(model), seed, optimizer.queries)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:

@@ -1,0 +1,156 @@
+"""Any causal or masked language model or encoder of the transformers library, by its name on the hub, from a local
+folder, or with random weights; with LoRA (Hu et al., 2022) if asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tightfit.datasets.text import Tokenizer
+from tightfit.models.hf_library import extra, loaded, transformers
+from tightfit.models.hf_tokenizer import HFTokenizer
+from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
+from tightfit.seeds import derive
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank updates of frozen weights. targets: the modules that get one; None is what peft knows to be usual
+    for the architecture: the query and value projections."""
+
+    rank: int = 8
+    alpha: int = 16
+    targets: Sequence[str] | None = None
+
+
+def hf_causal_lm(
+    source: str,
+    tokenizer: Tokenizer,
+    answers: Sequence[int],
+    classes: int,
+    seed: int,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    gguf_file: str | None = None,
+    lora: LoRA | None = None,
+) -> CausalLM:
+    """The causal model `source`, which says the tokens `answers`.
+
+    dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
+    gguf_file: the file in `source` that holds the weights, if they are in this form.
+    Raises DataUnavailable when it cannot be loaded.
+    """
+    del classes  # one for each answer
+    lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
+    return causal(lm, tokenizer, answers, seed, lora)
+
+
+def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int], seed: int, lora: LoRA | None) -> CausalLM:
+    lm.config.use_cache = False  # else each pass would return the keys and values of all layers
+    keep_answers(lm, answers)
+    return CausalLM(lm, tokenizer.pad, with_lora(lm, lora, seed))
+
+
+def hf_masked_lm(
+    source: str,
+    tokenizer: HFTokenizer,
+    answers: Sequence[int],
+    classes: int,
+    seed: int,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    lora: LoRA | None = None,
+) -> MaskedLM:
+    """The masked model `source`; see `hf_causal_lm`."""
+    del classes
+    lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
+    keep_answers(lm, answers)
+    assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
+    return MaskedLM(lm, tokenizer.pad, tokenizer.mask, with_lora(lm, lora, seed))
+
+
+def hf_encoder(
+    source: str,
+    tokenizer: Tokenizer,
+    answers: Sequence[int],
+    classes: int,
+    seed: int,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    lora: LoRA | None = None,
+) -> Encoder:
+    """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
+    del answers  # a head has no words
+    lm = pretrained("AutoModel", source, dtype, attention)
+    return Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), with_lora(lm, lora, seed))
+
+
+def random_causal_lm(
+    architecture: str,
+    settings: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    answers: Sequence[int],
+    classes: int,
+    seed: int,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    lora: LoRA | None = None,
+) -> LanguageModel:
+    """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
+    del classes
+    library = transformers()
+    config = library.AutoConfig.for_model(architecture, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initial weights"))
+        options = {"dtype": type_called(dtype), "attn_implementation": causal_kernel(attention)}
+        lm = library.AutoModelForCausalLM.from_config(config, **options)
+    return causal(lm, tokenizer, answers, seed, lora)
+
+
+def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:
+    options = {"gguf_file": gguf_file} if gguf_file else {}
+    automatic = getattr(transformers(), kind)
+    chosen = {"dtype": type_called(dtype), "attn_implementation": attention}
+    return loaded(source, lambda: automatic.from_pretrained(source, **chosen, **options))
+
+
+def causal_kernel(attention: str) -> str:
+    """The name under which transformers knows the kernel.
+
+    Under a name for which it knows no mask it makes none: causal attention needs none, while looking for one would
+    read the tokens, which stops a GPU and cannot be done where there are no data.
+    """
+    if attention not in ("sdpa", "eager"):
+        raise ValueError(f"model.attention={attention!r} is not a kernel of attention; choose sdpa or eager")
+    if attention == "eager":
+        return attention
+    kernel = extra("transformers.integrations.sdpa_attention").sdpa_attention_forward
+    transformers().AttentionInterface.register("causal_sdpa", kernel)
+    return "causal_sdpa"
+
+
+def type_called(dtype: str) -> torch.dtype:
+    if dtype not in DTYPES:
+        raise ValueError(f"model.dtype={dtype!r} is not a type of weights; choose {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def with_lora(lm: Any, lora: LoRA | None, seed: int) -> frozenset[str]:
+    """Put low-rank updates into `lm`; returns the names of the parameters that are then frozen, as the classifier
+    that holds `lm` calls them: all but the updates."""
+    if lora is None:
+        return frozenset()
+    peft = extra("peft")
+    targets = None if lora.targets is None else list(lora.targets)
+    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of peft, on settings that its default for the architecture corrects
+        torch.manual_seed(derive(seed, "LoRA"))
+        peft.inject_adapter_in_model(config, lm)
+    return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if ".lora_" not in name)

@@ -1,0 +1,144 @@
+"""Language models as classifiers: tokens (b, s) in, one logit per answer out.
+
+Only the rows of the output embedding that say an answer are kept, as a head of their own. The logits of the whole
+vocabulary, (b, s, 50,000) numbers in an ordinary language model, are never computed, and rows that cannot change the
+loss are neither held nor trained. Where input and output embedding are tied, the kept rows are untied copies.
+
+Dropout is off in training too, as in MeZO.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+MULTIPLE = 8  # batches are as wide as their longest prompt, rounded up to this
+
+
+class LanguageModel(nn.Module):
+    """A model of the transformers library that reads prompts padded on the right.
+
+    lm: answers `lm(input_ids=…, attention_mask=…)`. pad: the token to the right of shorter prompts.
+    """
+
+    input_dtype = torch.int64
+    scoring_batch = 32
+
+    def __init__(self, lm: Any, pad: int, frozen: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.lm = lm.eval()
+        self.pad = pad
+        self.frozen = frozen
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+
+    def train(self, mode: bool = True) -> LanguageModel:
+        """Stays in evaluation mode, so that dropout is off."""
+        del mode
+        return super().train(False)
+
+    def blocks(self) -> dict[str, str]:
+        """The block of each module: layers are numbered in the model, what comes before them embeds, what comes
+        after answers."""
+        blocks, current = {}, "embeddings"
+        for name, _ in self.named_modules():
+            numbered = re.match(r"(.+?\.\d+)(?:\.|$)", name)
+            if numbered:
+                current = numbered.group(1)
+            elif current != "embeddings":
+                current = "answers"
+            blocks[name] = current
+        return blocks
+
+    def input_encoding(self, mean: float, std: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Tokens need no normalization; columns that are padding in every row are left out."""
+        del mean, std
+        return self.trimmed
+
+    def trimmed(self, tokens: torch.Tensor) -> torch.Tensor:
+        longest = int(self.last_positions(tokens).max()) + 1
+        return tokens[:, : -(-longest // MULTIPLE) * MULTIPLE]
+
+    def last_positions(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Where each prompt ends, (b,) int64."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        return (positions * (tokens != self.pad)).amax(dim=1)
+
+    def scores_of_padding(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What is added to the scores of attention so that nothing looks at padding, (b, 1, 1, s)."""
+        lowest = torch.finfo(self.lm.dtype).min
+        return ((tokens == self.pad).to(self.lm.dtype) * lowest)[:, None, None, :]
+
+    def check_width(self, tokens: torch.Tensor) -> None:
+        limits = (getattr(self.lm.config, name, None) for name in ("max_position_embeddings", "sliding_window"))
+        most = min((limit for limit in limits if limit), default=tokens.shape[1])
+        if tokens.shape[1] > most:
+            raise ValueError(
+                f"prompts of {tokens.shape[1]} tokens but this model reads {most}; set dataset.sequence_length={most}"
+            )
+
+
+class CausalLM(LanguageModel):
+    """Answers stand after the last token. Causal attention looks to the left alone, so padding needs no mask."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.check_width(tokens)
+        logits = self.lm(input_ids=tokens, attention_mask=self.mask(tokens.shape[1])).logits  # (b, s, c)
+        return logits[torch.arange(len(tokens), device=tokens.device), self.last_positions(tokens)]
+
+    def mask(self, width: int) -> torch.Tensor | None:
+        """For the eager kernel what is added to scores, (1, 1, s, s); the others know what is causal."""
+        if self.lm.config._attn_implementation != "eager":
+            return None
+        blocked = torch.full((width, width), torch.finfo(self.lm.dtype).min, dtype=self.lm.dtype, device=self.lm.device)
+        return blocked.triu(diagonal=1)[None, None]
+
+
+class MaskedLM(LanguageModel):
+    """Answers stand at the mask token, `mask`."""
+
+    def __init__(self, lm: Any, pad: int, mask: int, frozen: frozenset[str] = frozenset()) -> None:
+        super().__init__(lm, pad, frozen)
+        self._mask = mask
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.check_width(tokens)
+        logits = self.lm(input_ids=tokens, attention_mask=self.scores_of_padding(tokens)).logits  # (b, s, c)
+        return logits[torch.arange(len(tokens), device=tokens.device), (tokens == self._mask).int().argmax(dim=1)]
+
+
+class Encoder(LanguageModel):
+    """An encoder without words to answer with: the mean over all tokens, and a linear head that starts near zero."""
+
+    def __init__(self, lm: Any, pad: int, classes: int, seed: int, frozen: frozenset[str] = frozenset()) -> None:
+        super().__init__(lm, pad, frozen)
+        self.answers = nn.Linear(lm.config.hidden_size, classes).to(lm.dtype)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.answers.weight.normal_(std=0.02, generator=generator)
+            self.answers.bias.zero_()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.check_width(tokens)
+        hidden = self.lm(input_ids=tokens, attention_mask=self.scores_of_padding(tokens)).last_hidden_state  # (b, s, h)
+        real = (tokens != self.pad).unsqueeze(2).to(hidden.dtype)
+        return self.answers((hidden * real).sum(dim=1) / real.sum(dim=1))
+
+
+def keep_answers(lm: Any, answers: Sequence[int]) -> None:
+    """Replace the output embedding of `lm` by its rows of the tokens `answers`."""
+    whole = lm.get_output_embeddings()
+    kept = nn.Linear(whole.in_features, len(answers), bias=whole.bias is not None, dtype=whole.weight.dtype)
+    rows = torch.tensor(answers, device=whole.weight.device)
+    if whole.weight.is_meta:
+        kept = kept.to("meta")
+    with torch.no_grad():
+        kept.weight.copy_(whole.weight[rows])
+        if whole.bias is not None:
+            kept.bias.copy_(whole.bias[rows])
+    lm.config.tie_word_embeddings = False
+    lm.set_output_embeddings(kept)
