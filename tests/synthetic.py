@@ -1,8 +1,11 @@
-"""Data sets made on the spot: images of a bar whose height tells the class, boxes whose proportions tell it."""
+"""Data sets made on the spot: bars whose height, boxes whose proportions and sentences of which a word tells the class."""
+
+from typing import Any
 
 import torch
 
 from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, text_dataset
 
 
 def bars(
@@ -27,3 +30,23 @@ def boxes(name: str = "boxes", count: int = 48, points: int = 24) -> Dataset:
     inputs[torch.arange(count), :, labels] *= 4
     examples = Examples(inputs, labels)
     return Dataset(name, 3, examples, examples, "test", 0.0, 1.0, "made", {"inputs": "none"}, {})
+
+
+def sentences(
+    name: str,
+    tokenizer: Tokenizer,
+    count: int = 120,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    **prompting: Any,
+) -> Dataset:
+    """`count` sentences that one word among others makes good or bad."""
+    generator = torch.Generator().manual_seed(0)
+    texts = []
+    for index in range(count):
+        words = [f"word{number}" for number in torch.randint(0, 50, (3 + index % 7,), generator=generator).tolist()]
+        texts.append(Labelled({"text": " ".join([*words, ("dreadful", "lovely")[index % 2]])}, index % 2))
+    options = {"template": "{text} It was {label}", "verbalizers": ["terrible", "great"], **prompting}
+    sizes = {"train_size": 96, "validation_size": 8, "train_limit": train_limit, "test_limit": test_limit}
+    splits = Splits(texts[:104], texts[104:])
+    return text_dataset(name, splits, tokenizer, Prompting(**{**sizes, **options}), "made", {"sentences": "none"})

@@ -21,10 +21,19 @@ SWEEPS = sorted(
 )
 
 
+# What the user must say beside the option.
+MISSING = {
+    "memory_budget=custom": ["memory_budget.size=1MiB"],
+    "model=hf_causal_lm": ["model.name=hf_causal_lm"],
+    "model=hf_masked_lm": ["model.name=hf_masked_lm"],
+    "dataset=text_file": ["dataset.path=my.tsv", "dataset.verbalizers={neg: bad, pos: good}"],
+}
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_names_itself(option: str) -> None:
     group, name = option.split("=")
-    extra = ["memory_budget.size=1MiB"] if option == "memory_budget=custom" else []
+    extra = MISSING.get(option, [])
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         config = resolved(compose("config", overrides=[option, *extra]))
     part = config[group]

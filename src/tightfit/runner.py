@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,16 +18,18 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.interruption import Interruption
+from tightfit.loss_log import LossLog
 from tightfit.memory.budget import MemoryBudget, largest_batch
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Batch, Optimizer, Report
-from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_run
+from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_atomically, write_run
 from tightfit.tracking.tracker import Tracker
 
 LARGEST = "largest"
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
+REPLAY_LOG = "losses.f32"
 # Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
 Progress = Callable[[float, float, float], None]
 
@@ -41,6 +43,8 @@ class Training:
     batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
     evaluations: how many, evenly spread; one more comes before the first step.
     seconds: stop after this much training time; None trains all epochs.
+    keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
+        use forward passes are rebuilt (others keep weights all the same).
     """
 
     epochs: float
@@ -49,6 +53,7 @@ class Training:
     batch_limit: int = 256
     evaluations: int = 100
     seconds: float | None = None
+    keep: Literal["weights", "losses"] = "weights"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "fraction", "evaluations", "batch_limit"):
@@ -56,6 +61,8 @@ class Training:
                 raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
         if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
+        if self.keep not in ("weights", "losses"):
+            raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
 
     @property
     def most_seconds(self) -> float:
@@ -144,12 +151,13 @@ class Run:
         self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
         self.steps = task.training.steps(self.stream.steps_per_epoch)
         self.scored = task.dataset.test.to(task.device)
+        self.losses = LossLog(cross_entropy)
 
     def complete(self) -> RunRecord:
         """Train to the end, or until stopped or diverged."""
         task = self.task
         self.measure_memory()
-        self.learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
+        self.bind()
         resumed_at = self.resume()
         self.tracker.start(self.record, self.folder, resumed_at)
         write_run(self.folder, self.record)
@@ -165,6 +173,26 @@ class Run:
                     self.evaluate()
                     self.save()
         return self.finish()
+
+    def bind(self) -> None:
+        task = self.task
+        self.learner = task.optimizer.bind(task.model.to(task.device), self.losses, task.seed)
+
+    def replay(self, losses: bytes, steps: int) -> None:
+        """Take the learner through its first `steps` steps by the losses noted then, without forward passes."""
+        self.losses.rewind(losses)
+        for step in range(steps):
+            self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether the losses noted are all that the weights depend on."""
+        position = self.position
+        return position.backward_passes == 0 and position.forward_passes == len(self.losses.losses)
+
+    @property
+    def keeps_weights(self) -> bool:
+        return self.task.training.keep == "weights" or not self.is_replayable
 
     def done(self) -> float:
         """The part of this run that is over, by steps or by seconds, whichever is further."""
@@ -239,16 +267,21 @@ class Run:
         if state is None:
             keep_evals_until(self.folder, step=-1)
             return None
-        self.learner.load_state_dict(state["learner"])
+        self.position = Position(**state["position"])
+        if "learner" in state:
+            self.learner.load_state_dict(state["learner"])
+            self.losses.continue_after(state.get("losses", b""))  # checkpoints had none before there were logs
+        else:
+            self.replay(state["losses"], self.position.step)
         self.clock.load_state_dict(state["clock"])
         self.learner.phases.seconds = state["phases"]
-        self.position = Position(**state["position"])
         keep_evals_until(self.folder, self.position.step)
         return self.position.step
 
     def save(self) -> None:
         state = {
-            "learner": self.learner.state_dict(),
+            **({"learner": self.learner.state_dict()} if self.keeps_weights else {}),
+            "losses": bytes(self.losses),
             "clock": self.clock.state_dict(),
             "phases": self.learner.phases.seconds,
             "position": asdict(self.position),
@@ -270,7 +303,10 @@ class Run:
         if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
         model = self.learner.resting_model()
-        checkpoint.save(self.folder / WEIGHTS, model.state_dict())
+        if self.keeps_weights:
+            checkpoint.save(self.folder / WEIGHTS, model.state_dict())
+        if self.is_replayable:
+            write_atomically(self.folder / REPLAY_LOG, bytes(self.losses))
         record.summary = self.summary(model)
         record.phase_seconds = self.learner.phases.seconds
         write_run(self.folder, record)

@@ -1,0 +1,55 @@
+"""The losses of a run's forward passes, in order: all that a zeroth-order run adds to its starting point.
+
+Directions come from seeds, so the losses give every step again without a forward pass: four bytes a pass instead of
+the weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+
+import torch
+
+from tightfit.optimizers.base import Batch, Objective, Predictor
+
+
+class LossLog:
+    """An objective that notes each loss it gives. While it stands before the end of what is noted, it gives the noted
+    losses instead, so that stepping a learner through them rebuilds its weights."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.losses = array("f")
+        self._objective = objective
+        self._given = 0
+
+    def __call__(self, model: Predictor, batch: Batch) -> torch.Tensor:
+        self._given += 1
+        if self._given <= len(self.losses):
+            return torch.tensor(self.losses[self._given - 1])
+        loss = self._objective(model, batch)
+        self.losses.append(loss.item())  # a float32, which an array of floats holds exactly
+        return loss
+
+    def continue_after(self, losses: bytes) -> None:
+        """Take up noting after `losses`."""
+        self.rewind(losses)
+        self._given = len(self.losses)
+
+    def rewind(self, losses: bytes) -> None:
+        """Give `losses` first.
+
+        Raises ValueError when they are no whole number of losses.
+        """
+        if len(losses) % self.losses.itemsize:
+            raise ValueError(f"a log of losses has 4 bytes each, but this one has {len(losses)}; it was cut")
+        self.losses = array("f", losses)
+        if sys.byteorder == "big":
+            self.losses.byteswap()
+        self._given = 0
+
+    def __bytes__(self) -> bytes:
+        losses = array("f", self.losses)
+        if sys.byteorder == "big":
+            losses.byteswap()
+        return losses.tobytes()

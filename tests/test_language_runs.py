@@ -1,0 +1,144 @@
+"""Language models through the unchanged runner: every method, resumption, and the errors a user can make."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tightfit import checkpoint
+from tightfit.records import read_evals, read_run
+from tightfit.session import carry_out
+
+from .test_runner import Killed
+from .test_session import config
+
+METHODS = {
+    "bp_sgd": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "lr": 0.1},
+    "bp_adam": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "lr": 0.01},
+    "mezo": {"_target_": "tightfit.optimizers.mezo.MeZO", "lr": 1e-3, "eps": 1e-3},
+    "elastic_zo": {
+        "_target_": "tightfit.optimizers.elastic_zo.ElasticZO",
+        **{"lr": 1e-3, "bp_lr": 0.1, "eps": 1e-3, "bp_layers": 2},
+    },
+}
+LORA = {"_target_": "tightfit.models.hf_causal_lm.LoRA", "rank": 2, "alpha": 4}
+SENTENCES = {
+    "_target_": "tests.synthetic.sentences",
+    "name": "sentences",
+    "template": "{text} It was {label}",
+}
+
+
+def tiny_llama(lora: bool = False, **changes: Any) -> dict[str, Any]:
+    settings = {
+        **{"vocab_size": 256, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2},
+        **{"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64},
+    }
+    return {
+        "_target_": "tightfit.models.hf_causal_lm.random_causal_lm",
+        "name": "llama_tiny",
+        "architecture": "llama",
+        "settings": settings,
+        "lora": LORA if lora else None,
+        "tokenizer": {"_target_": "tightfit.models.hf_tokenizer.HashedWords", "vocabulary": 256},
+        **changes,
+    }
+
+
+def text_config(runs: Path, lora: bool = False, **changes: Any) -> dict[str, Any]:
+    return config(runs, **{"model": tiny_llama(lora), "dataset": SENTENCES, **changes})
+
+
+def optimizer(name: str) -> dict[str, Any]:
+    return {"name": name, **METHODS[name]}
+
+
+def ended(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_a_language_model_and_resumes_bit_for_bit(
+    name: str, lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = carry_out(text_config(tmp_path / "whole", lora, optimizer=optimizer(name))).folder
+    assert ended(whole)["status"] == "finished"
+    real, saves = checkpoint.save, []
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        real(path, state)
+        saves.append(path)
+        if len(saves) == 2:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(Killed):
+        carry_out(text_config(tmp_path / "killed", lora, optimizer=optimizer(name)))
+    monkeypatch.undo()
+    resumed = carry_out(text_config(tmp_path / "killed", lora, optimizer=optimizer(name))).folder
+    assert ended(resumed)["summary"]["weights_sha256"] == ended(whole)["summary"]["weights_sha256"]
+    assert [row["test_loss"] for row in read_evals(resumed)] == [row["test_loss"] for row in read_evals(whole)]
+
+
+def test_backpropagation_learns_the_sentences(tmp_path: Path) -> None:
+    training = {"epochs": 12, "evaluations": 1, "batch_size": 8}
+    folder = carry_out(text_config(tmp_path, optimizer=optimizer("bp_adam"), training=training)).folder
+    assert ended(folder)["summary"]["final_accuracy"] > 0.9
+
+
+def test_lora_needs_gradients_for_its_own_weights_alone(tmp_path: Path) -> None:
+    plain, lora = (
+        ended(carry_out(text_config(tmp_path, with_lora, optimizer=optimizer("bp_adam"))).folder)["memory"]["analytic"]
+        for with_lora in (False, True)
+    )
+    assert lora["parameters"] > plain["parameters"]
+    assert 0 < lora["gradients"] < 0.1 * plain["gradients"]
+    assert lora["optimizer_state"] == 2 * lora["gradients"]
+
+
+def test_the_record_says_how_texts_became_examples(tmp_path: Path) -> None:
+    details = ended(carry_out(text_config(tmp_path)).folder)["dataset"]
+    assert details["template"] == "{text} It was {label}"
+    assert (details["train_size"], details["scored_size"], details["prompts_cut"]) == (96, 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"_target_": "tightfit.models.lenet5.lenet5", "name": "lenet5"}}, "reads no text but dataset=sent"),
+        ({"dataset": {"_target_": "tests.synthetic.bars", "name": "bars"}}, "reads text but dataset=bars is not text"),
+        ({"model": tiny_llama(dtype="int7")}, "model.dtype='int7' is not a type of weights; choose float32, bfloat16"),
+        ({"model": tiny_llama(attention="flush")}, "model.attention='flush' is not a kernel of attention; choose sdpa"),
+        ({"optimizer": {**optimizer("elastic_zo"), "bp_layers": 5}}, "CausalLM has 4 layers with weights; choose 0–4"),
+        ({"dataset": {**SENTENCES, "template": "{text}"}}, "must have the place of the answer, {label}, once"),
+        ({"dataset": {**SENTENCES, "template": "{words} {label}"}}, "names {words}; a text has ['text']"),
+        ({"dataset": {**SENTENCES, "verbalizers": ["very bad", "good"]}}, "'very bad' is 2 tokens to this model"),
+        ({"dataset": {**SENTENCES, "verbalizers": ["good", "good"]}}, "'good' and 'good' are the same token"),
+        ({"dataset": {**SENTENCES, "verbalizers": ["good"]}}, "but a task has two classes or more"),
+        ({"dataset": {**SENTENCES, "scored": "dev"}}, "dataset.scored='dev' is not a split"),
+        ({"dataset": {**SENTENCES, "train_size": 999}}, "has 104 training examples; choose fewer"),
+        ({"dataset": {**SENTENCES, "sequence_length": 0}}, "dataset.sequence_length=0 leaves nothing"),
+    ],
+)
+def test_bad_input_fails_with_what_to_do(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    record = read_run(carry_out(text_config(tmp_path, **changes)).folder)
+    assert record is not None
+    assert record.status == "failed"
+    assert message in record.reason
+
+
+def test_prompts_longer_than_the_model_reads_are_refused_before_training(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model["settings"] = {**model["settings"], "max_position_embeddings": 8}
+    record = read_run(carry_out(text_config(tmp_path, model=model)).folder)
+    assert record is not None
+    assert "prompts of 16 tokens but this model reads 8; set dataset.sequence_length=8" in record.reason
+
+
+def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    record = read_run(carry_out(text_config(tmp_path)).folder)
+    assert record is not None
+    assert "install it with pip install 'tightfit[lm]'" in record.reason

@@ -1,0 +1,119 @@
+"""A zeroth-order run leaves its losses, and they rebuild its weights; checkpoints may be losses too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tightfit import checkpoint
+from tightfit.loss_log import LossLog
+from tightfit.optimizers.base import Batch
+from tightfit.records import read_run
+from tightfit.replay import REBUILT, main, rebuild
+from tightfit.runner import CHECKPOINT, REPLAY_LOG, WEIGHTS
+from tightfit.session import carry_out
+
+from .test_language_runs import text_config
+from .test_runner import Killed
+from .test_session import config
+
+MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
+ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())["summary"]
+
+
+def test_the_log_of_a_run_is_four_bytes_a_pass_and_rebuilds_its_weights(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
+    assert (folder / REPLAY_LOG).stat().st_size == 4 * 4 * summary(folder)["steps"]
+    assert main([str(folder)]) == 0
+    rebuilt, kept = load_file(folder / REBUILT), checkpoint.load(folder / WEIGHTS)
+    assert kept is not None
+    assert rebuilt.keys() == kept.keys()
+    assert all(torch.equal(rebuilt[name], kept[name]) for name in kept)
+
+
+def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_path: Path) -> None:
+    for bp_layers in (0, 1):
+        optimizer = {**ELASTIC, "bp_lr": 1e-3, "bp_layers": bp_layers}
+        folder = carry_out(config(tmp_path, optimizer=optimizer)).folder
+        assert (folder / REPLAY_LOG).exists() == (bp_layers == 0)
+
+
+def test_a_run_that_was_asked_to_keep_losses_writes_no_weights_unless_it_needs_them(tmp_path: Path) -> None:
+    training = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": "losses"}
+    zeroth_order = carry_out(config(tmp_path, optimizer=MEZO, training=training)).folder
+    assert not (zeroth_order / WEIGHTS).exists()
+    rebuild(zeroth_order)
+    backpropagated = carry_out(config(tmp_path, training=training)).folder
+    assert (backpropagated / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("keep", ["weights", "losses"])
+def test_a_killed_run_continues_from_either_kind_of_checkpoint(
+    keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": keep}
+    whole = carry_out(config(tmp_path / "whole", optimizer=MEZO, training=training)).folder
+    real, saves = checkpoint.save, []
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        real(path, state)
+        saves.append(path)
+        if len(saves) == 2:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(Killed):
+        carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training))
+    monkeypatch.undo()
+    assert (saves[0].stat().st_size < 10_000) == (keep == "losses")
+    resumed = carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training)).folder
+    assert summary(resumed)["weights_sha256"] == summary(whole)["weights_sha256"]
+    assert (resumed / REPLAY_LOG).read_bytes() == (whole / REPLAY_LOG).read_bytes()
+    assert not (resumed / CHECKPOINT).exists()
+
+
+def test_a_language_model_with_lora_is_kept_by_what_was_trained(tmp_path: Path) -> None:
+    folder = carry_out(text_config(tmp_path, lora=True, optimizer=MEZO)).folder
+    assert main([str(folder)]) == 0
+    assert all(".lora_" in name for name in load_file(folder / REBUILT))
+
+
+def test_a_log_that_was_changed_or_cut_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
+    log = (folder / REPLAY_LOG).read_bytes()
+    (folder / REPLAY_LOG).write_bytes(log[4:] + log[:4])
+    assert main([str(folder)]) == 1
+    assert "the run ended with" in capsys.readouterr().err
+    (folder / REPLAY_LOG).write_bytes(log[:-3])
+    assert main([str(folder)]) == 1
+    assert "4 bytes each" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folders", [[], ["nowhere"]])
+def test_what_is_no_run_is_told(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(folders) != 0
+    assert capsys.readouterr().err.startswith(("name the folder of a run", "ValueError: nowhere holds no run"))
+
+
+def test_a_log_gives_what_it_noted_and_then_goes_on() -> None:
+    given = iter([0.1, 0.2, 0.3])
+    log = LossLog(lambda model, batch: torch.tensor(next(given)))
+    batch = Batch(torch.empty(0), torch.empty(0), 0, 0.0)
+    noted = [log(lambda x: x, batch).item() for _ in range(2)]
+    log.rewind(bytes(log))
+    assert [log(lambda x: x, batch).item() for _ in range(3)] == [*noted, torch.tensor(0.3).item()]
+
+
+def test_a_run_that_goes_wrong_is_on_record_with_its_log(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path, optimizer={**MEZO, "lr": 1e30})).folder
+    record = read_run(folder)
+    assert record is not None
+    assert record.status == "diverged"
+    rebuild(folder)
