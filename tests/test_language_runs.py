@@ -19,7 +19,10 @@ METHODS = {
     "mezo": {"_target_": "tightfit.optimizers.mezo.MeZO", "lr": 1e-3, "eps": 1e-3},
     "elastic_zo": {
         "_target_": "tightfit.optimizers.elastic_zo.ElasticZO",
-        **{"lr": 1e-3, "bp_lr": 0.1, "eps": 1e-3, "bp_layers": 2},
+        "lr": 1e-3,
+        "bp_lr": 0.1,
+        "eps": 1e-3,
+        "bp_layers": 2,
     },
 }
 LORA = {"_target_": "tightfit.models.hf_causal_lm.LoRA", "rank": 2, "alpha": 4}
@@ -32,8 +35,13 @@ SENTENCES = {
 
 def tiny_llama(lora: bool = False, **changes: Any) -> dict[str, Any]:
     settings = {
-        **{"vocab_size": 256, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2},
-        **{"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64},
+        "vocab_size": 256,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
     }
     return {
         "_target_": "tightfit.models.hf_causal_lm.random_causal_lm",

@@ -25,8 +25,13 @@ from tightfit.optimizers.base import Batch
 from tightfit.optimizers.elastic_zo import ElasticZO
 
 LLAMA = {
-    **{"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
-    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32},
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
 }
 GPT2 = {"vocab_size": 64, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32}
 CAUSAL = {
@@ -97,7 +102,7 @@ def test_blocks_are_the_embeddings_each_layer_and_the_answers(name: str) -> None
     model = causal(name)
     blocks = trained_blocks(model)
     assert len(blocks) == 5
-    assert list(blocks)[0] == "embeddings"
+    assert next(iter(blocks)) == "embeddings"
     assert list(blocks)[-1] == "answers"
     assert sum(len(block) for block in blocks.values()) == len(list(model.parameters()))
     assert layer_table(model, (8,)).weight_layers == 5
@@ -225,5 +230,7 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 def test_a_model_that_is_nowhere_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataUnavailable, match=r"(?s)model no/such-model cannot be loaded \(no local folder.*name a folder"):
+    with pytest.raises(
+        DataUnavailable, match=r"(?s)model no/such-model cannot be loaded \(no local folder.*name a folder"
+    ):
         HFTokenizer("no/such-model")

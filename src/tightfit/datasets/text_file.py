@@ -55,6 +55,8 @@ def labelled(row: Mapping[str, Any], source: str, text: str, label: str, words: 
     for setting, column in {"text": text, "label": label}.items():
         if row.get(column) is None:
             raise ValueError(f"{source} has no {column!r} (dataset.{setting}); its columns are {sorted(map(str, row))}")
+    if not str(row[text]).strip():
+        raise ValueError(f"{source}: {text} is empty; fill it or leave the row out")
     value = str(row[label])
     if value not in words:
         raise ValueError(f"{source}: label {value!r} has no verbalizer; dataset.verbalizers names {sorted(words)}")
