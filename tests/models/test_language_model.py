@@ -135,7 +135,10 @@ def test_lora_starts_as_the_model_it_is_put_into_and_leaves_it_frozen() -> None:
 def test_weights_take_the_type_asked_for(dtype: str) -> None:
     model = causal("llama", dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    lora = causal("llama", dtype=dtype, lora=LoRA(rank=2))
+    assert {parameter.dtype for parameter in lora.parameters() if parameter.requires_grad} == {torch.float32}
     with torch.no_grad():
+        assert lora(prompts()).dtype == getattr(torch, dtype)
         assert causal("llama")(prompts()).sub(model(prompts())).abs().max() < 0.05
 
 

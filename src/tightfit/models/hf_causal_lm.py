@@ -142,8 +142,11 @@ def type_called(dtype: str) -> torch.dtype:
 
 
 def with_lora(lm: Any, lora: LoRA | None, seed: int) -> frozenset[str]:
-    """Put low-rank updates into `lm`; returns the names of the parameters that are then frozen, as the classifier
-    that holds `lm` calls them: all but the updates."""
+    """Put low-rank updates into `lm`, in float32 whatever its type, because small steps would be lost in 16 bits.
+
+    Returns the names of the parameters that are then frozen, as the classifier that holds `lm` calls them: all but
+    the updates.
+    """
     if lora is None:
         return frozenset()
     peft = extra("peft")
@@ -153,4 +156,7 @@ def with_lora(lm: Any, lora: LoRA | None, seed: int) -> frozenset[str]:
         warnings.simplefilter("ignore")  # of peft, on settings that its default for the architecture corrects
         torch.manual_seed(derive(seed, "LoRA"))
         peft.inject_adapter_in_model(config, lm)
-    return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if ".lora_" not in name)
+    updates = {name: parameter for name, parameter in lm.named_parameters() if ".lora_" in name}
+    for parameter in updates.values():
+        parameter.data = parameter.data.float()
+    return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if name not in updates)
