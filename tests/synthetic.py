@@ -1,4 +1,4 @@
-"""Data sets made on the spot: bars whose height, boxes whose proportions and sentences of which a word tells the class."""
+"""Data sets made on the spot: the height of a bar, the proportions of a box or a word of a sentence tells the class."""
 
 from typing import Any
 
