@@ -19,6 +19,7 @@ from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, s
 from analysis.tables import machine, profile_banner, why
 
 GRID_POINTS = 200
+LEAST_LOSS = 1e-3  # nats; an integer network can reach exactly 0, which no logarithmic axis has
 PANELS_ABREAST = 2
 ACCURACIES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 SECONDS = (0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
@@ -86,6 +87,8 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
     """
     here = records.runs["cell_column"].map(arithmetic_of, na_action="ignore") == arithmetic
     records = records.only(here & records.runs["key"].isin(records.evals["key"]))
+    losses = {name: records.evals[name].clip(lower=LEAST_LOSS) for name in ("train_loss", "loss")}
+    records = Records(records.runs, records.evals.assign(**losses))
     columns = sorted(set(records.runs["cell_column"]), key=lambda column: (len(column), column))
     if not columns:
         raise NoRecords(f"no training in {arithmetic} was recorded; run make reproduce-table1")
@@ -102,7 +105,9 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
         training.set_ylabel("cross-entropy (nats)")
     for axes in panels[-1]:
         axes.set_xlabel("epoch" if profile == "paper" else "epoch of the full protocol, compressed")
-    note = f"{subject(records.runs)}; {seeds_note(records.runs)}{profile_note(profile, records.runs)}"
+    least = min(values.min() for values in losses.values())
+    floor = f"; losses below {LEAST_LOSS:g} are drawn there" if least <= LEAST_LOSS else ""
+    note = f"{subject(records.runs)}; {seeds_note(records.runs)}{floor}{profile_note(profile, records.runs)}"
     headline(figure, "Loss while training", note)
     for axes, ends in zip(panels.flat, labels, strict=True):
         plain_log_ticks(axes)

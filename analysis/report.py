@@ -58,7 +58,7 @@ MEMORY_FIGURES = {
     "memory_int8": "fig5",
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
-TABLES = ("elasticzo/table1", "elasticzo/table2")
+TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
 
