@@ -211,7 +211,7 @@ def final_panel(axes: Axes, records: Records, budgets: list[int]) -> list[EndLab
 
 
 def why_in_panel(run: Mapping[Any, Any]) -> str:
-    if run["status"] == "over_budget":
+    if run["status"] == "over_budget" and run["total_bytes"] > run["budget_bytes"]:
         return f"does not fit: needs {mebibytes(run['total_bytes'])}"
     return why(run)
 

@@ -117,6 +117,8 @@ def why(run: Mapping[Any, Any]) -> str:
     """Why `run` has no final accuracy, in a few words."""
     reason = "" if pd.isna(run["reason"]) else str(run["reason"])
     match run["status"]:
+        case "over_budget" if run["total_bytes"] <= run["budget_bytes"]:
+            return f"over budget: {reason}"  # the accounting allowed it, a measurement or the limit did not
         case "over_budget":
             return f"over budget: needs {mebibytes(run['total_bytes'])} of {budget_title(run['budget_bytes'])}"
         case "diverged":

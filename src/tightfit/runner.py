@@ -19,7 +19,8 @@ from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.interruption import Interruption
 from tightfit.loss_log import LossLog
-from tightfit.memory.budget import MemoryBudget, largest_batch
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, MemoryBudget, OverBudget, largest
+from tightfit.memory.enforcement import Limit
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Batch, Optimizer, Report
@@ -110,23 +111,28 @@ class Task:
 def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
     """Train under the budget, from the last checkpoint in `folder` if there is one; returns the ended record.
 
-    A need above the budget ends the run as `over_budget` before anything is allocated; a loss that is not
-    finite as `diverged`, naming the step; a request to stop as `interrupted`, ready to be continued.
+    A need above the budget ends the run as `over_budget` before it trains; so does, while it trains, an allocation
+    that an enforced budget let fail. A loss that is not finite ends it as `diverged`, naming the step; a request to
+    stop as `interrupted`, ready to be continued.
     """
     table = layer_table(task.model, task.dataset.example_shape)
     batch_size = choose_batch_size(task, table)
     need = task.optimizer.memory(table, batch_size)
     record.memory = {
-        "convention": task.budget.decided_by,
+        "convention": ALL_BUFFERS_LIVE,
         "analytic": need.as_dict(),
         "batch_size": batch_size,
         "budget_bytes": task.budget.bytes,
     }
-    if not task.budget.allows(need.total):
-        record.status, record.reason = "over_budget", task.budget.refusal(need.total)
+    try:
+        task.budget.check(need.total, ALL_BUFFERS_LIVE)
+        under_way = Run(task, record, folder, tracker, progress, batch_size)
+        under_way.measure_memory()
+    except OverBudget as refusal:
+        record.status, record.reason = "over_budget", str(refusal)
         tracker.start(record, folder, resumed_at=None)
         return record
-    return Run(task, record, folder, tracker, progress, batch_size).complete()
+    return under_way.complete()
 
 
 def choose_batch_size(task: Task, table: LayerTable) -> int:
@@ -134,8 +140,45 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
     training = task.training
     if training.batch_size != LARGEST:
         return int(training.batch_size)
-    most = min(training.batch_limit, len(task.dataset.train.labels))
-    return max(1, largest_batch(lambda size: task.optimizer.memory(table, size), task.budget, most))
+    limit = Limit(task.budget, task.device)
+
+    def fits(batch_size: int) -> bool:
+        try:
+            need = {
+                ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
+                MEASURED: lambda: training_peak(task, *first_batch(task, batch_size), limit),
+            }[task.budget.decided_by]()
+        except OverBudget:
+            return False
+        return task.budget.allows(need)
+
+    return max(1, largest(fits, min(training.batch_limit, len(task.dataset.train.labels))))
+
+
+def first_batch(task: Task, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    encode = encoding_for(task.model, task.dataset)
+    return Stream(task.dataset, batch_size, task.seed, task.device, encode).batch(0)
+
+
+def training_peak(task: Task, inputs: torch.Tensor, labels: torch.Tensor, limit: Limit) -> int:
+    """Measured peak of two steps on a copy of the model; optimizer states exist from the second on.
+
+    Raises OverBudget when the limit does not let them be made.
+    """
+
+    def train(model: nn.Module) -> None:
+        learner = task.optimizer.bind(model, cross_entropy, task.seed)
+        for step in range(2):
+            learner.step(Batch(inputs, labels, step, 0.0))
+
+    with limit:
+        return peak_on_copy(task, train, inputs, labels)
+
+
+def peak_on_copy(task: Task, work: Callable[[nn.Module], object], *uncounted: torch.Tensor) -> int:
+    """Measured peak of `work` on a copy of the model, which counts."""
+    model = copy.deepcopy(task.model).to(task.device)
+    return peak_live_bytes(lambda: work(model), resident=model.parameters(), uncounted=uncounted)
 
 
 class Run:
@@ -152,31 +195,39 @@ class Run:
         self.steps = task.training.steps(self.stream.steps_per_epoch)
         self.scored = task.dataset.test.to(task.device)
         self.losses = LossLog(cross_entropy)
+        task.model.to(task.device)
+        self.limit = Limit(task.budget, task.device)
 
     def complete(self) -> RunRecord:
-        """Train to the end, or until stopped or diverged."""
-        task = self.task
-        self.measure_memory()
+        """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
         self.bind()
         resumed_at = self.resume()
         self.tracker.start(self.record, self.folder, resumed_at)
         write_run(self.folder, self.record)
+        try:
+            return self.train(resumed_at)
+        except OverBudget as exhausted:
+            return self.give_up(exhausted)
+
+    def train(self, resumed_at: int | None) -> RunRecord:
         with Interruption() as interruption:
             if resumed_at is None:
                 self.evaluate()
+            self.renew_limit()
             while self.done() < 1.0:
                 if interruption.requested:
                     return self.interrupt()
                 if not self.train_one_step():
                     break
-                if self.done() >= (self.position.evaluations + 1) / task.training.evaluations:
+                if self.done() >= (self.position.evaluations + 1) / self.task.training.evaluations:
                     self.evaluate()
                     self.save()
+                    self.renew_limit()
         return self.finish()
 
     def bind(self) -> None:
         task = self.task
-        self.learner = task.optimizer.bind(task.model.to(task.device), self.losses, task.seed)
+        self.learner = task.optimizer.bind(task.model, self.losses, task.seed)
 
     def replay(self, losses: bytes, steps: int) -> None:
         """Take the learner through its first `steps` steps by the losses noted then, without forward passes."""
@@ -202,7 +253,7 @@ class Run:
     def train_one_step(self) -> bool:
         """One step on the clock; False when its loss is not finite."""
         step = self.position.step
-        with self.clock.training():
+        with self.limit, self.clock.training():
             inputs, labels = self.stream.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
         self.position.advance(report)
@@ -239,27 +290,25 @@ class Run:
         self.tracker.log(row)
         self.progress(self.done(), result.accuracy, self.clock.train_seconds)
 
+    def renew_limit(self) -> None:
+        """Training has the budget to itself again after evaluation and recording, which are outside of it."""
+        self.limit.renew(resident=sum(parameter.nbytes for parameter in self.task.model.parameters()))
+
     def measure_memory(self) -> None:
-        """Record the measured peak of two throwaway steps, and of inference on the same batch."""
-        task = self.task
+        """Record the measured peak of two throwaway steps, and of inference on the same batch.
+
+        Raises OverBudget when the budget has a say in it and does not allow them.
+        """
         inputs, labels = self.stream.batch(0)
-        batches = [Batch(inputs, labels, step, 0.0) for step in range(2)]  # optimizer states exist from the second on
-
-        def peak(work: Callable[[nn.Module], object]) -> int:
-            model = copy.deepcopy(task.model).to(task.device)
-            return peak_live_bytes(lambda: work(model), resident=model.parameters(), uncounted=(inputs, labels))
-
-        def train(model: nn.Module) -> None:
-            learner = task.optimizer.bind(model, cross_entropy, task.seed)
-            for batch in batches:
-                learner.step(batch)
-
-        measured = peak(train)
+        batch = Batch(inputs, labels, 0, 0.0)
+        measured = training_peak(self.task, inputs, labels, self.limit)
+        infer = torch.no_grad()(lambda model: cross_entropy(model, batch))
         self.record.memory |= {
             "measured_peak_bytes": measured,
             "measured_over_analytic": measured / self.record.memory["analytic"]["total"],
-            "measured_inference_peak_bytes": peak(torch.no_grad()(lambda model: cross_entropy(model, batches[0]))),
+            "measured_inference_peak_bytes": peak_on_copy(self.task, infer, inputs, labels),
         }
+        self.task.budget.check(measured, MEASURED)
 
     def resume(self) -> int | None:
         """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""
@@ -292,6 +341,14 @@ class Run:
         self.save()
         self.record.status = "interrupted"
         self.record.reason = f"stopped on request at step {self.position.step} of {self.steps}; run again to continue"
+        return self.record
+
+    def give_up(self, exhausted: OverBudget) -> RunRecord:
+        """Close the record of a run that the budget ended; the weights may be perturbed and are not kept."""
+        self.record.status = "over_budget"
+        self.record.reason = f"{exhausted}, at step {self.position.step} of {self.steps}"
+        write_run(self.folder, self.record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return self.record
 
     def finish(self) -> RunRecord:

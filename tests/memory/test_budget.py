@@ -1,7 +1,7 @@
 import pytest
 
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.budget import MemoryBudget, largest_batch, parse_size, readable, with_plain_sizes
+from tightfit.memory.budget import MemoryBudget, OverBudget, largest_batch, parse_size, readable, with_plain_sizes
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,33 @@ def test_sizes_must_be_positive(text: str) -> None:
 def test_unknown_accounting_is_refused() -> None:
     with pytest.raises(ValueError, match="decided_by='guess'"):
         MemoryBudget("custom", "1MB", decided_by="guess")
+
+
+def test_enforcing_no_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="enforce=true but unlimited has no size"):
+        MemoryBudget("unlimited", enforce=True)
+
+
+@pytest.mark.parametrize(
+    ("decided_by", "enforce", "deciding"),
+    [
+        ("all_buffers_live", False, {"all_buffers_live"}),
+        ("measured", False, {"measured"}),
+        ("all_buffers_live", True, {"all_buffers_live", "measured"}),
+        ("measured", True, {"measured"}),
+    ],
+)
+def test_a_need_is_refused_by_the_accountings_that_have_a_say(
+    decided_by: str, enforce: bool, deciding: set[str]
+) -> None:
+    budget = MemoryBudget("custom", 100, decided_by, enforce)
+    for accounting in ("all_buffers_live", "measured"):
+        budget.check(100, accounting)
+        if accounting in deciding:
+            with pytest.raises(OverBudget, match=rf"needs 101 B of 100 B \(custom, {accounting}\)"):
+                budget.check(101, accounting)
+        else:
+            budget.check(101, accounting)
 
 
 def test_budget_allows_exactly_its_size() -> None:

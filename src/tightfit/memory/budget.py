@@ -14,6 +14,9 @@ UNITS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
 }
 
+ALL_BUFFERS_LIVE, MEASURED = "all_buffers_live", "measured"
+ACCOUNTINGS = (ALL_BUFFERS_LIVE, MEASURED)
+
 
 def parse_size(size: str | int | float | None) -> int | None:
     """Bytes in `size`: a number of bytes, or a number with a unit (`512MB`, `1.5MiB`); None is no limit.
@@ -65,18 +68,31 @@ def readable(size: int) -> str:
     return f"{size / UNITS[unit]:.4g} {unit}"
 
 
+class OverBudget(Exception):
+    """A method needs more than the budget; says how much of what."""
+
+
 @dataclass(frozen=True)
 class MemoryBudget:
-    """At most `size` (None: no limit) in the accounting `decided_by`."""
+    """At most `size` (None: no limit) in the accounting `decided_by`.
+
+    decided_by: all_buffers_live, the papers' convention, known before anything is allocated; or measured, the peak of
+        live tensor bytes in two throwaway steps.
+    enforce: limit the process itself while it trains (`enforcement.py` says how tightly), and refuse a run whose
+        measured peak is above `size` whichever accounting decides.
+    """
 
     name: str
     size: str | int | None = None
-    decided_by: str = "all_buffers_live"
+    decided_by: str = ALL_BUFFERS_LIVE
+    enforce: bool = False
 
     def __post_init__(self) -> None:
         parse_size(self.size)
-        if self.decided_by != "all_buffers_live":
-            raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose all_buffers_live")
+        if self.decided_by not in ACCOUNTINGS:
+            raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose {' or '.join(ACCOUNTINGS)}")
+        if self.enforce and self.size is None:
+            raise ValueError(f"memory_budget.enforce=true but {self.name} has no size; choose a budget with one")
 
     @property
     def bytes(self) -> int | None:
@@ -85,15 +101,27 @@ class MemoryBudget:
     def allows(self, need: int) -> bool:
         return self.bytes is None or need <= self.bytes
 
-    def refusal(self, need: int) -> str:
+    def refusal(self, need: int, accounting: str | None = None) -> str:
         """Why `need` bytes do not fit, in words."""
-        return f"needs {readable(need)} of {readable(self.bytes or 0)} ({self.name}, {self.decided_by})"
+        size = readable(self.bytes or 0)
+        return f"needs {readable(need)} of {size} ({self.name}, {accounting or self.decided_by})"
+
+    def check(self, need: int, accounting: str) -> None:
+        """Raises OverBudget when `need` bytes do not fit and `accounting` has a say in it."""
+        has_a_say = accounting == self.decided_by or (self.enforce and accounting == MEASURED)
+        if has_a_say and not self.allows(need):
+            raise OverBudget(self.refusal(need, accounting))
 
 
 def largest_batch(memory: Callable[[int], Breakdown], budget: MemoryBudget, most: int) -> int:
     """The largest batch size up to `most` whose `memory(batch_size)` the budget allows; 0 when not even one fits."""
+    return largest(lambda batch_size: budget.allows(memory(batch_size).total), most)
+
+
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest number up to `most` that fits, where all below one that fits do; 0 when not even 1 does."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if budget.allows(memory(middle).total) else (low, middle - 1)
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
