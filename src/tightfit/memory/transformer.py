@@ -8,7 +8,7 @@ Shapes: s positions, b sequences; a block's tensors are counted in elements per 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tightfit.memory.breakdown import Breakdown
@@ -32,6 +32,13 @@ class Transformer:
     key_value_heads: int | None = None  # None: as many as heads
     positions: int = 0  # rows of the learned position table
     tied_head: bool = False
+
+    def __post_init__(self) -> None:
+        if self.block not in ("gpt2", "llama"):
+            raise ValueError(f"block={self.block!r} is not counted; choose gpt2 or llama")
+        for name in ("layers", "width", "heads", "feed_forward", "vocabulary"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} but {self.name} needs at least one; choose 1 or more")
 
     @property
     def key_value_width(self) -> int:
@@ -79,6 +86,8 @@ class Assumptions:
         for name in ("weight_bytes", "gradient_bytes", "state_bytes", "activation_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; choose 0 or more")
+        if self.logits not in ("all", "answer", "none"):
+            raise ValueError(f"logits={self.logits!r} are of no position; choose all, answer or none")
         if self.checkpointing not in ("none", "every_layer", "sqrt", "selective"):
             raise ValueError(
                 f"checkpointing={self.checkpointing!r} is no policy; choose none, every_layer, sqrt or selective"
@@ -142,6 +151,57 @@ def zeroth_order(model: Transformer, s: int, b: int, a: Assumptions) -> Breakdow
         parameters=round(a.weight_bytes * model.parameters),
         activations=round(a.rho * model.layers * block_bytes(model, s, b, a) + logit_bytes(model, s, b, a)),
     )
+
+
+def hybrid(model: Transformer, s: int, b: int, a: Assumptions, bp_layers: int) -> Breakdown:
+    """What ElasticZO holds: the last `bp_layers` blocks as backpropagation holds them, the rest as forward passes do.
+
+    Raises ValueError when the model has fewer blocks.
+    """
+    check_batch(model, s, b)
+    if not 0 <= bp_layers <= model.layers:
+        raise ValueError(f"bp_layers={bp_layers} but {model.name} has {model.layers} blocks; choose 0–{model.layers}")
+    trained = bp_layers * model.block_parameters
+    kept = stored_bytes(replace(model, layers=bp_layers), s, b, a) if bp_layers else 0
+    passing = a.rho * (model.layers - bp_layers) * block_bytes(model, s, b, a)
+    return Breakdown(
+        parameters=round(a.weight_bytes * model.parameters),
+        gradients=round(a.gradient_bytes * trained),
+        optimizer_state=round(a.state_bytes * trained),
+        activations=round(passing + kept + logit_bytes(model, s, b, a)),
+    )
+
+
+def low_rank(model: Transformer, s: int, b: int, a: Assumptions, rank: int) -> Breakdown:
+    """What backpropagation holds when only updates of rank `rank` of the query and value projections are trained.
+
+    An upper bound: a frozen product is counted as if it kept its input, which it need not.
+    """
+    check_batch(model, s, b)
+    if rank < 1:
+        raise ValueError(f"rank={rank} but a low-rank update has at least one column; choose 1 or more")
+    trained = model.layers * rank * (3 * model.width + model.key_value_width)
+    between = a.activation_bytes * s * b * model.layers * 2 * rank  # between the two factors of each update
+    return Breakdown(
+        parameters=round(a.weight_bytes * (model.parameters + trained)),
+        gradients=round(a.gradient_bytes * trained),
+        optimizer_state=round(a.state_bytes * trained),
+        activations=round(stored_bytes(model, s, b, a) + between + logit_bytes(model, s, b, a)),
+    )
+
+
+def forward_flops(model: Transformer, s: int, b: int, a: Assumptions) -> float:
+    """Operations of one forward pass: two a weight and position in products, and the attention core (not halved for
+    causality); the head for the positions that are scored."""
+    scored = {"all": s, "answer": 1, "none": 0}[a.logits]
+    return b * (s * model.layers * 2 * model.block_parameters + scored * 2 * model.width * model.vocabulary) + (
+        core_flops(model, s, b)
+    )
+
+
+def core_flops(model: Transformer, s: int, b: int) -> float:
+    """Operations of all attention cores in one forward pass: scores, and the sum of values that they weigh."""
+    return 4 * b * s * s * model.width * model.layers
 
 
 def check_batch(model: Transformer, s: int, b: int) -> None:

@@ -1,0 +1,147 @@
+"""A plan on the screen, as JSON or CSV, and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from tightfit.memory.budget import readable
+from tightfit.memory.transformer import Assumptions
+from tightfit.plan.answer import Answer
+
+WIDTH = 150  # columns where the output is no terminal
+KINDS = {  # of bytes, in the order and the colours of a bar
+    "parameters": "#4477aa",
+    "gradients": "#ee6677",
+    "optimizer_state": "#ccbb44",
+    "activations": "#228833",
+    "errors": "#aa3377",
+}
+
+
+def print_table(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    groups = dict.fromkeys((row.device, row.budget_bytes, row.sequence_length, row.batch_size) for row in rows)
+    for group in groups:
+        device, budget, s, b = group
+        own = [row for row in rows if (row.device, row.budget_bytes, row.sequence_length, row.batch_size) == group]
+        console.print(needs(own, f"{device}: {readable(budget)}; batch {b}" + (f", {s} positions" if s else "")))
+        if any(row.largest_model_parameters is not None for row in own):
+            console.print(largest_models(own))
+    console.print("All numbers are derived; none is measured. fwd: work of a step in forward passes; swp: sweeps over")
+    console.print(
+        "the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps the positions,"
+    )
+    console.print("max s the batch. LeNet-5 and PointNet: float32, all buffers live, as ElasticZO counts.")
+    if any(row.sequence_length for row in rows):
+        for line in said(assumptions):
+            console.print(line)
+
+
+def needs(rows: Sequence[Answer], title: str) -> Table:
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for name in ("model", "method"):
+        table.add_column(name, no_wrap=True)
+    numbers = ("total", "parameters", "gradients", "state", "activations", "fits", "max b", "max s", "fwd", "swp")
+    for name in (*numbers, "s at peak"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        held = row.memory
+        parts = (held.total, held.parameters, held.gradients, held.optimizer_state, held.activations + held.errors)
+        table.add_row(
+            row.model,
+            row.optimizer,
+            *(readable(part) for part in parts),
+            "[green]yes[/green]" if row.fits else "[red]no[/red]",
+            str(row.largest_batch),
+            "–" if row.largest_sequence is None else str(row.largest_sequence),
+            f"{row.forward_equivalents:.3g}",
+            str(row.sweeps),
+            "–" if row.seconds_at_peak is None else f"{row.seconds_at_peak:.3g}",
+        )
+    return table
+
+
+def largest_models(rows: Sequence[Answer]) -> Table:
+    """For each method the largest model of the family: the same in all rows of the method."""
+    table = Table(title="largest Llama-2-shaped model", title_justify="left", pad_edge=False)
+    for name in ("method", "model", "parameters"):
+        table.add_column(name, justify="right" if name == "parameters" else "left")
+    for name, row in {row.optimizer: row for row in rows if row.largest_model_parameters is not None}.items():
+        found = f"{(row.largest_model_parameters or 0) / 1e9:.3g} G" if row.largest_model else "none"
+        table.add_row(name, row.largest_model or "–", found)
+    return table
+
+
+def said(assumptions: Mapping[str, Assumptions]) -> list[str]:
+    """The assumptions' values, those that all methods share in the first line."""
+    values = {method: asdict(each) for method, each in assumptions.items()}
+    first = next(iter(values.values()))
+    shared = {name: value for name, value in first.items() if all(each[name] == value for each in values.values())}
+    lines = ["transformers: " + spelled(shared)]
+    for method, each in values.items():
+        own = {name: value for name, value in each.items() if name not in shared}
+        lines += [f"{method}: {spelled(own)}"] if own else []
+    return lines
+
+
+def spelled(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def print_json(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
+    plan = {
+        "rows": [row.as_dict() for row in rows],
+        "assumptions": {method: asdict(each) for method, each in assumptions.items()},
+    }
+    print(json.dumps(plan, indent=2))
+
+
+def print_csv(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
+    """One line a row, its assumptions in the last columns; those are of transformers alone."""
+    table = [{**row.as_dict(), **(asdict(assumptions[row.optimizer]) if row.sequence_length else {})} for row in rows]
+    columns = dict.fromkeys(name for line in table for name in line)
+    writer = csv.DictWriter(sys.stdout, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+
+
+def draw(rows: Sequence[Answer], path: str) -> None:
+    """Write a bar a row, stacked by kind of bytes, and a line at the memory of each device. Overwrites `path`.
+
+    Raises ValueError where `path` cannot be written or names no format.
+    """
+    from matplotlib.figure import Figure  # a plan without a picture need not wait for it
+
+    figure = Figure(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places, starts = range(len(rows)), [0.0] * len(rows)
+    for kind, color in KINDS.items():
+        sizes = [getattr(row.memory, kind) / 2**30 for row in rows]
+        if any(sizes):
+            axes.barh(places, sizes, left=starts, color=color, label=kind.replace("_", " "))
+        starts = [start + size for start, size in zip(starts, sizes, strict=True)]
+    for device, budget in dict.fromkeys((row.device, row.budget_bytes) for row in rows):
+        axes.axvline(budget / 2**30, color="black", linestyle="--", linewidth=1)
+        axes.text(budget / 2**30, -0.6, device, fontsize=8, ha="center", va="bottom")
+    axes.set_yticks(places, [label(row) for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("GiB, derived from plain numbers; none is measured")
+    axes.legend(frameon=False, fontsize=8)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise ValueError(
+            f"picture={path} cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from None
+
+
+def label(row: Answer) -> str:
+    positions = f", s {row.sequence_length}" if row.sequence_length else ""
+    return f"{row.model} · {row.optimizer} (b {row.batch_size}{positions})"

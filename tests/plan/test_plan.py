@@ -1,0 +1,169 @@
+"""The planner against the closed forms and the layer table it stands on, its ends against each other, and bad input."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tightfit.memory.table import layer_table
+from tightfit.memory.transformer import Transformer
+from tightfit.models.lenet5 import lenet5
+from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.plan.__main__ import main
+from tightfit.plan.transformers import llama2
+
+
+def plan(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    assert main([*words, "format=json"]) == 0
+    return json.loads(capsys.readouterr().out)["rows"]
+
+
+def only(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    (row,) = plan(capsys, *words)
+    return row
+
+
+def test_the_family_passes_through_the_published_members() -> None:
+    for place, parameters in ((32, 6_738_415_616), (40, 13_015_864_320)):
+        assert llama2(place).parameters == parameters
+    assert llama2(32) == Transformer("llama2_32x4096", "llama", 32, 4096, 32, 11008, 32000)
+
+
+def test_described_models_have_the_parameters_of_their_checkpoints(capsys) -> None:
+    rows = plan(capsys, "model=llama2_7b,llama2_13b,gpt2_medium,smollm2_135m", "optimizer=mezo")
+    assert [row["parameters"] for row in rows] == [6_738_415_616, 13_015_864_320, 354_823_168, 134_515_008]
+
+
+def test_llama2_7b_by_mezo_lands_near_the_17_gb_of_the_paper(capsys) -> None:
+    row = only(capsys, "device=17GB", "model=llama2_7b", "optimizer=mezo", "assumptions.logits=none")
+    assert row["total_bytes"] / 1e9 == pytest.approx(17.1, abs=0.06)  # by a reading: rho 0.15, batch 8, 512 positions
+
+
+@pytest.mark.parametrize("method", ["bp_adam", "bp_adam_checkpointed", "bp_lora", "elastic_zo", "mezo"])
+def test_the_largest_of_each_fits_and_one_more_does_not(capsys, method: str) -> None:
+    words = ("device=4GiB", "model=smollm2_135m", f"optimizer={method}")
+    found = only(capsys, *words)
+
+    def fits(s: int, b: int) -> bool:
+        return only(capsys, *words, f"dataset.sequence_length={s}", f"training.batch_size={b}")["fits"]
+
+    assert fits(512, found["largest_batch"])
+    assert not fits(512, found["largest_batch"] + 1)
+    assert fits(found["largest_sequence"], 8)
+    assert not fits(found["largest_sequence"] + 1, 8)
+
+
+def test_the_largest_of_the_family_fits_and_the_next_does_not(capsys) -> None:
+    words = ("device=17GB", "optimizer=mezo", "model=llama2_7b")
+    place = only(capsys, *words)["largest_model"].removeprefix("llama2_").split("x")[0]
+    for blocks, fits in ((int(place), True), (int(place) + 1, False)):
+        member = llama2(blocks)
+        shape = {name: getattr(member, name) for name in ("layers", "width", "heads", "feed_forward")}
+        assert only(capsys, *words, *(f"model.{name}={value}" for name, value in shape.items()))["fits"] is fits
+
+
+def test_elastic_zo_goes_from_zeroth_order_to_backpropagation(capsys) -> None:
+    elastic = ("model=smollm2_135m", "optimizer=elastic_zo")
+    none = only(capsys, *elastic, "optimizer.bp_layers=0")
+    every = only(capsys, *elastic, "optimizer.bp_layers=30", "assumptions.logits=none")
+    mezo = only(capsys, "model=smollm2_135m", "optimizer=mezo")
+    backpropagation = only(capsys, "model=smollm2_135m", "optimizer=bp_sgd", "assumptions.logits=none")
+    same = [name for name in mezo if name != "optimizer"]
+    assert [none[name] for name in same] == [mezo[name] for name in same]
+    assert every["activations_bytes"] == backpropagation["activations_bytes"]
+    assert every["forward_equivalents"] == 4  # two passes, and a backward pass of all blocks
+
+
+def test_a_step_costs_what_is_computed_and_what_is_moved(capsys) -> None:
+    words = ("model=llama2_7b", "device.flops_per_second=1e30", "device.bytes_per_second=1e9", "device=a100_80gb")
+    mezo = only(capsys, *words, "optimizer=mezo")
+    # Memory alone counts: each of two passes reads the weights once, each of three sweeps reads and writes them.
+    assert mezo["seconds_at_peak"] == pytest.approx((2 + 3 * 2) * mezo["parameters_bytes"] / 1e9)
+    rows = plan(capsys, "model=llama2_7b", "optimizer=bp_adam,bp_adam_checkpointed,bp_lora,mezo")
+    assert [row["forward_equivalents"] for row in rows] == [3, 4, 2, 2]
+    assert [row["sweeps"] for row in rows] == [0, 0, 0, 3]
+
+
+def test_a_device_of_unknown_speed_has_no_seconds(capsys) -> None:
+    assert only(capsys, "device=phone_4gb", "optimizer=mezo")["seconds_at_peak"] is None
+
+
+def test_small_networks_are_planned_as_their_runs_count_them(capsys) -> None:
+    planned = only(capsys, "device=1MiB", "model=lenet5", "optimizer=elastic_zo", "training.batch_size=32")
+    method = ElasticZO(lr=1e-3, bp_lr=0.1, eps=1e-3, bp_layers=1)
+    expected = method.memory(layer_table(lenet5(10, 0), (1, 28, 28)), 32)
+    assert planned["total_bytes"] == expected.total
+    assert planned["forward_equivalents"] == pytest.approx(2 + 2 * 3360 / 2_772_000)  # the last layer's share
+    assert planned["sequence_length"] is None
+
+
+def test_every_combination_has_a_row_in_csv(capsys) -> None:
+    words = ["model=llama2_7b,lenet5", "optimizer=bp_adam,mezo", "dataset.sequence_length=128,256", "device=4GiB,17GB"]
+    assert main([*words, "format=csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 2 * 2 * (2 + 1)  # LeNet-5 takes no sequence
+    assert {row["rho"] for row in rows if row["model"] == "llama2_7b"} == {"0.15"}
+    assert {row["derived"] for row in rows} == {"True"}
+
+
+def test_the_table_says_its_assumptions_and_a_picture_is_drawn(capsys, tmp_path: Path) -> None:
+    picture = tmp_path / "plan.png"
+    assert main(["model=gpt2_medium", "optimizer=mezo,bp_adam", "assumptions.rho=0.5", f"picture={picture}"]) == 0
+    text = capsys.readouterr().out
+    assert "rho=0.5" in text
+    assert "bp_adam: gradient_bytes=2, state_bytes=12" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_transformers_are_planned_without_any_framework() -> None:
+    code = (
+        "import sys; from tightfit.plan.__main__ import main; assert main(['model=llama2_13b']) == 0; "
+        "assert not {'torch', 'transformers', 'hydra'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("device=toaster", "device=toaster is not known; choose a100_80gb"),
+        ("device=-3GB", "memory budget '-3GB' must be more than zero bytes"),
+        ("device=4XB", "memory budget '4XB' is not a size"),
+        ("device.flops_per_second=0", "device.flops_per_second=0 is not a rate"),
+        ("model=bert", "model=bert is not known; choose gpt2_medium"),
+        ("model.layers=-1", "layers=-1 but smollm2_135m needs at least one"),
+        ("model.layers=1.5", "model.layers=1.5 is not a whole number"),
+        ("model.block=mamba", "block='mamba' is not counted; choose gpt2 or llama"),
+        ("model=lenet5 model.layers=3 optimizer=mezo", "model.layers is not known; choose classes"),
+        ("optimizer=adagrad", "optimizer=adagrad is not known; choose bp_adam"),
+        ("optimizer=bp_lora optimizer.rank=0", "rank=0 but a low-rank update has at least one column"),
+        ("optimizer=mezo optimizer.rank=4", "optimizer.rank but mezo takes none; leave it out"),
+        ("optimizer.momentum=4", "optimizer.momentum is not known; choose rank, bp_layers"),
+        ("optimizer=elastic_zo optimizer.bp_layers=31", "bp_layers=31 but smollm2_135m has 30 blocks; choose 0–30"),
+        ("model=lenet5 optimizer=bp_lora", "optimizer=bp_lora is planned for transformers, not lenet5; choose bp_adam"),
+        ("model=lenet5 optimizer=elastic_zo optimizer.bp_layers=6", "bp_layers=6 but LeNet5 has 5 layers with weights"),
+        ("training.batch_size=0", "training.batch_size=0 but a step needs at least one; choose 1 or more"),
+        ("dataset.sequence_length=0", "dataset.sequence_length=0 but a step needs at least one"),
+        ("dataset.sequence_length=long", "dataset.sequence_length=long is not a whole number"),
+        ("model=gpt2_medium dataset.sequence_length=2048", "gpt2_medium has 1024 positions; choose 1–1024"),
+        ("assumptions.rho=2", "rho=2 is not a share of the layers"),
+        ("assumptions.rho=most", "assumptions.rho=most is not a number"),
+        ("assumptions.dropout=1", "assumptions.dropout=1 is not true or false"),
+        ("assumptions.logits=some", "logits='some' are of no position; choose all, answer or none"),
+        ("assumptions.weight_byte=1", "assumptions.weight_byte is not known; choose rho"),
+        ("format=xml", "format='xml' is not a format; choose table, json, csv"),
+        ("picture=nowhere/plan.png", "picture=nowhere/plan.png cannot be written"),
+        ("learning_rate=1", "learning_rate is not a key of a plan"),
+        ("mezo", "'mezo' says no value; write KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_one_line(capsys, words: str, message: str) -> None:
+    assert main(words.split()) == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert complaint.count("\n") == 1
