@@ -1,4 +1,4 @@
-"""Networks that are counted operation by operation, for a plan, by a pass on the meta device: the paper's convention."""
+"""Networks counted operation by operation, for a plan, by a pass on the meta device: the paper's convention."""
 
 from __future__ import annotations
 

@@ -113,27 +113,30 @@ def print_csv(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) ->
 
 
 def draw(rows: Sequence[Answer], path: str) -> None:
-    """Write a bar a row, stacked by kind of bytes, and a line at the memory of each device. Overwrites `path`.
+    """Write a bar for each need, stacked by kind of bytes, and a line at the memory of each device. Overwrites `path`.
 
     Raises ValueError where `path` cannot be written or names no format.
     """
     from matplotlib.figure import Figure  # a plan without a picture need not wait for it
 
-    figure = Figure(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
+    needs = {label(row): row.memory for row in rows}  # the same on every device
+    figure = Figure(figsize=(10, 1.5 + 0.3 * len(needs)), layout="constrained")
     axes = figure.subplots()
-    places, starts = range(len(rows)), [0.0] * len(rows)
+    places, starts = range(len(needs)), [0.0] * len(needs)
     for kind, color in KINDS.items():
-        sizes = [getattr(row.memory, kind) / 2**30 for row in rows]
+        sizes = [getattr(memory, kind) / 2**30 for memory in needs.values()]
         if any(sizes):
             axes.barh(places, sizes, left=starts, color=color, label=kind.replace("_", " "))
         starts = [start + size for start, size in zip(starts, sizes, strict=True)]
     for device, budget in dict.fromkeys((row.device, row.budget_bytes) for row in rows):
         axes.axvline(budget / 2**30, color="black", linestyle="--", linewidth=1)
-        axes.text(budget / 2**30, -0.6, device, fontsize=8, ha="center", va="bottom")
-    axes.set_yticks(places, [label(row) for row in rows], fontsize=8)
+        axes.annotate(
+            device, (budget / 2**30, 1), xycoords=("data", "axes fraction"), fontsize=8, ha="center", va="bottom"
+        )
+    axes.set_yticks(places, list(needs), fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("GiB, derived from plain numbers; none is measured")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set(xlabel="GiB, derived from plain numbers; none is measured", xlim=(0, None))
+    figure.legend(loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=8)
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
