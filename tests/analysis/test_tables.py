@@ -80,6 +80,12 @@ def test_a_blank_says_why(tmp_path: Path, experiments: Path, status: str, reason
     assert note_of(tmp_path, experiments) == note
 
 
+def test_a_run_that_only_the_measurement_refused_says_what_was_measured(tmp_path: Path, experiments: Path):
+    reason = "needs 3.1 MiB of 3 MiB (small, measured)"
+    make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", status="over_budget", reason=reason, budget=3 * MIB)
+    assert note_of(tmp_path, experiments) == f"over budget: {reason}"
+
+
 def test_a_cell_without_runs_says_not_run(tmp_path: Path, experiments: Path):
     make_run(tmp_path, TABLE, "full_bp", "mnist_fp32", [0.1, 0.99])
     assert note_of(tmp_path, experiments) == "not run"
