@@ -41,7 +41,7 @@ def memory_by_context(plan: pd.DataFrame) -> Figure:
     first = plan.iloc[0]
     headline(
         figure,
-        "Memory against context length: derived, not measured; a reading of on-device MeZO's Fig. 3",
+        "Memory against context: derived, not measured (on-device MeZO, Fig. 3)",
         f"Batch {first['batch_size']}; {first['weight_bytes']} bytes a weight, {first['activation_bytes']} an "
         "activation; BP: 2 a gradient and 12 of Adam's states a parameter; checkpoints: the input of every block.\n"
         f"MeZO holds the activations of a share ρ of the blocks; logits of the {first['logits']}; "
