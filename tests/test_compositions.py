@@ -12,7 +12,9 @@ from tightfit.session import carry_out
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name != "profile"
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("plan", "profile")
 )
 SWEEPS = sorted(
     str(path.relative_to(EXPERIMENTS).with_suffix(""))
