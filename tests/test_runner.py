@@ -15,10 +15,12 @@ from tightfit import session
 from tightfit.interruption import Interruption
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.lenet5 import lenet5
+from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Optimizer
 from tightfit.optimizers.bp_adam import BPAdam
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records import RunRecord, read_evals
 from tightfit.runner import Task, Training, run
@@ -54,7 +56,7 @@ class StoppingTracker(KillingTracker):
 
 def task(optimizer: Optimizer, **training: Any) -> Task:
     options = {"epochs": 4, "evaluations": 4, "batch_size": 16, **training}
-    model = lenet5(10, seed=0)
+    model = lenet5_int8(10, seed=0) if isinstance(optimizer, ElasticZOInt8) else lenet5(10, seed=0)
     return Task(optimizer, model, bars(), MemoryBudget("unlimited"), Training(**options), 0, torch.device("cpu"))
 
 
@@ -70,7 +72,11 @@ METHODS = {
     "mezo": MeZO(5e-4, 1e-3, clip=1.0),
     "elastic_zo": ElasticZO(5e-4, 0.05, 1e-3, bp_layers=2, clip=1.0),
 }
-every_method = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
+INTEGER_METHODS = {"elastic_zo_int8": ElasticZOInt8(15, 0.33, bp_layers=1, loss_sign="integer")}
+float_method = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
+every_method = pytest.mark.parametrize(
+    "optimizer", [*METHODS.values(), *INTEGER_METHODS.values()], ids=[*METHODS, *INTEGER_METHODS]
+)
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,7 +160,7 @@ def test_measured_peak_above_the_budget_marks_the_run(tmp_path: Path) -> None:
     assert record.reason.startswith("measured peak needs")
 
 
-@every_method
+@float_method
 def test_loss_that_is_not_finite_ends_the_run_as_diverged_at_its_step(optimizer: Optimizer, tmp_path: Path) -> None:
     broken = task(optimizer)
     with torch.no_grad():

@@ -28,7 +28,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | Non
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with torch.serialization.safe_globals([bytes]):  # an empty log of losses is pickled as a call of it
+            return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is damaged ({error}); delete it to start the run again from its beginning") from error
 

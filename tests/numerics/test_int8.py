@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reference import integers as reference
+from tightfit.numerics import int8
 from tightfit.numerics.int8 import (
     Accumulator,
     Number,
@@ -15,6 +18,8 @@ from tightfit.numerics.int8 import (
     to_int8,
     update_of,
 )
+from tightfit.numerics.int8_perturbation import draw_
+from tightfit.numerics.maxima import max_of_slices
 
 INT32 = st.one_of(
     st.integers(-(2**30), 2**30),
@@ -25,6 +30,16 @@ INT32 = st.one_of(
 )
 NUMBERS = st.lists(INT32, min_size=1, max_size=40)
 INT8 = st.integers(-127, 127)
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "eager"])
+def sweeps(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All that follows holds with numba and without."""
+    assert int8.compiled is not None
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "eager":
+            patch.setattr(int8, "compiled", None)
+        yield
 
 
 def tensor(numbers: list[int]) -> torch.Tensor:
@@ -106,6 +121,28 @@ def test_relu_and_maxima_may_be_taken_before_rounding(numbers: list[int]) -> Non
         before._replace(values=before.values.view(-1, 4).amax(1)).rounded().values, after.values.view(-1, 4).amax(1)
     )
     assert before.exponent == after.exponent
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 5, 7), (1, 1, 2, 2)])
+@pytest.mark.parametrize("rows_first", [True, False])
+def test_maxima_taken_while_rounding_are_those_of_the_rounded(shape: tuple[int, ...], rows_first: bool) -> None:
+    """In both orders of memory, the one that a convolution leaves and the plain one."""
+    images = torch.randint(-5000, 5000, shape, generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    if rows_first:
+        images = images.transpose(1, 2).contiguous().transpose(1, 2)
+    pooled, plain = (requantize(images.clone(memory_format=torch.preserve_format), torch.tensor(0)) for _ in range(2))
+    assert torch.equal(pooled.pooled().rounded().values, max_of_slices(plain.rounded().values))
+
+
+@pytest.mark.parametrize("r_max", [2, 15, 126])
+def test_direction_is_the_same_compiled_and_eager(r_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    directions = []
+    for _ in range(2):
+        direction = torch.empty(1001, dtype=torch.int8)
+        draw_(direction, r_max, 0.4, torch.Generator().manual_seed(1))
+        directions.append(direction)
+        monkeypatch.setattr(int8, "compiled", None)
+    assert torch.equal(*directions)
 
 
 @given(st.lists(INT8, min_size=1, max_size=40), st.integers(0, 7))

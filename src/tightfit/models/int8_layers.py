@@ -11,7 +11,6 @@ import math
 import torch
 from torch import nn
 
-from tightfit.models.pooling import max_of_slices
 from tightfit.numerics.int8 import LARGEST, Accumulator, Number, requantize
 from tightfit.numerics.integer_matmul import (
     Backend,
@@ -20,6 +19,7 @@ from tightfit.numerics.integer_matmul import (
     convolve,
     matmul,
 )
+from tightfit.numerics.maxima import max_of_slices
 
 ACCUMULATOR_BYTES = 4  # int32
 
@@ -36,7 +36,7 @@ class MaxPool2x2(nn.Module):
     """Maximum over 2×2 windows with stride 2; of equal maxima the first receives the error."""
 
     def forward(self, number: Number | Accumulator) -> Number | Accumulator:
-        return number._replace(values=max_of_slices(number.values))
+        return number.pooled()
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         maxima, spread = max_of_slices(values), torch.zeros_like(values)
@@ -50,8 +50,9 @@ class MaxPool2x2(nn.Module):
 
 
 class Flatten(nn.Module):
-    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
-        return number._replace(values=number.values.flatten(1))
+    def forward(self, number: Number | Accumulator) -> Number:
+        values, exponent = number.rounded()
+        return Number(values.flatten(1), exponent)
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         return error.view(values.shape)

@@ -6,13 +6,27 @@ largest magnitude. Rounding works on sign and magnitude: a floor would drag ever
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 
+from tightfit.numerics.maxima import max_of_slices
+
+compiled: ModuleType | None
+try:
+    from tightfit.numerics import int8_compiled as compiled
+except ImportError:  # without numba eager operators do the same in more time
+    compiled = None
+
 LARGEST = 127  # −128 is not used, so that every number has its negative
 MAGNITUDE_BITS = 7
 PIECE_BYTES = 2**16  # rounded at once: the intermediate steps would outgrow the weights
+
+
+def compiled_for(tensor: torch.Tensor) -> ModuleType | None:
+    """Compiled sweeps for `tensor`, or None where eager operators must do: here and nowhere else this is decided."""
+    return compiled if compiled is not None and compiled.serves(tensor) else None
 
 
 class Number(NamedTuple):
@@ -27,6 +41,10 @@ class Number(NamedTuple):
 
     def relu(self) -> Number:
         return self._replace(values=self.values.clamp(min=0))
+
+    def pooled(self) -> Number:
+        """The maxima of 2×2 windows with stride 2."""
+        return self._replace(values=max_of_slices(self.values))
 
     def rounded(self) -> Number:
         return self
@@ -43,18 +61,28 @@ class Accumulator(NamedTuple):
     exponent: torch.Tensor  # of the number that it will be
     shift: torch.Tensor
     least: int = -LARGEST
+    pool: bool = False  # whether the maxima of 2×2 windows are still to be taken
 
     def relu(self) -> Accumulator:
         return self._replace(least=0)
 
+    def pooled(self) -> Accumulator | Number:
+        return self.rounded().pooled() if self.pool else self._replace(pool=True)
+
     def rounded(self) -> Number:
         """The nearest number; the accumulator is used up."""
-        values = nearest_shift_(self.values, self.shift).clamp_(self.least, LARGEST)
+        if sweeps := compiled_for(self.values):
+            rounded = sweeps.rounded_maxima if self.pool else sweeps.rounded
+            return Number(rounded(self.values, self.shift, self.least, LARGEST), self.exponent)
+        maxima = max_of_slices(self.values) if self.pool else self.values
+        values = nearest_shift_(maxima, self.shift).clamp_(self.least, LARGEST)
         return Number(values.to(torch.int8), self.exponent)
 
 
 def bit_width(integers: torch.Tensor) -> torch.Tensor:
     """⌈log2 max|x|⌉ as int32 without dimensions; 0 when no magnitude exceeds 1."""
+    if sweeps := compiled_for(integers):
+        return torch.tensor(max(sweeps.largest_magnitude(integers) - 1, 0).bit_length(), dtype=torch.int32)
     low, high = integers.amin(), integers.amax()  # aminmax would copy accumulators that lie in another order
     largest = torch.maximum(-low.to(torch.int64), high.to(torch.int64))
     powers = torch.bitwise_left_shift(1, torch.arange(32, device=integers.device))
@@ -103,6 +131,8 @@ def update_of(gradient: torch.Tensor, bits: int) -> torch.Tensor:
     """
     width = bit_width(gradient)
     shift = (width - bits).clamp(min=0)
+    if sweeps := compiled_for(gradient):
+        return sweeps.update_of(gradient, shift, LARGEST if width > 0 else 0)
     update = torch.empty(gradient.shape, dtype=torch.int8, device=gradient.device)
     few = PIECE_BYTES // gradient.element_size()
     for piece, rounded in zip(gradient.reshape(-1).split(few), update.view(-1).split(few), strict=True):
@@ -112,5 +142,8 @@ def update_of(gradient: torch.Tensor, bits: int) -> torch.Tensor:
 
 def clipped_add_(weights: torch.Tensor, change: torch.Tensor, scale: int = 1, limit: int = LARGEST) -> None:
     """Add scale × `change` to int8 `weights` in place, clipped to ±`limit`."""
-    moved = weights.to(torch.int16).add_(change.to(torch.int16), alpha=scale)
-    weights.copy_(moved.clamp_(-limit, limit))
+    if sweeps := compiled_for(weights):
+        sweeps.add_(weights, change, scale, limit)
+    else:
+        moved = weights.to(torch.int16).add_(change.to(torch.int16), alpha=scale)
+        weights.copy_(moved.clamp_(-limit, limit))

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from tightfit.numerics.int8 import LARGEST, clipped_add_, update_of
+from tightfit.numerics.int8 import LARGEST, clipped_add_, compiled_for, update_of
 from tightfit.seeds import derive, permute32
 
 PIECE = 2**17  # elements drawn at once: their random bits and int32 intermediates take 7 bytes each
@@ -69,10 +69,14 @@ def draw_(z: torch.Tensor, r_max: int, p_zero: float, generator: torch.Generator
     count, levels = len(z), 2 * r_max + 1
     words = torch.empty(-(-3 * count // 8), dtype=torch.int64, device=z.device)
     random_bytes = words.random_(LEAST_INT64, None, generator=generator).view(torch.uint8)
+    zeros = round(256 * p_zero)
+    if sweeps := compiled_for(z):
+        sweeps.spread_(z, random_bytes, levels, zeros)
+        return
     # The 2**16 odd numbers between ±2**16 lie evenly about zero; × levels / 2**17 they round to −r_max … r_max.
     odd = random_bytes[: 2 * count].view(torch.int16).to(torch.int32).mul_(2).add_(1)
     z.copy_(odd.mul_(levels).add_(2**16).bitwise_right_shift_(17))
-    z.mul_((random_bytes[2 * count : 3 * count] >= round(256 * p_zero)).view(torch.int8))
+    z.mul_((random_bytes[2 * count : 3 * count] >= zeros).view(torch.int8))
 
 
 def check_perturbation(r_max: int, saturation: str) -> None:

@@ -1,0 +1,155 @@
+"""What integer training does between products, each as one compiled sweep over memory. Needs numba (extra `fast`).
+
+The eager operators of `int8` and `int8_perturbation` read and write the same memory several times; these do it once,
+with the same results bit for bit. Compiled when this module is first imported, before any step, and kept for later
+processes. Tensors without data (meta, fake) get results without data, so a rehearsal sees the same allocations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import int8, int16, int32, int64, njit, uint8, void
+
+ZERO, ONE, SIGN_BIT = np.int32(0), np.int32(1), np.int32(31)
+
+
+def serves(tensor: torch.Tensor) -> bool:
+    """Whether `tensor` lies where compiled sweeps can read it."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.int8, torch.int32)
+
+
+def in_memory_order(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` with its dimensions in the order of memory, copied only where it is in neither of two orders.
+
+    What a convolution returns lies as (b, h, c, w) and is seen as (b, c, h, w).
+    """
+    transposed = tensor.dim() == 4 and not tensor.is_contiguous()
+    return tensor.transpose(1, 2).contiguous() if transposed else tensor.contiguous()
+
+
+def has_data(tensor: torch.Tensor) -> bool:
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
+
+
+def array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    return tensor.detach().numpy()
+
+
+def flat(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    return array(in_memory_order(tensor)).reshape(-1)
+
+
+def largest_magnitude(integers: torch.Tensor) -> int:
+    return int(_largest_magnitude(flat(integers))) if has_data(integers) else 0
+
+
+def rounded(integers: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
+    """int32 / 2**shift to the nearest, halves away from zero, clipped to least … most, as int8."""
+    values = torch.empty_like(integers, dtype=torch.int8)
+    if has_data(integers):
+        _round(flat(integers), int(shift), least, most, flat(values))
+    return values
+
+
+def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
+    """The same of the 2×2 maxima of (b, c, h, w) int32: (b, c, h // 2, w // 2)."""
+    height, width = images.shape[2] // 2, images.shape[3] // 2
+    even = images.transpose(1, 2)[:, : 2 * height, :, : 2 * width].contiguous()
+    maxima = torch.empty((len(images), height, images.shape[1], width), dtype=torch.int8)
+    if has_data(images):
+        rows = len(images) * height
+        _round_maxima(array(even).reshape(2 * rows, -1), int(shift), least, most, array(maxima).reshape(rows, -1))
+    return maxima.transpose(1, 2)
+
+
+def update_of(gradient: torch.Tensor, shift: torch.Tensor, most: int) -> torch.Tensor:
+    """X / 2**shift rounded pseudo-stochastically and clipped to ±most, as int8."""
+    update = torch.empty(gradient.shape, dtype=torch.int8)
+    if has_data(gradient):
+        _update_of(array(gradient.contiguous()).reshape(-1), int(shift), most, flat(update))
+    return update
+
+
+def add_(weights: torch.Tensor, change: torch.Tensor, scale: int, limit: int) -> None:
+    """Add scale × `change` to contiguous int8 `weights` in place, clipped to ±`limit`."""
+    if has_data(weights):
+        _add(array(weights.view(-1)), array(change.contiguous().view(-1)), scale, limit)
+
+
+def spread_(z: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int) -> None:
+    """Fill int8 z (n,) from 3 n random bytes as `int8_perturbation.draw_` says."""
+    count = len(z)
+    if has_data(z):
+        numbers = array(random_bytes[: 2 * count].view(torch.int16))
+        _spread(numbers, array(random_bytes[2 * count : 3 * count]), levels, zeros, array(z))
+
+
+@njit([int64(int32[::1]), int64(int8[::1])], nogil=True, cache=True)
+def _largest_magnitude(integers: Any) -> Any:
+    low = high = ZERO
+    for i in range(integers.size):
+        value = np.int32(integers[i])
+        low, high = min(low, value), max(high, value)
+    return max(np.int64(high), -np.int64(low))
+
+
+@njit(int8(int32, int32, int32, int32, int32, int32), inline="always")
+def _nearest(value: Any, shift: Any, half: Any, less: Any, least: Any, most: Any) -> Any:
+    # A negative number needs half − 1, since >> rounds down; nothing when the shift is 0.
+    shifted = (value + half - ((value >> SIGN_BIT) & less)) >> shift
+    return np.int8(min(max(shifted, least), most))
+
+
+@njit(void(int32[::1], int32, int32, int32, int8[::1]), nogil=True, cache=True)
+def _round(integers: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
+    half = np.int32((ONE << shift) >> ONE)
+    less = min(half, ONE)
+    for i in range(values.size):
+        values[i] = _nearest(integers[i], shift, half, less, least, most)
+
+
+@njit(void(int32[:, ::1], int32, int32, int32, int8[:, ::1]), nogil=True, cache=True)
+def _round_maxima(rows: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
+    half = np.int32((ONE << shift) >> ONE)
+    less = min(half, ONE)
+    for i in range(values.shape[0]):
+        upper, lower, out = rows[2 * i], rows[2 * i + 1], values[i]
+        for j in range(out.size):
+            left, right = max(upper[2 * j], lower[2 * j]), max(upper[2 * j + 1], lower[2 * j + 1])
+            out[j] = _nearest(max(left, right), shift, half, less, least, most)
+
+
+@njit(
+    [void(int32[::1], int32, int32, int8[::1]), void(int8[::1], int32, int32, int8[::1])],
+    nogil=True,
+    cache=True,
+)
+def _update_of(integers: Any, shift: Any, most: Any, update: Any) -> None:
+    half_bits, odd = shift // 2, shift % 2
+    for i in range(update.size):
+        value = np.int32(integers[i])
+        magnitude = abs(value)
+        quotient = magnitude >> shift
+        discarded = magnitude - (quotient << shift)
+        upper = discarded >> half_bits
+        lower = (discarded - (upper << half_bits)) << odd
+        size = min(quotient + np.int32(upper > lower), most)
+        update[i] = np.int8(-size if value < 0 else size)
+
+
+@njit(void(int8[::1], int8[::1], int16, int16), nogil=True, cache=True)
+def _add(weights: Any, change: Any, scale: Any, limit: Any) -> None:
+    for i in range(weights.size):
+        moved = np.int16(np.int16(weights[i]) + np.int16(change[i]) * scale)
+        weights[i] = np.int8(min(max(moved, np.int16(-limit)), limit))
+
+
+@njit(void(int16[::1], uint8[::1], int32, int32, int8[::1]), nogil=True, cache=True)
+def _spread(numbers: Any, deciding: Any, levels: Any, zeros: Any, z: Any) -> None:
+    for i in range(z.size):
+        odd = np.int32(numbers[i]) * np.int32(2) + ONE
+        value = (odd * levels + np.int32(2**16)) >> np.int32(17)
+        z[i] = np.int8(value if np.int32(deciding[i]) >= zeros else ZERO)
