@@ -27,7 +27,7 @@ from tightfit.records import FINAL, write_atomically
 
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
 # Milliseconds; counts of up to 100,000 examples exactly; losses to what one seed can mean.
-DIGITS = {"seconds": 3, "accuracy": 10, "loss": 6, "epoch": 4}
+DIGITS = {"seconds": 3, "accuracy": 10, "loss": 6, "epoch": 4, "agreement": 6, "ties": 6}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -51,6 +51,7 @@ EVAL_COLUMNS = {
     "key": TEXT,
     "step": COUNT,
     **dict.fromkeys(("epoch", "train_seconds", "train_loss", "accuracy", "loss"), REAL),
+    **dict.fromkeys(("sign_agreement", "sign_ties"), REAL),  # shares of all steps so far, where they were audited
 }
 
 
@@ -158,6 +159,7 @@ def eval_rows(record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> list[dict
         {
             "key": record.key,
             **{name: row[name] for name in copied},
+            **{name: row.get(name) for name in ("sign_agreement", "sign_ties")},
             "accuracy": row[f"{split}_accuracy"],
             "loss": row[f"{split}_loss"],
         }

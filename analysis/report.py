@@ -18,6 +18,7 @@ from rich.console import Console
 from analysis.breakdowns import memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
+from analysis.loss_sign import loss_sign
 from analysis.planned import FIG3, load_plan, memory_by_context
 from analysis.style import NoRecords, save
 from analysis.tables import build_table, render_csv, render_markdown, render_terminal
@@ -47,6 +48,7 @@ def drawings(experiments: Path) -> list[Drawing]:
     return [
         Drawing("loss_curves", "elasticzo/table1", lambda r, p: loss_curves(r, "FP32", p)),
         Drawing("loss_curves_int8", "elasticzo/table1", lambda r, p: loss_curves(r, "INT8", p)),
+        Drawing("loss_sign", "elasticzo/loss_sign", lambda r, _: loss_sign(r)),
         Drawing("step_time", "elasticzo/step_time", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),

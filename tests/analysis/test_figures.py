@@ -13,10 +13,12 @@ from matplotlib.text import Annotation
 from analysis.breakdowns import memory_breakdown, step_milliseconds, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves
 from analysis.load import load_published, load_runs
+from analysis.loss_sign import loss_sign
 from analysis.report import report_experiment
 from analysis.style import NoRecords, spread
 from tests.analysis.conftest import BUDGETS, MIB, TABLE
 from tests.analysis.miniature import make_run
+from tightfit.records import append_eval, read_evals
 
 
 def label_texts(axes: Axes) -> list[str]:
@@ -40,6 +42,24 @@ def test_a_seed_that_diverged_does_not_cut_the_line_of_the_others(runs: Path):
     make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.1], seed=9, status="diverged", reason="at step 150")
     axes = loss_curves(load_runs(runs, TABLE), "FP32").axes[1]
     assert [line.get_xdata()[-1] for line in axes.get_lines() if not line.get_label().startswith("_")] == [2.0, 2.0]
+
+
+def test_agreement_of_the_loss_sign_is_that_of_the_last_evaluation(tmp_path: Path):
+    for places, agreement in ((0, 0.9), (4, 0.99)):
+        row, column = f"zo_int8 {places} bits", "mnist_int8_star"
+        folder = make_run(tmp_path, "elasticzo/loss_sign", row, column, [0.1, 0.8], optimizer={"name": "zo_int8"})
+        rows = [{**content, "sign_agreement": agreement, "sign_ties": 0.01} for content in read_evals(folder)]
+        (folder / "evals.jsonl").unlink()
+        for content in rows:
+            append_eval(folder, content)
+    left, right = loss_sign(load_runs(tmp_path, "elasticzo/loss_sign")).axes
+    assert [line.get_ydata().tolist() for line in left.get_lines()[1:]] == [pytest.approx([90.0, 99.0])]
+    assert "Full ZO, MNIST 80.0" in label_texts(right)
+
+
+def test_without_audited_runs_the_figure_names_the_command(runs: Path):
+    with pytest.raises(NoRecords, match="reproduce elasticzo/loss_sign"):
+        loss_sign(load_runs(runs, TABLE))
 
 
 def test_a_budget_panel_labels_batch_sizes_and_names_who_is_absent_and_why(budget_runs: Path):
