@@ -9,6 +9,7 @@ from tightfit.numerics.integer_matmul import (
     convolution_weight_gradient,
     convolve,
     matmul,
+    matmul_of_whole_tiles,
 )
 
 BACKENDS = ("int8", "float32", "reference")
@@ -26,6 +27,12 @@ def test_every_backend_multiplies_like_python_integers(m: int, k: int, n: int, s
     left, right = integers(seed, m, k), integers(seed + 1, k, n)
     expected = reference.matmul(left.tolist(), right.tolist())
     assert [matmul(left, right, backend).tolist() for backend in BACKENDS] == [expected] * 3
+
+
+@given(SIZES, SIZES, SIZES, st.integers(0, 99))
+def test_filling_up_tiles_changes_no_product(m: int, k: int, n: int, seed: int) -> None:
+    left, right = integers(seed, m, k), integers(seed + 1, k, n)
+    assert torch.equal(matmul_of_whole_tiles(left, right), matmul(left, right, "reference"))
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3, 5]), st.integers(0, 99))

@@ -17,6 +17,7 @@ Backend = Literal["int8", "float32", "reference"]
 # Whole numbers up to 2**24 are exact in float32; a product of two int8 values is at most 127².
 EXACT_IN_FLOAT32 = 2**24
 LARGEST_PRODUCT = 127 * 127
+TILE, TILE_ROWS = 8, 17  # what torch._int_mm asks of CUDA tensors
 
 
 def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
@@ -29,7 +30,17 @@ def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "int8") -
         return (left.to(torch.int64) @ right.to(torch.int64)).to(torch.int32)
     if backend == "float32" and left.shape[1] * LARGEST_PRODUCT < EXACT_IN_FLOAT32:
         return (left.float() @ right.float()).to(torch.int32)
+    if left.is_cuda:
+        return matmul_of_whole_tiles(left, right)
     return torch._int_mm(with_plain_strides(left), with_plain_strides(right))
+
+
+def matmul_of_whole_tiles(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Left @ right for CUDA's int8 tensor cores, which take at least 17 rows, and multiples of 8 inside and across."""
+    rows, inner, columns = *left.shape, right.shape[1]
+    more_rows, more_inner, more_columns = max(TILE_ROWS - rows, 0), -inner % TILE, -columns % TILE
+    product = torch._int_mm(F.pad(left, (0, more_inner, 0, more_rows)), F.pad(right, (0, more_columns, 0, more_inner)))
+    return product[:rows, :columns].contiguous()
 
 
 def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
