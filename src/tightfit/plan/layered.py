@@ -29,7 +29,8 @@ def layered_subject(
     trains: Optimizer = instantiate(method["run"])
     bp_layers = {"backpropagation": table.weight_layers, "zeroth_order": 0}.get(method["kind"], method.get("bp_layers"))
     share = backward_share(network, shape, table, bp_layers)
-    forward_passes = 1 if method["kind"] == "backpropagation" else 2
+    computes_again = method["assumptions"].get("checkpointing", "none") != "none"
+    forward_passes = 1 if method["kind"] == "backpropagation" and not computes_again else 2
 
     def memory(s: int, b: int) -> Breakdown:
         if b < 1:
