@@ -7,7 +7,7 @@ of normalisation move once a step and dropout draws the same masks twice, as if 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import blocks_of_modules
 from tightfit.memory.table import LayerTable, input_bytes, output_bytes
@@ -70,7 +71,7 @@ class CheckpointedLearner:
     def __init__(self, learner: Learner, model: nn.Module) -> None:
         self.phases = learner.phases
         self._learner = learner
-        self._replacements = replacements(model)
+        self._replacements = replacements(model, self.phases)
 
     def step(self, batch: Batch) -> Report:
         with recomputing(self._replacements):
@@ -99,16 +100,16 @@ def recomputing(replacements: dict[nn.Module, Forward]) -> Generator[None]:
             del module.forward
 
 
-def replacements(model: nn.Module) -> dict[nn.Module, Forward]:
+def replacements(model: nn.Module, phases: Phases) -> dict[nn.Module, Forward]:
     """What computes in place of which module so that the insides of blocks are not kept.
 
     A sequence is cut into its blocks; any other model must name them, and have a module of that name.
     Raises ValueError where it has none.
     """
     if isinstance(model, nn.Sequential):
-        return {model: in_turn([recomputed(nn.Sequential(*block)) for block in blocks_of_sequence(model)])}
+        return {model: in_turn([recomputed(nn.Sequential(*block), phases) for block in blocks_of_sequence(model)])}
     block_of = blocks_of_modules(model) if hasattr(model, "blocks") else {}
-    named = {module: recomputed(module) for name, module in model.named_modules() if block_of.get(name) == name}
+    named = {module: recomputed(module, phases) for name, module in model.named_modules() if block_of.get(name) == name}
     if not named:
         raise ValueError(
             f"{type(model).__name__} names no blocks to compute again; give it blocks(), or choose bp_adam or bp_sgd"
@@ -139,24 +140,23 @@ def in_turn(parts: Iterable[Forward]) -> Forward:
     return forward
 
 
-def recomputed(module: nn.Module) -> Forward:
+def recomputed(module: nn.Module, phases: Phases) -> Forward:
     """The forward pass of `module` as it is now, which keeps what goes in and computes the rest again."""
-    contexts = partial(first_and_second_pass, [part for part in module.modules() if isinstance(part, _BatchNorm)])
-    return partial(checkpoint, module.forward, use_reentrant=False, context_fn=contexts)
-
-
-def first_and_second_pass(norms: list[_BatchNorm]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), leaving_statistics(norms)
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    return partial(
+        checkpoint, module.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), second_pass(norms, phases))
+    )
 
 
 @contextmanager
-def leaving_statistics(norms: list[_BatchNorm]) -> Generator[None]:
-    """Inside, what `norms` move is a copy of their running statistics."""
+def second_pass(norms: list[_BatchNorm], phases: Phases) -> Generator[None]:
+    """Inside, which is a phase of its own, `norms` move a copy of their running statistics."""
     kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
     for norm, name, buffer in kept:
         setattr(norm, name, buffer.clone())
     try:
-        yield
+        with phases("recompute"):
+            yield
     finally:
         for norm, name, buffer in kept:
             setattr(norm, name, buffer)
