@@ -19,11 +19,12 @@ from tightfit.evaluate import cross_entropy, score
 from tightfit.interruption import Interruption
 from tightfit.loss_log import LossLog
 from tightfit.measurement import TrainingPeak, inference_peak, training_peak
-from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, MemoryBudget, OverBudget, largest
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, MemoryBudget, OverBudget, largest
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Batch, Optimizer, Report
 from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_atomically, write_run
+from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
 from tightfit.tracking.tracker import Tracker
 
 LARGEST = "largest"
@@ -125,6 +126,10 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     }
     try:
         task.budget.check(need.total, ALL_BUFFERS_LIVE)
+        if task.budget.decided_by == PEAK_LIVE:
+            record.memory["peak_live_bytes"] = rehearsed_peak(task, batch_size)
+            record.memory["peak_live_inference_bytes"] = rehearsed_inference_peak(task, batch_size)
+            task.budget.check(record.memory["peak_live_bytes"], PEAK_LIVE)
         under_way = Run(task, record, folder, tracker, progress, batch_size)
         under_way.measure_memory()
     except OverBudget as refusal:
@@ -145,6 +150,7 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
         try:
             need = {
                 ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
+                PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
                 MEASURED: lambda: peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes,
             }[task.budget.decided_by]()
         except OverBudget:
@@ -152,6 +158,18 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
         return task.budget.allows(need)
 
     return max(1, largest(fits, min(training.batch_limit, len(task.dataset.train.labels))))
+
+
+def rehearsed_peak(task: Task, batch_size: int) -> int:
+    """The peak of training, rehearsed without data on a batch as wide as any of the data set."""
+    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
+    return peak_live(task.optimizer, task.model, batch, cross_entropy, task.device, task.seed)
+
+
+def rehearsed_inference_peak(task: Task, batch_size: int) -> int:
+    """The same of one pass that keeps nothing."""
+    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
+    return peak_live_of_inference(task.model, batch, cross_entropy, task.device)
 
 
 def first_batch(task: Task, batch_size: int) -> Batch:
