@@ -16,6 +16,7 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp_adam import BPAdam
+from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
@@ -41,7 +42,16 @@ def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -
     return random_causal_lm("llama", settings, words, (5, 7), classes=2, seed=0, attention=attention, lora=lora)
 
 
-FLOATS = [MeZO(1e-3, 1e-3), MeZO(1e-3, 1e-3, queries=2), elastic_zo(1), elastic_zo(2), BPSGD(1e-2), BPAdam(1e-3)]
+FLOATS = [
+    MeZO(1e-3, 1e-3),
+    MeZO(1e-3, 1e-3, queries=2),
+    elastic_zo(1),
+    elastic_zo(2),
+    BPSGDCheckpointed(1e-2),
+    BPSGD(1e-2),
+    BPAdamCheckpointed(1e-3),
+    BPAdam(1e-3),
+]
 INTEGERS = [
     *(ElasticZOInt8(r_max=15, p_zero=0.5, bp_layers=layers) for layers in (0, 1, 2)),
     ElasticZOInt8(r_max=15, p_zero=0.5, loss_sign="integer"),
