@@ -164,7 +164,9 @@ def test_enforced_budget_of_the_measured_peak_changes_no_weight(optimizer: Any, 
 
 
 @pytest.mark.parametrize("enforce", [False, True])
-@pytest.mark.parametrize(("accounting", "need"), [("measured", "measured_peak_bytes"), ("peak_live", "peak_live_bytes")])
+@pytest.mark.parametrize(
+    ("accounting", "need"), [("measured", "measured_peak_bytes"), ("peak_live", "peak_live_bytes")]
+)
 def test_largest_batch_is_the_last_whose_peak_fits(accounting: str, need: str, enforce: bool, tmp_path: Path) -> None:
     optimizer, size = METHODS["mezo"], 1_000_000
     budget = MemoryBudget("b", size, accounting, enforce)

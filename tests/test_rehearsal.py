@@ -9,6 +9,7 @@ from torch import nn
 
 from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
+from tightfit.memory.without_data import MANY_PIECES, three_pieces
 from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
@@ -22,7 +23,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
-from tightfit.rehearsal import MANY_PIECES, batch_like, peak_live, peak_live_of_inference, three_pieces
+from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
 
 
 def elastic_zo(bp_layers: int) -> ElasticZO:
