@@ -173,3 +173,22 @@ def test_sizes_that_depend_on_data_are_refused() -> None:
     model = Choosing(4, 2)
     with pytest.raises(ValueError, match=r"aten\.nonzero.* depends on data.*choose decided_by=measured"):
         peak_live(FLOATS[0], model, batch_like(model, (4,), 8), cross_entropy)
+
+
+@pytest.mark.slow
+def test_thirteen_billion_parameters_are_rehearsed_without_one_of_them() -> None:
+    settings = {
+        "vocab_size": 32000,
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+    }
+    with torch.device("meta"):
+        model = random_causal_lm(
+            "llama", settings, HashedWords(vocabulary=32000), (5, 7), classes=2, seed=0, dtype="bfloat16"
+        )
+    weights = sum(weight.nbytes for weight in model.parameters())
+    assert weights == 2 * (13_015_864_320 - 32000 * 5120 + 2 * 5120)  # the head keeps the rows of two answers
+    peak = peak_live(FLOATS[0], model, batch_like(model, (512,), 8), cross_entropy)
+    assert weights < peak < 1.05 * weights
