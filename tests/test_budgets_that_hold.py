@@ -103,6 +103,16 @@ def test_lie_too_large_to_be_measured_is_caught_by_the_limit(tmp_path: Path) -> 
     assert_next_run_is_not_limited(tmp_path)
 
 
+def test_lie_is_found_in_a_rehearsal_without_being_held(tmp_path: Path) -> None:
+    huge = lying(hoard=1024 * 1024 * MIB, honest_steps=0)
+    record, rows = ended(tmp_path, optimizer=huge, memory_budget=budget("3MiB", decided_by="peak_live"))
+    assert record.status == "over_budget"
+    assert record.reason.endswith("of 3 MiB (tight, peak_live)")
+    assert record.memory["peak_live_bytes"] > 2 * 1024 * 1024 * MIB
+    assert "measured_peak_bytes" not in record.memory
+    assert rows == []
+
+
 def test_growth_after_the_throwaway_steps_is_caught_by_the_limit_and_evaluations_are_kept(tmp_path: Path) -> None:
     growing = lying(hoard=128 * MIB, honest_steps=7)
     record, rows = ended(tmp_path, optimizer=growing, memory_budget=budget("4MiB", enforce=True))
