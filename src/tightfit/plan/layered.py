@@ -21,8 +21,10 @@ def layered_subject(
 ) -> Subject:
     """The network that `build`, an option of conf/model/, makes, by the optimizer that `method["run"]` makes.
 
-    Raises ValueError for more BP layers than the network has.
+    Raises ValueError for more BP layers than the network has, and for fewer classes than one.
     """
+    if model["classes"] < 1:
+        raise ValueError(f"model.classes={model['classes']} but {name} tells at least one; choose 1 or more")
     network: nn.Module = instantiate({"_target_": build["_target_"]}, classes=model["classes"], seed=0)
     shape = tuple(model["example_shape"])
     table = layer_table(network, shape)
