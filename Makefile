@@ -14,7 +14,8 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-memory reproduce-step-time figures results clean
+        reproduce-modelnet40 reproduce-memory reproduce-memory-grid \
+        reproduce-step-time figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -65,6 +66,10 @@ reproduce-budgets: setup  ## accuracy against training seconds at fixed memory b
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory profile=$(PROFILE)
 
+reproduce-memory-grid: setup  ## memory predicted without data against memory measured, every method (OPTIONS=device=cuda)
+	$(PYTHON) -m tightfit.reproduce memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet memory_grid/llama_10m \
+	    memory_grid/llama_10m_lora profile=paper $(OPTIONS)
+
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(PYTHON) -m tightfit.reproduce elasticzo/step_time profile=$(PROFILE) --jobs 1
 
@@ -73,7 +78,7 @@ figures: setup  ## draw every figure from runs/, or from the committed results
 
 results: setup  ## collect runs/ into the committed results of each experiment
 	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory elasticzo/memory_pointnet \
-	    elasticzo/step_time
+	    elasticzo/step_time memory_grid/grid
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info

@@ -23,6 +23,8 @@ EXPERIMENTS = ROOT / "experiments"
 
 TEXT, COUNT, REAL, FLAG = "str", "Int64", "float64", "boolean"
 MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_state")
+# Rehearsed without data, where that decides about a budget, and measured.
+PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
 PHASES = ("forward", "backward", "perturb", "update")
 RUN_COLUMNS = {
     **dict.fromkeys(("key", "experiment", "profile", "cell_row", "cell_column", "optimizer"), TEXT),
@@ -38,7 +40,7 @@ RUN_COLUMNS = {
     **dict.fromkeys(("train_seconds", "train_cpu_seconds", "eval_seconds"), REAL),
     **dict.fromkeys(("steps", "forward_passes", "backward_passes"), COUNT),
     **{f"{kind}_bytes": COUNT for kind in (*MEMORY_KINDS, "total")},
-    **dict.fromkeys(("measured_peak_bytes", "measured_inference_peak_bytes"), COUNT),
+    **dict.fromkeys(PEAKS, COUNT),
     **{f"{phase}_seconds": REAL for phase in PHASES},
     "commit": TEXT,
     "dirty": FLAG,
@@ -132,7 +134,7 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
         **{name: rows[-1][name] if rows else None for name in ("forward_passes", "backward_passes")},
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},
-        **{name: memory.get(name) for name in ("budget_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")},
+        **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
         **{f"{phase}_seconds": record.phase_seconds.get(phase) for phase in PHASES},
         **{name: machine.get(name) for name in ("cpu", "cores", "threads", "device", "python", "torch")},
         "profile": config["profile"],

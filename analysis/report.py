@@ -19,7 +19,8 @@ from analysis.breakdowns import memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
-from analysis.planned import FIG3, load_plan, memory_by_context
+from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
+from analysis.predicted import predicted_against_measured
 from analysis.style import NoRecords, save
 from analysis.tables import build_table, render_csv, render_markdown, render_terminal
 
@@ -53,7 +54,9 @@ def drawings(experiments: Path) -> list[Drawing]:
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),
+        Drawing("predicted_against_measured", "memory_grid/grid", lambda r, _: predicted_against_measured(r.runs)),
         Drawing("memory_by_context", FIG3, lambda *_: memory_by_context(load_plan(FIG3, experiments))),
+        Drawing("memory_by_reading", FIG4, lambda *_: memory_by_reading(load_plan(FIG4, experiments), published(FIG4))),
     ]
 
 

@@ -103,6 +103,16 @@ def test_lie_too_large_to_be_measured_is_caught_by_the_limit(tmp_path: Path) -> 
     assert_next_run_is_not_limited(tmp_path)
 
 
+def test_lie_is_found_in_a_rehearsal_without_being_held(tmp_path: Path) -> None:
+    huge = lying(hoard=1024 * 1024 * MIB, honest_steps=0)
+    record, rows = ended(tmp_path, optimizer=huge, memory_budget=budget("3MiB", decided_by="peak_live"))
+    assert record.status == "over_budget"
+    assert record.reason.endswith("of 3 MiB (tight, peak_live)")
+    assert record.memory["peak_live_bytes"] > 2 * 1024 * 1024 * MIB
+    assert "measured_peak_bytes" not in record.memory
+    assert rows == []
+
+
 def test_growth_after_the_throwaway_steps_is_caught_by_the_limit_and_evaluations_are_kept(tmp_path: Path) -> None:
     growing = lying(hoard=128 * MIB, honest_steps=7)
     record, rows = ended(tmp_path, optimizer=growing, memory_budget=budget("4MiB", enforce=True))
@@ -142,6 +152,19 @@ def test_measured_accounting_allows_exactly_the_measured_peak(optimizer: Any, tm
 
 
 @each_method
+def test_peak_live_allows_exactly_the_measured_peak_and_refuses_before_a_step(optimizer: Any, tmp_path: Path) -> None:
+    peak = carried_out(optimizer, MemoryBudget("unlimited"), tmp_path / "any").memory["measured_peak_bytes"]
+    fits = carried_out(optimizer, MemoryBudget("b", peak, "peak_live"), tmp_path / "fits")
+    assert fits.status == "finished"
+    assert fits.memory["peak_live_bytes"] == fits.memory["measured_peak_bytes"] == peak
+    assert fits.memory["peak_live_inference_bytes"] == fits.memory["measured_inference_peak_bytes"]
+    refused = carried_out(optimizer, MemoryBudget("b", peak - 1, "peak_live"), tmp_path / "refused")
+    assert refused.status == "over_budget"
+    assert refused.reason.endswith("(b, peak_live)")
+    assert "measured_peak_bytes" not in refused.memory
+
+
+@each_method
 def test_enforced_budget_of_the_measured_peak_changes_no_weight(optimizer: Any, tmp_path: Path) -> None:
     free = carried_out(optimizer, MemoryBudget("unlimited"), tmp_path / "free")
     size = free.memory["measured_peak_bytes"]
@@ -151,11 +174,14 @@ def test_enforced_budget_of_the_measured_peak_changes_no_weight(optimizer: Any, 
 
 
 @pytest.mark.parametrize("enforce", [False, True])
-def test_largest_batch_is_the_last_whose_measured_peak_fits(enforce: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("accounting", "need"), [("measured", "measured_peak_bytes"), ("peak_live", "peak_live_bytes")]
+)
+def test_largest_batch_is_the_last_whose_peak_fits(accounting: str, need: str, enforce: bool, tmp_path: Path) -> None:
     optimizer, size = METHODS["mezo"], 1_000_000
-    measured = MemoryBudget("b", size, "measured", enforce)
-    chosen = carried_out(optimizer, measured, tmp_path / "largest", batch_size="largest").memory
+    budget = MemoryBudget("b", size, accounting, enforce)
+    chosen = carried_out(optimizer, budget, tmp_path / "largest", batch_size="largest").memory
     assert chosen["measured_peak_bytes"] <= size
-    one_more = carried_out(optimizer, measured, tmp_path / "more", batch_size=chosen["batch_size"] + 1)
+    one_more = carried_out(optimizer, budget, tmp_path / "more", batch_size=chosen["batch_size"] + 1)
     assert one_more.status == "over_budget"
-    assert one_more.memory["measured_peak_bytes"] > size
+    assert one_more.memory[need] > size

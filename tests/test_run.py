@@ -86,6 +86,7 @@ def test_a_run_that_fails_leaves_the_rest_of_the_sweep_alone(tmp_path: Path) -> 
         (["memory_budget=custom", "memory_budget.size=12XB", *BARS], "memory budget '12XB' is not a size"),
         (["optimizer=elastic_zo", "optimizer.bp_layers=6", *BARS], "bp_layers=6 but LeNet5 has 5 layers with weights"),
         (["training.batch_size=0", *BARS], "training.batch_size=0"),
+        (["device=toaster", *BARS], "device=toaster is not a device to train on; choose cpu or cuda"),
         (["device=cuda", *BARS], "this machine has no CUDA device; choose device=cpu"),
         (["optimizer.queries=0", *BARS], "queries=0"),
     ],

@@ -160,6 +160,14 @@ def test_measured_peak_above_the_budget_marks_the_run(tmp_path: Path) -> None:
     assert record.reason.startswith("measured peak needs")
 
 
+def test_record_says_what_the_measured_peak_is_made_of_and_what_the_process_held(tmp_path: Path) -> None:
+    carry_out(task(BPAdam(1e-3), epochs=1), tmp_path / "run")
+    memory = json.loads((tmp_path / "run" / "run.json").read_text())["memory"]
+    assert sum(memory["measured_peak_by_kind"].values()) == memory["measured_peak_bytes"]
+    assert memory["process_peak_bytes"] > memory["measured_peak_bytes"]
+    assert memory["process_peak_source"] in ("VmHWM", "ru_maxrss")
+
+
 @float_method
 def test_loss_that_is_not_finite_ends_the_run_as_diverged_at_its_step(optimizer: Optimizer, tmp_path: Path) -> None:
     broken = task(optimizer)

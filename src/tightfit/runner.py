@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,12 +18,13 @@ from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.interruption import Interruption
 from tightfit.loss_log import LossLog
-from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, MemoryBudget, OverBudget, largest
+from tightfit.measurement import TrainingPeak, inference_peak, training_peak
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, MemoryBudget, OverBudget, largest
 from tightfit.memory.enforcement import Limit
-from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Batch, Optimizer, Report
 from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_atomically, write_run
+from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
 from tightfit.tracking.tracker import Tracker
 
 LARGEST = "largest"
@@ -126,6 +126,10 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     }
     try:
         task.budget.check(need.total, ALL_BUFFERS_LIVE)
+        if task.budget.decided_by == PEAK_LIVE:
+            record.memory["peak_live_bytes"] = rehearsed_peak(task, batch_size)
+            record.memory["peak_live_inference_bytes"] = rehearsed_inference_peak(task, batch_size)
+            task.budget.check(record.memory["peak_live_bytes"], PEAK_LIVE)
         under_way = Run(task, record, folder, tracker, progress, batch_size)
         under_way.measure_memory()
     except OverBudget as refusal:
@@ -146,7 +150,8 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
         try:
             need = {
                 ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
-                MEASURED: lambda: training_peak(task, *first_batch(task, batch_size), limit),
+                PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
+                MEASURED: lambda: peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes,
             }[task.budget.decided_by]()
         except OverBudget:
             return False
@@ -155,30 +160,25 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
     return max(1, largest(fits, min(training.batch_limit, len(task.dataset.train.labels))))
 
 
-def first_batch(task: Task, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def rehearsed_peak(task: Task, batch_size: int) -> int:
+    """The peak of training, rehearsed without data on a batch as wide as any of the data set."""
+    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
+    return peak_live(task.optimizer, task.model, batch, cross_entropy, task.device, task.seed)
+
+
+def rehearsed_inference_peak(task: Task, batch_size: int) -> int:
+    """The same of one pass that keeps nothing."""
+    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
+    return peak_live_of_inference(task.model, batch, cross_entropy, task.device)
+
+
+def first_batch(task: Task, batch_size: int) -> Batch:
     encode = encoding_for(task.model, task.dataset)
-    return Stream(task.dataset, batch_size, task.seed, task.device, encode).batch(0)
+    return Batch(*Stream(task.dataset, batch_size, task.seed, task.device, encode).batch(0), step=0, epoch=0.0)
 
 
-def training_peak(task: Task, inputs: torch.Tensor, labels: torch.Tensor, limit: Limit) -> int:
-    """Measured peak of two steps on a copy of the model; optimizer states exist from the second on.
-
-    Raises OverBudget when the limit does not let them be made.
-    """
-
-    def train(model: nn.Module) -> None:
-        learner = task.optimizer.bind(model, cross_entropy, task.seed)
-        for step in range(2):
-            learner.step(Batch(inputs, labels, step, 0.0))
-
-    with limit:
-        return peak_on_copy(task, train, inputs, labels)
-
-
-def peak_on_copy(task: Task, work: Callable[[nn.Module], object], *uncounted: torch.Tensor) -> int:
-    """Measured peak of `work` on a copy of the model, which counts."""
-    model = copy.deepcopy(task.model).to(task.device)
-    return peak_live_bytes(lambda: work(model), resident=model.parameters(), uncounted=uncounted)
+def peak_of_training(task: Task, batch: Batch, limit: Limit) -> TrainingPeak:
+    return training_peak(task.optimizer, task.model, batch, task.seed, limit)
 
 
 class Run:
@@ -299,16 +299,14 @@ class Run:
 
         Raises OverBudget when the budget has a say in it and does not allow them.
         """
-        inputs, labels = self.stream.batch(0)
-        batch = Batch(inputs, labels, 0, 0.0)
-        measured = training_peak(self.task, inputs, labels, self.limit)
-        infer = torch.no_grad()(lambda model: cross_entropy(model, batch))
+        batch = Batch(*self.stream.batch(0), step=0, epoch=0.0)
+        measured = peak_of_training(self.task, batch, self.limit)
         self.record.memory |= {
-            "measured_peak_bytes": measured,
-            "measured_over_analytic": measured / self.record.memory["analytic"]["total"],
-            "measured_inference_peak_bytes": peak_on_copy(self.task, infer, inputs, labels),
+            **measured.as_dict(),
+            "measured_over_analytic": measured.tensors.bytes / self.record.memory["analytic"]["total"],
+            "measured_inference_peak_bytes": inference_peak(self.task.model, batch),
         }
-        self.task.budget.check(measured, MEASURED)
+        self.task.budget.check(measured.tensors.bytes, MEASURED)
 
     def resume(self) -> int | None:
         """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""

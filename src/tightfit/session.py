@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import re
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
     torch.set_num_threads(config["threads"])
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
+        raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
     device = torch.device(config["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={config['device']} but this machine has no CUDA device; choose device=cpu")

@@ -46,6 +46,8 @@ def test_enforcing_no_limit_is_refused() -> None:
     ("decided_by", "enforce", "deciding"),
     [
         ("all_buffers_live", False, {"all_buffers_live"}),
+        ("peak_live", False, {"peak_live"}),
+        ("peak_live", True, {"peak_live", "measured"}),
         ("measured", False, {"measured"}),
         ("all_buffers_live", True, {"all_buffers_live", "measured"}),
         ("measured", True, {"measured"}),
@@ -55,7 +57,7 @@ def test_a_need_is_refused_by_the_accountings_that_have_a_say(
     decided_by: str, enforce: bool, deciding: set[str]
 ) -> None:
     budget = MemoryBudget("custom", 100, decided_by, enforce)
-    for accounting in ("all_buffers_live", "measured"):
+    for accounting in ("all_buffers_live", "peak_live", "measured"):
         budget.check(100, accounting)
         if accounting in deciding:
             with pytest.raises(OverBudget, match=rf"needs 101 B of 100 B \(custom, {accounting}\)"):

@@ -110,7 +110,11 @@ def test_impossible_batches_are_refused(s: int, b: int, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"rho": 0}, "rho=0 is not a share"), ({"rho": 1.5}, "rho=1.5"), ({"weight_bytes": -1}, "weight_bytes=-1 is neg")],
+    [
+        ({"rho": 0}, "rho=0 is not a share"),
+        ({"rho": 1.5}, "rho=1.5"),
+        ({"weight_bytes": -1}, "weight_bytes=-1 is no"),
+    ],
 )
 def test_impossible_assumptions_are_refused(option: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -16,6 +16,7 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp_adam import BPAdam
+from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
 from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
@@ -69,6 +70,8 @@ class Method:
 METHODS = {
     "bp_sgd": Method(BPSGD(lr=0.1), 60, (0.5, 0.65), 2.0),
     "bp_adam": Method(BPAdam(lr=0.02), 60, (0.55, 0.7), 2.5),
+    "bp_sgd_checkpointed": Method(BPSGDCheckpointed(lr=0.1), 60, (0.65, 0.85), 2.0),
+    "bp_adam_checkpointed": Method(BPAdamCheckpointed(lr=0.02), 60, (0.65, 0.85), 2.5),
     "mezo": Method(MeZO(lr=0.003, eps=1e-3, clip=20.0), 500, (0.55, 0.65), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
@@ -154,7 +157,7 @@ def note_backward_passes(model: nn.Module, note: Callable[[], None]) -> None:
 def test_reports_the_passes_it_made(method: Method) -> None:
     model = method.tiny_model()
     forward, backward = [], []
-    model.register_forward_hook(lambda *_: forward.append(True))
+    next(model.children()).register_forward_hook(lambda *_: forward.append(True))
     note_backward_passes(model, lambda: backward.append(True))
     report = method.optimizer.bind(model, cross_entropy, seed=0).step(tiny_batch(0, input_dtype(model)))
     assert report.forward_passes == len(forward)

@@ -14,8 +14,8 @@ UNITS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)},
 }
 
-ALL_BUFFERS_LIVE, MEASURED = "all_buffers_live", "measured"
-ACCOUNTINGS = (ALL_BUFFERS_LIVE, MEASURED)
+ALL_BUFFERS_LIVE, PEAK_LIVE, MEASURED = "all_buffers_live", "peak_live", "measured"
+ACCOUNTINGS = (ALL_BUFFERS_LIVE, PEAK_LIVE, MEASURED)
 
 
 def parse_size(size: str | int | float | None) -> int | None:
@@ -76,8 +76,9 @@ class OverBudget(Exception):
 class MemoryBudget:
     """At most `size` (None: no limit) in the accounting `decided_by`.
 
-    decided_by: all_buffers_live, the papers' convention, known before anything is allocated; or measured, the peak of
-        live tensor bytes in two throwaway steps.
+    decided_by: all_buffers_live, the papers' convention; peak_live, the bytes alive at the worst moment of two steps
+        rehearsed without data on a batch as wide as any; or measured, the same of two real throwaway steps on the
+        first batch. The first two are known before anything is allocated.
     enforce: limit the process itself while it trains (`enforcement.py` says how tightly), and refuse a run whose
         measured peak is above `size` whichever accounting decides.
     """
@@ -90,7 +91,7 @@ class MemoryBudget:
     def __post_init__(self) -> None:
         parse_size(self.size)
         if self.decided_by not in ACCOUNTINGS:
-            raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose {' or '.join(ACCOUNTINGS)}")
+            raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose {', '.join(ACCOUNTINGS)}")
         if self.enforce and self.size is None:
             raise ValueError(f"memory_budget.enforce=true but {self.name} has no size; choose a budget with one")
 

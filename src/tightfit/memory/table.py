@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,6 +55,11 @@ class LayerTable:
         check_layer_count(weight_layers, self.weight_layers, self.model)
         return self.rows[self._starts()[-weight_layers] :] if weight_layers else ()
 
+    def blocks(self) -> tuple[tuple[LayerRow, ...], ...]:
+        """The rows block by block, each from a layer with weights to the next; what comes before the first is of it."""
+        borders = [0, *self._starts()[1:], len(self.rows)]
+        return tuple(self.rows[start:end] for start, end in pairwise(borders))
+
     def _starts(self) -> list[int]:
         """Where each layer with weights begins."""
         starts: dict[str, int] = {}
@@ -80,6 +86,11 @@ def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
 
 def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
     return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
+
+
+def input_bytes(row: LayerRow, batch_size: int) -> int:
+    """Bytes of what goes into `row`, which is of the type that comes out."""
+    return row.inputs * row.bytes_per_element * batch_size
 
 
 def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:

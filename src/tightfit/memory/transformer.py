@@ -39,6 +39,12 @@ class Transformer:
         for name in ("layers", "width", "heads", "feed_forward", "vocabulary"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} but {self.name} needs at least one; choose 1 or more")
+        if self.key_value_heads is not None and not 1 <= self.key_value_heads <= self.heads:
+            raise ValueError(
+                f"key_value_heads={self.key_value_heads} but {self.name} has {self.heads} heads; choose 1–{self.heads}"
+            )
+        if self.positions < 0:
+            raise ValueError(f"positions={self.positions} is no number of rows; choose 0 (no such table) or more")
 
     @property
     def key_value_width(self) -> int:
@@ -84,8 +90,8 @@ class Assumptions:
         if not 0 < self.rho <= 1:
             raise ValueError(f"rho={self.rho} is not a share of the layers; choose more than 0 and at most 1")
         for name in ("weight_bytes", "gradient_bytes", "state_bytes", "activation_bytes"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative; choose 0 or more")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} is no size of a number; choose 0 or more")
         if self.logits not in ("all", "answer", "none"):
             raise ValueError(f"logits={self.logits!r} are of no position; choose all, answer or none")
         if self.checkpointing not in ("none", "every_layer", "sqrt", "selective"):

@@ -66,6 +66,10 @@ class PointNet(nn.Sequential):
         layers["fc3"] = nn.Linear(HEAD[-1], classes)
         super().__init__(layers)
 
+    def blocks(self) -> dict[str, str]:
+        """A norm belongs to the layer before it."""
+        return {name: name.replace("norm", "feature") for name, _ in self.named_modules()}
+
     @staticmethod
     def input_encoding(mean: float, std: float) -> Callable[[torch.Tensor], torch.Tensor]:
         """Coordinates are taken as they are stored."""

@@ -54,6 +54,7 @@ def answer(subject: Subject, device: Device, s: int, b: int) -> Answer:
     def fits(subject: Subject, s: int, b: int) -> bool:
         return device.budget.allows(subject.memory(s, b).total)
 
+    need = subject.memory(s, b)  # first, so that what cannot be is refused in the name of what was asked for
     family = subject.family
     member = family(n) if family and (n := largest(lambda n: fits(family(n), s, b), LARGEST_OF_FAMILY)) else None
     return Answer(
@@ -63,7 +64,7 @@ def answer(subject: Subject, device: Device, s: int, b: int) -> Answer:
         sequence_length=s if subject.longest else None,
         batch_size=b,
         parameters=subject.parameters,
-        memory=subject.memory(s, b),
+        memory=need,
         budget_bytes=device.budget.bytes or 0,
         largest_batch=largest(lambda b: fits(subject, s, b), MOST_EXAMPLES),
         largest_sequence=largest(lambda s: fits(subject, s, b), subject.longest) if subject.longest else None,

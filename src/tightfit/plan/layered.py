@@ -21,15 +21,18 @@ def layered_subject(
 ) -> Subject:
     """The network that `build`, an option of conf/model/, makes, by the optimizer that `method["run"]` makes.
 
-    Raises ValueError for more BP layers than the network has.
+    Raises ValueError for more BP layers than the network has, and for fewer classes than one.
     """
+    if model["classes"] < 1:
+        raise ValueError(f"model.classes={model['classes']} but {name} tells at least one; choose 1 or more")
     network: nn.Module = instantiate({"_target_": build["_target_"]}, classes=model["classes"], seed=0)
     shape = tuple(model["example_shape"])
     table = layer_table(network, shape)
     trains: Optimizer = instantiate(method["run"])
     bp_layers = {"backpropagation": table.weight_layers, "zeroth_order": 0}.get(method["kind"], method.get("bp_layers"))
     share = backward_share(network, shape, table, bp_layers)
-    forward_passes = 1 if method["kind"] == "backpropagation" else 2
+    computes_again = method["assumptions"].get("checkpointing", "none") != "none"
+    forward_passes = 1 if method["kind"] == "backpropagation" and not computes_again else 2
 
     def memory(s: int, b: int) -> Breakdown:
         if b < 1:

@@ -169,6 +169,11 @@ def options(group: str) -> list[str]:
 
 
 def read_option(group: str, name: str) -> dict[str, Any]:
+    if group == "model" and "/" in name:
+        raise ValueError(
+            f"model={name} is a name of a hub, and a plan asks no network; write the numbers of its config.json over a "
+            "model of its kind: model=llama2_7b model.layers=… model.width=…"
+        )
     if name not in options(group):
         raise ValueError(f"{group}={name} is not known; choose {', '.join(options(group))}")
     return read_yaml(CONF / "plan" / group / f"{name}.yaml")

@@ -1,0 +1,162 @@
+"""Full backpropagation that keeps the input of each block alone and computes the rest again (Chen et al., 2016).
+
+Each method ends at the weights of its plain twin bit for bit, for one more forward pass and less memory. Statistics
+of normalisation move once a step and dropout draws the same masks twice, as if nothing were computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.parts import blocks_of_modules
+from tightfit.memory.table import LayerTable, input_bytes, output_bytes
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.bp_adam import BPAdam
+from tightfit.optimizers.bp_sgd import BPSGD
+
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class BPSGDCheckpointed(BPSGD):
+    """As BPSGD."""
+
+    name: str = "bp_sgd_checkpointed"
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        return with_one_block_whole(super().memory(table, batch_size), table, batch_size)
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return CheckpointedLearner(super().bind(model, objective, seed), model)
+
+
+@dataclass(frozen=True)
+class BPAdamCheckpointed(BPAdam):
+    """As BPAdam."""
+
+    name: str = "bp_adam_checkpointed"
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        return with_one_block_whole(super().memory(table, batch_size), table, batch_size)
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return CheckpointedLearner(super().bind(model, objective, seed), model)
+
+
+def with_one_block_whole(plain: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:
+    """`plain` with the activations of the largest block, its errors, and of the other blocks what goes into them.
+
+    The first block's input is that of the model, which no convention counts.
+    Source: Korthikanti et al., 2022, section 5, in the buffers of ElasticZO's eq. 2.
+    """
+    blocks = table.blocks()
+    largest = max(output_bytes(block, batch_size) for block in blocks)
+    kept = sum(input_bytes(block[0], batch_size) for block in blocks[1:])
+    return replace(plain, activations=kept + largest, errors=largest)
+
+
+class CheckpointedLearner:
+    """Takes the steps of `learner` while `model` keeps the inputs of its blocks alone."""
+
+    def __init__(self, learner: Learner, model: nn.Module) -> None:
+        self.phases = learner.phases
+        self._learner = learner
+        self._replacements = replacements(model, self.phases)
+
+    def step(self, batch: Batch) -> Report:
+        with recomputing(self._replacements):
+            report = self._learner.step(batch)
+        return replace(report, forward_passes=2 * report.forward_passes)
+
+    def resting_model(self) -> nn.Module:
+        return self._learner.resting_model()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._learner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._learner.load_state_dict(state)
+
+
+@contextmanager
+def recomputing(replacements: dict[nn.Module, Forward]) -> Generator[None]:
+    """Inside, modules compute as `replacements` say; outside, as they always do."""
+    for module, forward in replacements.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in replacements:
+            del module.forward
+
+
+def replacements(model: nn.Module, phases: Phases) -> dict[nn.Module, Forward]:
+    """What computes in place of which module so that the insides of blocks are not kept.
+
+    A sequence is cut into its blocks; any other model must name them, and have a module of that name.
+    Raises ValueError where it has none.
+    """
+    if isinstance(model, nn.Sequential):
+        return {model: in_turn([recomputed(nn.Sequential(*block), phases) for block in blocks_of_sequence(model)])}
+    block_of = blocks_of_modules(model) if hasattr(model, "blocks") else {}
+    named = {module: recomputed(module, phases) for name, module in model.named_modules() if block_of.get(name) == name}
+    if not named:
+        raise ValueError(
+            f"{type(model).__name__} names no blocks to compute again; give it blocks(), or choose bp_adam or bp_sgd"
+        )
+    return named
+
+
+def blocks_of_sequence(model: nn.Sequential) -> list[list[nn.Module]]:
+    """The members of `model`, those of a block together; one without weights belongs to the block before it."""
+    block_of = blocks_of_modules(model)
+    blocks: list[list[nn.Module]] = [[]]
+    current = None
+    for name, member in model.named_children():
+        if any(True for _ in member.parameters()) and block_of[name] != current:
+            if current is not None:
+                blocks.append([])
+            current = block_of[name]
+        blocks[-1].append(member)
+    return blocks
+
+
+def in_turn(parts: Iterable[Forward]) -> Forward:
+    def forward(values: Any) -> Any:
+        for part in parts:
+            values = part(values)
+        return values
+
+    return forward
+
+
+def recomputed(module: nn.Module, phases: Phases) -> Forward:
+    """The forward pass of `module` as it is now, which keeps what goes in and computes the rest again."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    return partial(
+        checkpoint, module.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), second_pass(norms, phases))
+    )
+
+
+@contextmanager
+def second_pass(norms: list[_BatchNorm], phases: Phases) -> Generator[None]:
+    """Inside, which is a phase of its own, `norms` move a copy of their running statistics."""
+    kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
+    try:
+        with phases("recompute"):
+            yield
+    finally:
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)

@@ -1,0 +1,194 @@
+"""What is rehearsed without data is what real steps then hold, to the byte."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tightfit.evaluate import cross_entropy
+from tightfit.memory.measured import peak_live_bytes
+from tightfit.memory.without_data import MANY_PIECES, three_pieces
+from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
+from tightfit.models.hf_tokenizer import HashedWords
+from tightfit.models.lenet5 import lenet5
+from tightfit.models.lenet5_int8 import lenet5_int8
+from tightfit.models.pointnet import pointnet
+from tightfit.optimizers.base import Batch, Optimizer
+from tightfit.optimizers.bp_adam import BPAdam
+from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
+from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
+
+
+def elastic_zo(bp_layers: int) -> ElasticZO:
+    return ElasticZO(lr=1e-3, bp_lr=1e-2, eps=1e-3, bp_layers=bp_layers)
+
+
+def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -> nn.Module:
+    settings = {
+        "vocab_size": 512,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    words = HashedWords(vocabulary=512)
+    return random_causal_lm("llama", settings, words, (5, 7), classes=2, seed=0, attention=attention, lora=lora)
+
+
+FLOATS = [
+    MeZO(1e-3, 1e-3),
+    MeZO(1e-3, 1e-3, queries=2),
+    elastic_zo(1),
+    elastic_zo(2),
+    BPSGDCheckpointed(1e-2),
+    BPSGD(1e-2),
+    BPAdamCheckpointed(1e-3),
+    BPAdam(1e-3),
+]
+INTEGERS = [
+    *(ElasticZOInt8(r_max=15, p_zero=0.5, bp_layers=layers) for layers in (0, 1, 2)),
+    ElasticZOInt8(r_max=15, p_zero=0.5, loss_sign="integer"),
+    NITIBP(bits=5),
+]
+# Name: model, shape of an example, what trains it.
+SUBJECTS: dict[str, tuple[Any, tuple[int, ...], list[Any]]] = {
+    "lenet5": (lambda: lenet5(classes=10, seed=0), (1, 28, 28), FLOATS),
+    "lenet5_int8": (lambda: lenet5_int8(classes=10, seed=0), (1, 28, 28), INTEGERS),
+    "pointnet": (lambda: pointnet(classes=10, seed=0), (48, 3), FLOATS),
+    "llama": (llama, (16,), FLOATS),
+    "llama_eager": (lambda: llama("eager"), (16,), FLOATS),
+    "llama_lora": (lambda: llama(lora=LoRA(rank=4, alpha=8)), (16,), FLOATS),
+}
+
+
+def real_batch(model: nn.Module, shape: tuple[int, ...], batch_size: int) -> Batch:
+    dtype = getattr(model, "input_dtype", torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(1, 100, (batch_size, *shape), generator=generator).to(dtype)
+    return Batch(inputs, torch.arange(batch_size) % 2, step=0, epoch=0.0)
+
+
+def measured(optimizer: Optimizer, model: nn.Module, batch: Batch) -> int:
+    model = copy.deepcopy(model)
+
+    def train() -> None:
+        learner = optimizer.bind(model, cross_entropy, 0)
+        for step in range(2):
+            learner.step(Batch(batch.inputs, batch.labels, step, 0.0))
+
+    return peak_live_bytes(train, model.parameters(), uncounted=(batch.inputs, batch.labels))
+
+
+@pytest.mark.parametrize("batch_size", [1, 9])
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_rehearsed_peak_is_the_measured_peak_of_every_method(subject: str, batch_size: int) -> None:
+    build, shape, optimizers = SUBJECTS[subject]
+    model = build()
+    rehearsed = [peak_live(o, model, batch_like(model, shape, batch_size), cross_entropy) for o in optimizers]
+    assert rehearsed == [measured(o, model, real_batch(model, shape, batch_size)) for o in optimizers]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_rehearsed_inference_is_the_measured_one(subject: str) -> None:
+    build, shape, _ = SUBJECTS[subject]
+    model = build()
+    batch = real_batch(model, shape, 9)
+    infer = torch.no_grad()(lambda: cross_entropy(model, batch))
+    peak = peak_live_bytes(infer, model.parameters(), uncounted=(batch.inputs, batch.labels))
+    assert peak_live_of_inference(model, batch_like(model, shape, 9), cross_entropy) == peak
+
+
+def test_sweeps_over_many_pieces_are_shortened_without_a_change() -> None:
+    model = nn.Sequential(nn.Linear(1500, 1000), nn.Linear(1000, 2))  # 92 pieces
+    optimizer = MeZO(1e-3, 1e-3)
+    assert peak_live(optimizer, model, batch_like(model, (1500,), 3), cross_entropy) == measured(
+        optimizer, model, real_batch(model, (1500,), 3)
+    )
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_three_pieces_are_the_first_two_and_the_last(size: int) -> None:
+    numbers = torch.arange(size * MANY_PIECES + size)
+    whole = numbers.split(size)
+    for piece, expected in zip(three_pieces(numbers, size), (whole[0], whole[1], whole[-1]), strict=True):
+        assert torch.equal(piece, expected)
+    assert torch.equal(three_pieces(numbers[:-1], size)[2], numbers[:-1].split(size)[-1])
+
+
+def test_weights_are_not_needed_and_nothing_becomes_of_those_there_are() -> None:
+    model = llama()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batch = batch_like(model, (16,), 4)
+    with_weights = [peak_live(optimizer, model, batch, cross_entropy) for optimizer in FLOATS]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    model = model.to("meta")
+    assert [peak_live(optimizer, model, batch, cross_entropy) for optimizer in FLOATS] == with_weights
+
+
+class TiedTwice(nn.Module):
+    """Two layers that share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 64, bias=False)
+        self.second = nn.Linear(64, 64, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(inputs))
+
+
+def test_tied_weights_stay_one() -> None:
+    model = TiedTwice()
+    batch = batch_like(model, (64,), 1)
+    assert 64 * 64 * 4 <= peak_live_of_inference(model, batch, cross_entropy) < 2 * 64 * 64 * 4
+
+
+def test_zeroth_order_holds_what_inference_holds_and_a_piece() -> None:
+    model = llama(hidden=128)
+    batch = batch_like(model, (16,), 8)
+    inference = peak_live_of_inference(model, batch, cross_entropy)
+    zeroth_order, adam = (peak_live(optimizer, model, batch, cross_entropy) for optimizer in (FLOATS[0], FLOATS[-1]))
+    assert inference <= zeroth_order <= 1.05 * inference
+    assert adam > 3.9 * sum(weight.nbytes for weight in model.parameters())
+
+
+class Choosing(nn.Linear):
+    """Goes on with the examples that a threshold lets through."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input[input[:, 0] > 0])
+
+
+def test_sizes_that_depend_on_data_are_refused() -> None:
+    model = Choosing(4, 2)
+    with pytest.raises(ValueError, match=r"aten\.nonzero.* depends on data.*choose decided_by=measured"):
+        peak_live(FLOATS[0], model, batch_like(model, (4,), 8), cross_entropy)
+
+
+@pytest.mark.slow
+def test_thirteen_billion_parameters_are_rehearsed_without_one_of_them() -> None:
+    settings = {
+        "vocab_size": 32000,
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+    }
+    with torch.device("meta"):
+        model = random_causal_lm(
+            "llama", settings, HashedWords(vocabulary=32000), (5, 7), classes=2, seed=0, dtype="bfloat16"
+        )
+    weights = sum(weight.nbytes for weight in model.parameters())
+    assert weights == 2 * (13_015_864_320 - 32000 * 5120 + 2 * 5120)  # the head keeps the rows of two answers
+    peak = peak_live(FLOATS[0], model, batch_like(model, (512,), 8), cross_entropy)
+    assert weights < peak < 1.05 * weights
