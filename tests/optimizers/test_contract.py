@@ -22,6 +22,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.p_rge import PRGE
 
 
 def tiny_model(seed: int = 0) -> nn.Sequential:
@@ -82,20 +83,29 @@ METHODS = {
         ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01
     ),
 }
+METHODS |= {
+    f"p_rge_{parallel}": Method(
+        PRGE(lr=0.05, eps=1e-2, queries=4, parallel=parallel, rank=4, alpha=4),
+        300,
+        (0.4, 0.7),
+        9.0,  # a batch for each copy
+    )
+    for parallel in ("none", "both")
+}
 # A few scalars of the last comparison outlive their step: hence 1.001.
 INT8: dict[str, Any] = {"tiny_model": tiny_int8_model, "lenet5": lenet5_int8}
 METHODS |= {
-    "niti_bp": Method(NITIBP(bits=4), 60, (0.5, 0.65), 2.0, **INT8),
-    "zo_int8": Method(ElasticZOInt8(15, 0.33), 500, (0.6, 0.7), 1.001, **INT8),
+    "niti_bp": Method(NITIBP(bits=4), 60, (0.4, 0.55), 2.0, **INT8),
+    "zo_int8": Method(ElasticZOInt8(15, 0.33), 500, (0.5, 0.6), 1.001, **INT8),
     "zo_int8_star": Method(
-        ElasticZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4), 500, (0.6, 0.7), 1.001, **INT8
+        ElasticZOInt8(15, 0.33, loss_sign="integer", fraction_bits=4), 500, (0.5, 0.6), 1.001, **INT8
     ),
-    "zo_int8_headroom": Method(ElasticZOInt8(15, 0.33, saturation="headroom"), 500, (0.6, 0.7), 1.001, **INT8),
+    "zo_int8_headroom": Method(ElasticZOInt8(15, 0.33, saturation="headroom"), 500, (0.5, 0.6), 1.001, **INT8),
     "elastic_zo_int8": Method(
-        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, audit=True), 100, (0.6, 0.7), 1.01, **INT8
+        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, audit=True), 100, (0.5, 0.6), 1.01, **INT8
     ),
     "elastic_zo_int8_star": Method(
-        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.6, 0.7), 1.01, **INT8
+        ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.5, 0.6), 1.01, **INT8
     ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())

@@ -29,6 +29,7 @@ class LayerRow:
     inputs: int = 0  # elements per example
     accumulator_bytes: int = 0  # per output, staged beside it until it is rounded
     frozen: int = 0  # of the parameters, those that no method changes
+    features: tuple[int, int] = (0, 0)  # of a linear layer, in and out
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
 
     @property
@@ -114,6 +115,7 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
                 inputs=given[0].numel(),
                 accumulator_bytes=getattr(module, "accumulator_bytes", 0),
                 frozen=sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in trained),
+                features=(module.in_features, module.out_features) if isinstance(module, nn.Linear) else (0, 0),
                 block=block_of[name],
             )
         )

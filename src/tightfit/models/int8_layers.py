@@ -35,7 +35,7 @@ class ReLU(nn.Module):
 class MaxPool2x2(nn.Module):
     """Maximum over 2×2 windows with stride 2; of equal maxima the first receives the error."""
 
-    def forward(self, number: Number | Accumulator) -> Number | Accumulator:
+    def forward(self, number: Number | Accumulator) -> Number:
         return number.pooled()
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:

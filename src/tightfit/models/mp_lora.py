@@ -56,8 +56,8 @@ def with_mp_lora(model: nn.Module, rank: int, alpha: float, targets: str | None,
     else:
         chosen = [name for name in linear if re.search(targets, name)]
     if not chosen:
-        what = "no linear layers" if not linear else f"none called {targets!r}, only {', '.join(linear[:8])}"
-        raise ValueError(f"adapters belong to linear layers, but this model has {what}; choose another model or targets")
+        has = f"none called {targets!r}, only {', '.join(linear[:8])}" if linear else "none"
+        raise ValueError(f"adapters belong to linear layers, but this model has {has}; choose another model or targets")
     adapters = {}
     for name in chosen:
         parent, _, child = name.rpartition(".")

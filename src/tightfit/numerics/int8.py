@@ -61,21 +61,21 @@ class Accumulator(NamedTuple):
     exponent: torch.Tensor  # of the number that it will be
     shift: torch.Tensor
     least: int = -LARGEST
-    pool: bool = False  # whether the maxima of 2×2 windows are still to be taken
 
     def relu(self) -> Accumulator:
         return self._replace(least=0)
 
-    def pooled(self) -> Accumulator | Number:
-        return self.rounded().pooled() if self.pool else self._replace(pool=True)
+    def pooled(self) -> Number:
+        """The maxima of 2×2 windows with stride 2, rounded."""
+        if sweeps := compiled_for(self.values):
+            return Number(sweeps.rounded_maxima(self.values, self.shift, self.least, LARGEST), self.exponent)
+        return self._replace(values=max_of_slices(self.values)).rounded()
 
     def rounded(self) -> Number:
         """The nearest number; the accumulator is used up."""
         if sweeps := compiled_for(self.values):
-            rounded = sweeps.rounded_maxima if self.pool else sweeps.rounded
-            return Number(rounded(self.values, self.shift, self.least, LARGEST), self.exponent)
-        maxima = max_of_slices(self.values) if self.pool else self.values
-        values = nearest_shift_(maxima, self.shift).clamp_(self.least, LARGEST)
+            return Number(sweeps.rounded(self.values, self.shift, self.least, LARGEST), self.exponent)
+        values = nearest_shift_(self.values, self.shift).clamp_(self.least, LARGEST)
         return Number(values.to(torch.int8), self.exponent)
 
 

@@ -96,15 +96,19 @@ class PRGELearner:
         self._model = model.requires_grad_(False)
         self._objective = objective
         self._adapters = with_mp_lora(model, optimizer.rank, optimizer.alpha, optimizer.targets, seed)
-        self._stacks = {name: adapter.B.new_empty(optimizer.copies, *adapter.B.shape) for name, adapter in self.adapters}
-        queries = optimizer.queries
-        at_rest = [(f"{name}.B", adapter.B) for name, adapter in self.adapters]
-        self._perturbation = Perturbation(at_rest, seed, queries)
-        # One for each copy, with the streams of B itself.
+        self._perturbation = self._along({name: adapter.B for name, adapter in self._adapters.items()}, seed)
+        self._stacks = {
+            name: adapter.B.new_empty(optimizer.copies, *adapter.B.shape) for name, adapter in self._adapters.items()
+        }
         self._perturbations = [
-            Perturbation([(f"{name}.B", nn.Parameter(stack[k], False)) for name, stack in self._stacks.items()], seed, queries)
-            for k in range(optimizer.copies)
+            self._along({name: stack[copy] for name, stack in self._stacks.items()}, seed)
+            for copy in range(optimizer.copies)
         ]
+
+    def _along(self, tensors: dict[str, torch.Tensor], seed: int) -> Perturbation:
+        """Moves B, or copies of it, of each layer: the same name, the same directions."""
+        named = [(f"{name}.B", nn.Parameter(tensor, requires_grad=False)) for name, tensor in tensors.items()]
+        return Perturbation(named, seed, self._optimizer.queries)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
@@ -121,11 +125,11 @@ class PRGELearner:
             for query, slope in enumerate(slopes):
                 self._perturbation.add_(-lr * slope / queries, batch.step, query)
         loss = sum(losses.values()) / len(losses)
-        return Report(loss, forward_passes=2 * queries, backward_passes=0, scalars={"slope": slopes[-1]})
+        return Report(loss, len(optimizer.passes()), backward_passes=0, scalars={"slope": slopes[-1]})
 
     def _perturb(self, probes: list[Probe], eps: float, step: int) -> None:
         """Copy k of each adapter becomes B ± eps z of the k-th probe."""
-        for name, adapter in self.adapters:
+        for name, adapter in self._adapters.items():
             adapter.copies = self._stacks[name].copy_(adapter.B)
         for (query, sign), perturbation in zip(probes, self._perturbations, strict=True):
             perturbation.add_(sign * eps, step, query)
@@ -139,16 +143,9 @@ class PRGELearner:
             return self._model(repeated).chunk(copies)
 
         losses = [self._objective(lambda _, k=k: logits()[k], batch).item() for k in range(copies)]
-        self._rest()
-        return losses
-
-    @property
-    def adapters(self) -> Any:
-        return self._adapters.items()
-
-    def _rest(self) -> None:
-        for _, adapter in self.adapters:
+        for adapter in self._adapters.values():
             adapter.copies = None
+        return losses
 
     def resting_model(self) -> nn.Module:
         return self._model

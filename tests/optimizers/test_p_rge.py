@@ -1,0 +1,111 @@
+"""What batching of directions promises: whatever is batched, the same training."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tightfit.evaluate import cross_entropy
+from tightfit.memory.table import layer_table
+from tightfit.models.lenet5 import lenet5
+from tightfit.models.mp_lora import MPLoRALinear, with_mp_lora
+from tightfit.optimizers.base import Batch, Learner
+from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.p_rge import PARALLEL, PRGE
+
+
+def model() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+
+
+def batch(step: int) -> Batch:
+    inputs = torch.randn(8, 6, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+    return Batch(inputs, inputs[:, :3].argmax(dim=1), step, epoch=0.0)
+
+
+def trained(learner: Learner, steps: int = 5) -> tuple[list[float], torch.Tensor]:
+    slopes = [learner.step(batch(step)).scalars["slope"] for step in range(steps)]
+    return slopes, torch.cat([p.flatten() for name, p in learner.resting_model().named_parameters() if "B" in name])
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_every_way_to_batch_trains_the_same_adapters(queries: int) -> None:
+    ends = {}
+    for parallel in PARALLEL:
+        optimizer = PRGE(0.1, 1e-2, queries, parallel, rank=2, alpha=4)
+        ends[parallel] = trained(optimizer.bind(model(), cross_entropy, seed=3))
+    for slopes, weights in ends.values():
+        assert slopes == pytest.approx(ends["none"][0], rel=1e-8)
+        assert torch.allclose(weights, ends["none"][1], rtol=1e-9, atol=1e-12)
+    assert ends["none"][1].abs().min() > 0
+
+
+def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
+    adapted = model()
+    with_mp_lora(adapted, 2, 4, None, seed=3)
+    adapted.frozen = frozenset(name for name, _ in adapted.named_parameters() if not name.endswith(".B"))
+    one_by_one = MeZO(0.1, 1e-2, queries=3).bind(adapted, cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, 3, "both", rank=2, alpha=4).bind(model(), cross_entropy, seed=3)
+    for (slopes, weights), (other_slopes, other) in [(trained(one_by_one), trained(at_once))]:
+        assert slopes == pytest.approx(other_slopes, rel=1e-8)
+        assert torch.allclose(weights, other, rtol=1e-9, atol=1e-12)
+
+
+def test_an_adapted_model_begins_as_the_model_it_adapts() -> None:
+    adapted = model()
+    with_mp_lora(adapted, 2, 4, None, seed=0)
+    assert torch.equal(adapted(batch(0).inputs), model()(batch(0).inputs))
+
+
+def test_each_group_of_examples_meets_its_own_copy() -> None:
+    layer = MPLoRALinear(nn.Linear(5, 7), rank=2, alpha=6, seed=0, name="layer")
+    inputs, copies = torch.randn(3 * 4, 9, 5), torch.randn(3, 7, 2)
+    layer.copies = copies
+    together = layer(inputs)
+    for copy, examples, outputs in zip(copies, inputs.chunk(3), together.chunk(3), strict=True):
+        expected = layer.base(examples) + 3 * examples @ layer.A.T @ copy.T
+        assert torch.allclose(outputs, expected, atol=1e-5)
+
+
+def test_base_weights_stay_and_no_copy_outlives_its_step() -> None:
+    before, learner = model(), PRGE(0.1, 1e-2, rank=2).bind(model(), cross_entropy, seed=0)
+    learner.step(batch(0))
+    adapted: Any = learner.resting_model()
+    assert torch.equal(adapted[0].base.weight, before[0].weight)
+    assert adapted[0].copies is None
+    assert adapted[0].B.abs().max() > 0
+
+
+def test_targets_choose_layers_by_name() -> None:
+    assert list(with_mp_lora(lenet5(10, seed=0), 2, 4, "fc[12]", seed=0)) == ["fc1", "fc2"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PRGE(0.1, 1e-2, queries=0), r"queries=0 but a step needs at least one direction; choose 1 or more"),
+        (lambda: PRGE(0.1, 1e-2, rank=0), r"rank=0 but an adapter has a rank of at least 1"),
+        (
+            lambda: PRGE(0.1, 1e-2, parallel="all"),
+            r"parallel='all' is no way to batch; choose none, outer, inner, both",
+        ),
+        (lambda: with_mp_lora(model(), 2, 4, "proj", 0), r"has none called 'proj', only 0, 2; choose another model"),
+        (lambda: with_mp_lora(nn.ReLU(), 2, 4, None, 0), r"belong to linear layers, but this model has none"),
+    ],
+)
+def test_impossible_values_name_the_rule_and_the_remedy(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_memory_counts_adapters_and_a_batch_for_every_copy() -> None:
+    table = layer_table(model().float(), (6,))
+    optimizer = PRGE(0.1, 1e-2, queries=2, parallel="both", rank=2)
+    weights = 4 * (6 * 16 + 16 + 16 * 3 + 3)
+    adapters = 4 * 2 * (6 + 5 * 16 + 16 + 5 * 3)  # A; B and four copies of it
+    outputs = 4 * (16 + 16 + 3 + (2 + 2 * 16) + (2 + 2 * 3))
+    breakdown = optimizer.memory(table, batch_size=8)
+    assert (breakdown.parameters, breakdown.activations) == (weights + adapters, 4 * 8 * outputs)
