@@ -1,0 +1,68 @@
+"""MP-LoRA: low-rank adapters of which one forward pass evaluates several perturbed copies (MobiZO, Gao et al., 2025).
+
+The frozen weights, and the shared first factor, are read once for all copies. Only the second factor is trained.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tightfit.memory.parts import blocks_of_modules
+from tightfit.seeds import generator
+
+ANSWERS = "answers"  # the block of a language model after its last layer; the paper adapts projections in the layers
+
+
+class MPLoRALinear(nn.Module):
+    """y = base(x) + alpha / rank · B (A x), with a B of its own for each group of examples while there are `copies`.
+
+    A (rank, in) is uniform within ±1/√in, as in LoRA, and frozen; B (out, rank) begins at zero, so that the adapted
+    model begins as the base. Groups lie one after the other: examples 0 … n/K − 1 belong to copy 0, and so on.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, seed: int, name: str) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = alpha / rank
+        weight, bound = base.weight, base.in_features**-0.5
+        drawn = torch.empty(rank, base.in_features, dtype=weight.dtype)
+        drawn.uniform_(-bound, bound, generator=generator(seed, "adapter", name))
+        self.A: torch.Tensor
+        self.register_buffer("A", drawn.to(weight.device))
+        self.B = nn.Parameter(weight.new_zeros(base.out_features, rank), requires_grad=False)
+        self.copies: torch.Tensor | None = None  # (K, out, rank)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        stack = self.B[None] if self.copies is None else self.copies
+        hidden = F.linear(inputs, self.A).reshape(len(stack), -1, self.A.shape[0])  # (K, n / K, rank)
+        change = torch.bmm(hidden, stack.transpose(1, 2)).view(*inputs.shape[:-1], -1)
+        return self.base(inputs).add(change, alpha=self.scale)
+
+
+def with_mp_lora(model: nn.Module, rank: int, alpha: float, targets: str | None, seed: int) -> dict[str, MPLoRALinear]:
+    """Give linear layers of `model` an adapter, in place; returns the adapters by the names of their layers.
+
+    targets: a regular expression for the names of layers; None: every linear layer but a language model's answers.
+    Raises ValueError when no layer gets one.
+    """
+    block_of = blocks_of_modules(model)
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if targets is None:
+        chosen = [name for name in linear if block_of[name] != ANSWERS]
+    else:
+        chosen = [name for name in linear if re.search(targets, name)]
+    if not chosen:
+        what = "no linear layers" if not linear else f"none called {targets!r}, only {', '.join(linear[:8])}"
+        raise ValueError(f"adapters belong to linear layers, but this model has {what}; choose another model or targets")
+    adapters = {}
+    for name in chosen:
+        parent, _, child = name.rpartition(".")
+        base = model.get_submodule(name)
+        assert isinstance(base, nn.Linear)
+        adapters[name] = MPLoRALinear(base, rank, alpha, seed, name)
+        setattr(model.get_submodule(parent), child, adapters[name])
+    return adapters

@@ -1,0 +1,160 @@
+"""P-RGE: several random directions, and both signs of each, evaluated as one batch (MobiZO, Gao et al., 2025).
+
+Each example of a batch is repeated for every perturbed copy of the adapters (see `mp_lora`), so that q directions cost
+one forward pass over a larger batch: the frozen weights are read once instead of 2 q times. All modes of `parallel`
+take the same directions, those of `mezo` on the same adapters, and differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.models.mp_lora import with_mp_lora
+from tightfit.numerics.perturbation import Perturbation
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.mezo import clipped_slope
+from tightfit.schedules import Schedulable, value_at
+
+Parallel = Literal["none", "outer", "inner", "both"]
+PARALLEL = ("none", "outer", "inner", "both")
+Probe = tuple[int, int]  # a direction and its sign
+
+
+@dataclass(frozen=True)
+class PRGE:
+    """lr: learning rate; eps: length of a perturbation; queries: directions in each step, q; parallel: what one forward
+    pass holds: the directions (outer), the two signs (inner), both or neither; rank, alpha, targets: of the adapters,
+    see `MPLoRALinear`; clip: bound on |slope|."""
+
+    lr: Schedulable
+    eps: Schedulable
+    queries: int = 4
+    parallel: Parallel = "both"
+    rank: int = 16
+    alpha: float = 32
+    targets: str | None = None
+    clip: Schedulable = float("inf")
+    name: str = "p_rge"
+
+    def __post_init__(self) -> None:
+        if self.queries < 1:
+            raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        if self.rank < 1:
+            raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
+        if self.parallel not in PARALLEL:
+            raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
+
+    def passes(self) -> list[list[Probe]]:
+        """The probes of each forward pass, in order: a minus follows its plus, or all follow all."""
+        queries = range(self.queries)
+        match self.parallel:
+            case "both":
+                return [[(query, sign) for sign in (1, -1) for query in queries]]
+            case "outer":
+                return [[(query, sign) for query in queries] for sign in (1, -1)]
+            case "inner":
+                return [[(query, 1), (query, -1)] for query in queries]
+            case _:
+                return [[(query, sign)] for query in queries for sign in (1, -1)]
+
+    @property
+    def copies(self) -> int:
+        """How many perturbed copies of the adapters exist at once, K."""
+        return len(self.passes()[0])
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Inference for a batch of K × `batch_size`, and adapters: A, B and K perturbed copies of B beside what they
+        compute. Every linear layer is taken to have one. Source: MobiZO, with B itself kept too."""
+        adapters = activations = 0
+        for row in table.rows:
+            inside, outside = row.features
+            if inside:
+                adapters += self.rank * (inside + (1 + self.copies) * outside) * row.bytes_per_element
+                positions = row.outputs // outside
+                activations += positions * (self.rank + 2 * outside) * row.bytes_per_element
+        return Breakdown(
+            parameters=parameter_bytes(table.rows) + adapters,
+            activations=(output_bytes(table.rows, 1) + activations) * batch_size * self.copies,
+        )
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        return PRGELearner(self, model, objective, seed)
+
+
+class PRGELearner:
+    def __init__(self, optimizer: PRGE, model: nn.Module, objective: Objective, seed: int) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model.requires_grad_(False)
+        self._objective = objective
+        self._adapters = with_mp_lora(model, optimizer.rank, optimizer.alpha, optimizer.targets, seed)
+        self._stacks = {name: adapter.B.new_empty(optimizer.copies, *adapter.B.shape) for name, adapter in self.adapters}
+        queries = optimizer.queries
+        at_rest = [(f"{name}.B", adapter.B) for name, adapter in self.adapters]
+        self._perturbation = Perturbation(at_rest, seed, queries)
+        # One for each copy, with the streams of B itself.
+        self._perturbations = [
+            Perturbation([(f"{name}.B", nn.Parameter(stack[k], False)) for name, stack in self._stacks.items()], seed, queries)
+            for k in range(optimizer.copies)
+        ]
+
+    @torch.no_grad()
+    def step(self, batch: Batch) -> Report:
+        optimizer, queries = self._optimizer, self._optimizer.queries
+        lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
+        losses: dict[Probe, float] = {}
+        for probes in optimizer.passes():
+            with self.phases("perturb"):
+                self._perturb(probes, eps, batch.step)
+            with self.phases("forward"):
+                losses |= zip(probes, self._losses(batch, len(probes)), strict=True)
+        slopes = [clipped_slope(losses[query, 1], losses[query, -1], eps, clip) for query in range(queries)]
+        with self.phases("update"):
+            for query, slope in enumerate(slopes):
+                self._perturbation.add_(-lr * slope / queries, batch.step, query)
+        loss = sum(losses.values()) / len(losses)
+        return Report(loss, forward_passes=2 * queries, backward_passes=0, scalars={"slope": slopes[-1]})
+
+    def _perturb(self, probes: list[Probe], eps: float, step: int) -> None:
+        """Copy k of each adapter becomes B ± eps z of the k-th probe."""
+        for name, adapter in self.adapters:
+            adapter.copies = self._stacks[name].copy_(adapter.B)
+        for (query, sign), perturbation in zip(probes, self._perturbations, strict=True):
+            perturbation.add_(sign * eps, step, query)
+
+    def _losses(self, batch: Batch, copies: int) -> list[float]:
+        """The mean loss of the batch under each copy, by one forward pass."""
+
+        @cache  # not before it is asked for: a log of losses that replays them needs no pass
+        def logits() -> tuple[torch.Tensor, ...]:
+            repeated = batch.inputs.repeat(copies, *[1] * (batch.inputs.dim() - 1))
+            return self._model(repeated).chunk(copies)
+
+        losses = [self._objective(lambda _, k=k: logits()[k], batch).item() for k in range(copies)]
+        self._rest()
+        return losses
+
+    @property
+    def adapters(self) -> Any:
+        return self._adapters.items()
+
+    def _rest(self) -> None:
+        for _, adapter in self.adapters:
+            adapter.copies = None
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
