@@ -25,6 +25,7 @@ METHODS = {
         "bp_layers": 2,
     },
 }
+REPEATED = "{text} {text} {text} It was {label}"  # prompts of several widths
 LORA = {"_target_": "tightfit.models.hf_causal_lm.LoRA", "rank": 2, "alpha": 4}
 SENTENCES = {
     "_target_": "tests.synthetic.sentences",
@@ -150,3 +151,17 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
     record = read_run(carry_out(text_config(tmp_path)).folder)
     assert record is not None
     assert "install it with pip install 'tightfit[lm]'" in record.reason
+
+
+@pytest.mark.parametrize("name", ["bp_adam", "mezo"])
+def test_a_rehearsal_is_of_the_widest_batch_and_not_of_the_first(name: str, tmp_path: Path) -> None:
+    budget = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "b", "decided_by": "peak_live"}
+    measured = {}
+    for batch_size in (1, 96):  # 96 are all sentences, the longest among them
+        training = {"epochs": 1, "evaluations": 1, "batch_size": batch_size}
+        changes = {"optimizer": optimizer(name), "memory_budget": budget, "training": training}
+        described = text_config(tmp_path, dataset={**SENTENCES, "template": REPEATED}, **changes)
+        memory = ended(carry_out(described).folder)["memory"]
+        measured[batch_size] = memory["measured_peak_bytes"] / memory["peak_live_bytes"]
+    assert measured[1] < 1
+    assert measured[96] == 1
