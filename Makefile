@@ -4,6 +4,9 @@ VENV    ?= .venv
 PROFILE ?= short
 DATASET ?= modelnet40
 OPTIONS ?=
+RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
+           elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
+           elasticzo/step_time_b256 memory_grid/grid
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -54,8 +57,9 @@ bench: setup  ## measure what a step costs on this machine
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)
 
-reproduce-modelnet40: setup  ## ElasticZO, Table 1: PointNet (OPTIONS=dataset.folder=…, or DATASET=mnist_points)
-	$(PYTHON) -m tightfit.reproduce elasticzo/table1_modelnet40 dataset=$(DATASET) profile=$(PROFILE) $(OPTIONS)
+reproduce-modelnet40: setup  ## ElasticZO, Table 1 and Fig. 6: PointNet (OPTIONS=dataset.folder=…, or DATASET=mnist_points)
+	$(PYTHON) -m tightfit.reproduce elasticzo/table1_modelnet40 elasticzo/memory_pointnet dataset=$(DATASET) \
+	    profile=$(PROFILE) $(OPTIONS)
 
 reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
 	$(PYTHON) -m tightfit.reproduce elasticzo/table2 elasticzo/table2_int8 profile=$(PROFILE)
@@ -64,7 +68,7 @@ reproduce-budgets: setup  ## accuracy against training seconds at fixed memory b
 	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
-	$(PYTHON) -m tightfit.reproduce elasticzo/memory profile=$(PROFILE)
+	$(PYTHON) -m tightfit.reproduce elasticzo/memory elasticzo/memory_int8 profile=$(PROFILE)
 
 reproduce-memory-grid: setup  ## memory predicted without data against memory measured, every method (OPTIONS=device=cuda)
 	$(PYTHON) -m tightfit.reproduce memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet memory_grid/llama_10m \
@@ -77,8 +81,7 @@ figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report
 
 results: setup  ## collect runs/ into the committed results of each experiment
-	$(PYTHON) -m analysis.collect elasticzo/table1 elasticzo/table2 elasticzo/budgets elasticzo/memory elasticzo/memory_pointnet \
-	    elasticzo/step_time memory_grid/grid
+	$(PYTHON) -m analysis.collect $(RECORDED)
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
