@@ -1,5 +1,6 @@
 """Every configuration composes, every experiment plans, and one run of each of its rows goes through at smoke size."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_profile_has_the_last_word_over_an_experiment(profile: str) -> None:
     assert {(run.config["profile"], run.config["training"]["fraction"]) for run in runs} == {
         (profile, fractions[profile])
     }
+
+
+def test_recorded_runs_keep_their_keys() -> None:
+    """A key that changed would orphan what was recorded: experiments would start over."""
+    for experiment in ("table1", "table2", "budgets", "step_time"):
+        with (EXPERIMENTS / "elasticzo" / "results" / f"{experiment}_runs.csv").open() as file:
+            recorded = {row["key"] for row in csv.DictReader(file)}
+        assert {run.folder.name for run in plan([f"experiments=elasticzo/{experiment}"])} <= recorded
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)

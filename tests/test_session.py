@@ -46,6 +46,16 @@ def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
         assert run_key({**base, **part}) != run_key(base)
 
 
+def test_options_added_later_leave_the_keys_of_earlier_runs(tmp_path: Path) -> None:
+    base = config(tmp_path)
+
+    def key(**settings: str) -> str:
+        return run_key({**base, "optimizer": {**base["optimizer"], **settings}})
+
+    assert key(noise="gaussian", kernel="auto") == key(kernel="fused") == key()
+    assert key(noise="rademacher") != key()
+
+
 def test_full_disk_fails_with_the_reason_and_a_later_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,10 @@ FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
 COSMETIC = ("tracker", "paths")
 COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums, not the place, decide what the data is
+COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
+# Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
+# keep their keys.
+ADDED_TO_OPTIMIZERS = {"noise": "gaussian"}
 
 
 @dataclass
@@ -48,8 +52,14 @@ def run_key(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
     essential["dataset"] = {n: value for n, value in config["dataset"].items() if n not in COSMETIC_OF_DATASET}
+    essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def counts_of_optimizer(name: str, value: Any) -> bool:
+    """Whether a setting of the optimizer tells a run from those recorded before the setting existed."""
+    return name not in COSMETIC_OF_OPTIMIZER and ADDED_TO_OPTIMIZERS.get(name) != value
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:

@@ -10,7 +10,8 @@ import hashlib
 
 import torch
 
-MASK32 = 0xFFFFFFFF
+MASK32, MASK64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+SPLITMIX_SHIFTS, SPLITMIX_MULTIPLIERS = (30, 27, 31), (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 def derive(root: int, *names: str | int) -> int:
@@ -38,3 +39,14 @@ def permute32(counter: int, key: int) -> int:
     x = (x * 0xC2B2AE35) & MASK32
     x ^= x >> 16
     return x ^ ((key >> 32) & MASK32)
+
+
+def permute64(counter: int, key: int) -> int:
+    """The place of `counter` in a pseudo-random permutation of the 64-bit numbers chosen by `key`.
+
+    The mixing steps are those of splitmix64 (Steele, Lea and Flood, 2014), each of them invertible.
+    """
+    x = (counter ^ key) & MASK64
+    for shift, multiplier in zip(SPLITMIX_SHIFTS, SPLITMIX_MULTIPLIERS, strict=False):
+        x = ((x ^ (x >> shift)) * multiplier) & MASK64
+    return x ^ (x >> SPLITMIX_SHIFTS[-1])

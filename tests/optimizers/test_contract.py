@@ -74,8 +74,18 @@ METHODS = {
     "bp_sgd_checkpointed": Method(BPSGDCheckpointed(lr=0.1), 60, (0.65, 0.85), 2.0),
     "bp_adam_checkpointed": Method(BPAdamCheckpointed(lr=0.02), 60, (0.65, 0.85), 2.5),
     "mezo": Method(MeZO(lr=0.003, eps=1e-3, clip=20.0), 500, (0.55, 0.65), 1.0),
+    "mezo_rademacher": Method(MeZO(0.003, 1e-3, clip=20.0, noise="rademacher"), 500, (0.55, 0.65), 1.0),
+    "mezo_gaussian_fast": Method(
+        MeZO(0.003, 1e-3, clip=20.0, noise="gaussian_fast", kernel="portable"), 500, (0.55, 0.65), 1.0
+    ),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
+    "elastic_zo_rademacher": Method(
+        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, noise="rademacher", kernel="portable"),
+        100,
+        (0.55, 0.65),
+        1.0,
+    ),
     "elastic_zo_plus": Method(
         ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="plus"), 100, (0.55, 0.65), 1.01
     ),

@@ -27,6 +27,15 @@ def test_elastic_zo_without_bp_layers_is_mezo_bit_for_bit() -> None:
     assert torch.equal(trained(ElasticZO(0.01, 0.1, 1e-3, bp_layers=0, clip=5.0)), trained(MeZO(0.01, 1e-3, clip=5.0)))
 
 
+@pytest.mark.parametrize("noise", ["rademacher", "gaussian_fast"])
+def test_kernel_changes_nothing_that_is_computed(noise: str) -> None:
+    by_kernel = [trained(MeZO(0.01, 1e-3, 5.0, 2, noise, kernel)) for kernel in ("auto", "portable", "reference")]
+    assert torch.equal(by_kernel[0], by_kernel[1])
+    assert torch.equal(by_kernel[0], by_kernel[2])
+    assert torch.equal(by_kernel[0], trained(MeZO(0.01, 1e-3, 5.0, 2, noise)))
+    assert not torch.equal(by_kernel[0], trained(MeZO(0.01, 1e-3, 5.0, 2)))
+
+
 def test_elastic_zo_with_all_layers_is_gradient_descent_bit_for_bit() -> None:
     assert torch.equal(trained(ElasticZO(0.01, 0.1, 1e-3, bp_layers=2)), trained(BPSGD(0.1)))
 
@@ -120,6 +129,8 @@ def test_any_hyperparameter_follows_its_schedule() -> None:
     ("build", "message"),
     [
         (lambda: MeZO(1e-3, 1e-3, queries=0), "queries=0"),
+        (lambda: MeZO(1e-3, 1e-3, noise="pink"), "noise='pink'"),
+        (lambda: ElasticZO(1e-3, 0.1, 1e-3, 1, noise="gaussian", kernel="fused"), "kernel='fused'"),
         (lambda: ElasticZO(1e-3, 0.1, 1e-3, 1, bp_pass="third"), "bp_pass='third'"),
         (lambda: ElasticZO(1e-3, 0.1, 1e-3, 3).bind(tiny_model(), cross_entropy, 0), "bp_layers=3 .* choose 0–2"),
     ],

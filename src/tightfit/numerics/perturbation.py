@@ -1,48 +1,142 @@
-"""Seeded Gaussian perturbation of weights, in place, with the direction regenerated instead of stored.
+"""Seeded perturbation of weights, in place, with the direction regenerated instead of stored.
 
 The direction z of a step is a pure function of (root seed, tensor name, step, query). It is drawn a few
 thousand numbers at a time, added and forgotten: no copy of a tensor's size ever exists, and the piece stays
 in the processor's cache between being drawn and being added.
+
+`gaussian` is PyTorch's generator: the same on any CPU and thread count for the fixed piece, but another stream on
+CUDA. `rademacher` and `gaussian_fast` are counter-based (`counter_noise`): the same everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from torch import nn
 
-from tightfit.seeds import derive, permute32
+from tightfit.numerics.counter_noise import TABLES, Kernel, add_portable, add_reference
+from tightfit.seeds import derive, permute32, permute64
+
+Noise = Literal["gaussian", "rademacher", "gaussian_fast"]
+# How a counter-based stream is added: `reference` holds all of z, `portable` is PyTorch's operators on pieces, `fused`
+# one compiled sweep (numba); `auto` is fused where it can be had. All give the same bits.
+KernelName = Literal["auto", "reference", "portable", "fused"]
+NOISES, KERNELS = ("gaussian", *TABLES), ("auto", "reference", "portable", "fused")
+
+SUMMED_IN_FLOAT32 = (torch.float32, torch.bfloat16, torch.float16)
 
 # Elements drawn at once. A multiple of 16, because PyTorch's CPU generator draws normals sixteen at a time:
 # other pieces would give other numbers.
 PIECE = 16384
 
 
+class NormalStream:
+    """Standard normal numbers for the tensor called `name`, by PyTorch's generator."""
+
+    def __init__(self, name: str, weights: torch.Tensor, seed: int) -> None:
+        self._pieces = weights.view(-1).split(PIECE)
+        self._key = derive(seed, "perturbation", name)
+        self._generator = torch.Generator(device=weights.device)
+
+    def add_(self, scale: float, counter: int) -> None:
+        """Add `scale` × z(counter) to the weights in place."""
+        self._generator.manual_seed(permute32(counter, self._key))
+        for piece in self._pieces:
+            piece.add_(torch.empty_like(piece).normal_(generator=self._generator), alpha=scale)
+
+
+class CounterStream:
+    """Numbers of `noise`, a key of `TABLES`, for the tensor called `name`."""
+
+    def __init__(self, name: str, weights: torch.Tensor, seed: int, noise: str, kernel: str) -> None:
+        if weights.dtype not in SUMMED_IN_FLOAT32:
+            raise ValueError(
+                f"noise={noise!r} but {name} is {weights.dtype}; choose noise=gaussian, or weights of float32, "
+                "bfloat16 or float16"
+            )
+        self._weights = weights.view(-1)
+        self._table = TABLES[noise].to(weights.device)
+        self._words, self._counters = derive(seed, noise, "words", name), derive(seed, noise, "counters", name)
+        self._add = choose_kernel(kernel, weights, width=self._table.shape[1])
+
+    def add_(self, scale: float, counter: int) -> None:
+        """Add `scale` × z(counter) to the weights in place."""
+        # Scaled once, not number by number: each weight then sees a single rounding on every kernel.
+        key = (self._words, permute64(counter, self._counters))
+        self._add(self._weights, self._weights, self._table * scale, key, None)
+
+
 class Perturbation:
-    """Moves a set of named parameters along seeded Gaussian directions.
+    """Moves a set of named parameters along seeded directions of independent numbers with mean 0 and variance 1.
 
     parameters: (name, tensor) pairs. A tensor's stream depends on its own name alone, so training fewer
         tensors (ElasticZO) draws the same directions for those that remain.
     seed: the root seed of the run.
     queries: directions per step.
+    noise, kernel: one of `NOISES` and of `KERNELS`; the kernel changes the time of a sweep and nothing else.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], seed: int, queries: int = 1) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        seed: int,
+        queries: int = 1,
+        noise: Noise = "gaussian",
+        kernel: KernelName = "auto",
+    ) -> None:
+        check_noise(noise, kernel)
         self._streams = [
-            (
-                parameter.data.view(-1).split(PIECE),
-                derive(seed, "perturbation", name),
-                torch.Generator(device=parameter.device),
-            )
+            NormalStream(name, parameter.data, seed)
+            if noise == "gaussian"
+            else CounterStream(name, parameter.data, seed, noise, kernel)
             for name, parameter in parameters
         ]
         self._queries = queries
 
     def add_(self, scale: float, step: int, query: int = 0) -> None:
         """Add `scale` × z(step, query) to the parameters in place."""
-        counter = step * self._queries + query
-        for pieces, key, generator in self._streams:
-            generator.manual_seed(permute32(counter, key))
-            for piece in pieces:
-                piece.add_(torch.empty_like(piece).normal_(generator=generator), alpha=scale)
+        for stream in self._streams:
+            stream.add_(scale, step * self._queries + query)
+
+
+def check_noise(noise: str, kernel: str) -> None:
+    """Raise ValueError for a name that is none, and for a kernel of a stream that has only PyTorch's."""
+    if noise not in NOISES:
+        raise ValueError(f"noise={noise!r} is not a stream; choose {', '.join(NOISES)}")
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel={kernel!r} is not a kernel; choose {', '.join(KERNELS)}")
+    if noise == "gaussian" and kernel not in ("auto", "portable"):
+        raise ValueError(
+            f"kernel={kernel!r} but noise='gaussian' is drawn by PyTorch alone; choose kernel=auto, or "
+            "noise=rademacher or gaussian_fast"
+        )
+
+
+def choose_kernel(kernel: str, weights: torch.Tensor, width: int) -> Kernel:
+    """The kernel of that name, ready to run on `weights`; for `auto` the fused one where it can be had.
+
+    Raises ValueError when `fused` is asked for but cannot be had.
+    """
+    if kernel in ("reference", "portable"):
+        return add_reference if kernel == "reference" else add_portable
+    obstacle = obstacle_to_fusing(weights)
+    if obstacle is None:
+        from tightfit.numerics.fused_noise import add_fused, compile_kernels  # numba is optional
+
+        compile_kernels(weights.dtype, width)
+        return add_fused
+    if kernel == "fused":
+        raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
+    return add_portable
+
+
+def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
+    """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
+    if find_spec("numba") is None:
+        return "numba is not installed; pip install 'tightfit[fast]'"
+    if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.bfloat16):
+        return f"the weights are {weights.dtype} on {weights.device}; use torch.float32 or torch.bfloat16 on the cpu"
+    return None

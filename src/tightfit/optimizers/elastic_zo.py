@@ -18,7 +18,7 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import clipped_slope
@@ -31,7 +31,7 @@ BPPass = Literal["minus", "plus", "mean"]
 class ElasticZO:
     """lr: learning rate of the zeroth-order layers; bp_lr: of the backpropagated ones; bp_layers: how many of
     the last layers with weights are backpropagated (0: all zeroth-order); bp_pass: the perturbed pass whose
-    activations give the gradients, or the mean over both; eps, clip: as in MeZO."""
+    activations give the gradients, or the mean over both; eps, clip, noise, kernel: as in MeZO."""
 
     lr: Schedulable
     bp_lr: Schedulable
@@ -39,11 +39,14 @@ class ElasticZO:
     bp_layers: int
     clip: Schedulable = float("inf")
     bp_pass: BPPass = "minus"
+    noise: Noise = "gaussian"
+    kernel: KernelName = "auto"
     name: str = "elastic_zo"
 
     def __post_init__(self) -> None:
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
+        check_noise(self.noise, self.kernel)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Inference, and for the last `bp_layers` layers with weights and all after them gradients and errors.
@@ -69,7 +72,7 @@ class ElasticZOLearner:
         self._model = model
         self._objective = objective
         zeroth_order = split_at(model, optimizer.bp_layers)
-        self._perturbation = Perturbation(zeroth_order, seed)
+        self._perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
 
     def step(self, batch: Batch) -> Report:
         optimizer = self._optimizer

@@ -16,7 +16,7 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -24,17 +24,21 @@ from tightfit.schedules import Schedulable, value_at
 @dataclass(frozen=True)
 class MeZO:
     """lr: learning rate; eps: length of the perturbation; clip: bound on |slope|, which keeps training
-    from scratch stable; queries: directions whose estimates are averaged in each step."""
+    from scratch stable; queries: directions whose estimates are averaged in each step; noise: what directions are
+    made of; kernel: how they are added (in the same numbers, in more or less time)."""
 
     lr: Schedulable
     eps: Schedulable
     clip: Schedulable = float("inf")
     queries: int = 1
+    noise: Noise = "gaussian"
+    kernel: KernelName = "auto"
     name: str = "mezo"
 
     def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        check_noise(self.noise, self.kernel)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Exactly inference: parameters and activations. Source: ElasticZO, eq. 3."""
@@ -50,7 +54,9 @@ class MeZOLearner:
         self._optimizer = optimizer
         self._model = model.requires_grad_(False)
         self._objective = objective
-        self._perturbation = Perturbation(trained_parameters(model), seed, optimizer.queries)
+        self._perturbation = Perturbation(
+            trained_parameters(model), seed, optimizer.queries, optimizer.noise, optimizer.kernel
+        )
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:

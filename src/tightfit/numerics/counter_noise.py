@@ -1,0 +1,137 @@
+"""Counter-based noise: every number is a pure function of a key and of its place in the tensor.
+
+A 64-bit word of random bits is a hash of (key, word index). Each of its eight bytes, lowest first, is a row of a
+table that holds the next 8 numbers (`rademacher`) or the next one (`gaussian_fast`). Nothing is carried from one
+number to the next, so pieces, threads, devices and kernels cannot change a stream.
+
+A kernel writes source + noise to a target, which may be the source. The sum is formed in float32 from a table that
+was scaled beforehand and rounded once to the target's type: to the nearest, or stochastically by the bits of a
+second key (16-bit types only: float32 sums are always rounded to the nearest).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import NormalDist
+
+import torch
+
+from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
+
+# Two 64-bit halves as Python integers: see `random_words`.
+Key = tuple[int, int]
+# (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
+Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], None]
+
+WORDS = 16384  # hashed at once by the portable kernel: 128 KB, which stay in the processor's cache
+PIECE = 32768  # numbers looked up at once
+MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
+LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
+
+
+def rademacher_table() -> torch.Tensor:
+    """(256, 8): +1 where a bit of the row's number is set, else −1; lowest bit first."""
+    bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    return (2 * bits - 1).to(torch.float32)
+
+
+def gaussian_table() -> torch.Tensor:
+    """(256, 1): the standard normal quantiles at (i + ½) / 256, scaled to variance 1.
+
+    Drawn with equal chances they are a symmetric distribution of 256 values, bounded by 2.92, with mean 0 and
+    kurtosis 2.9 (3 for a Gaussian).
+    """
+    quantiles = torch.tensor([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], dtype=torch.float64)
+    return (quantiles / quantiles.square().mean().sqrt()).to(torch.float32)[:, None]
+
+
+TABLES = {"rademacher": rademacher_table(), "gaussian_fast": gaussian_table()}
+
+
+def add_reference(
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+) -> None:
+    """The obvious kernel: each number of the direction on its own, all of them held at once."""
+    place = torch.arange(len(source), device=source.device)
+    width = table.shape[1]
+    word = random_words(place // (8 * width), key)
+    byte = word >> 8 * (place // width % 8) & 0xFF
+    total = source.float() + table[byte, place % width]
+    if rounding is not None and target.dtype in MANTISSA_BITS:
+        bits = random_words(place // 4, rounding) >> 16 * (place % 4) & 0xFFFF
+        total = rounded_stochastically(total, bits, target.dtype)
+    target.copy_(total)
+
+
+def add_portable(
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+) -> None:
+    """The same in a few hundred KB on any device: words by the thousand, each byte of them one look-up."""
+    width = table.shape[1]
+    lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
+    for start in range(0, len(source), 8 * width * WORDS):
+        block = slice(start, min(start + 8 * width * WORDS, len(source)))
+        rows = random_bits(block, 8 * width, key, torch.uint8, source.device)
+        pieces = source[block].split(PIECE), target[block].split(PIECE), rows.split(PIECE // width)
+        for number, (before, after, row) in enumerate(zip(*pieces, strict=True)):
+            noise = lookup.index_select(0, row.long()).view(-1)[: len(before)]
+            if after.dtype == torch.float32:
+                torch.add(before, noise, out=after)
+                continue
+            total = noise.add_(before)
+            if rounding is not None:
+                first = start + number * PIECE
+                bits = random_bits(slice(first, first + len(before)), 4, rounding, torch.int16, source.device)
+                total = rounded_stochastically(total, bits[: len(before)].int() & 0xFFFF, after.dtype)
+            after.copy_(total)
+
+
+def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The words that serve `places`, which start at a word, cut into numbers of `dtype`, lowest bits first."""
+    index = torch.arange(places.start // per_word, -(-places.stop // per_word), device=device)
+    parts = random_words(index, key).view(dtype)
+    if sys.byteorder == "little":
+        return parts
+    return parts.view(len(index), -1).flip(1).reshape(-1)
+
+
+def random_words(index: torch.Tensor, key: Key) -> torch.Tensor:
+    """64 random bits for each word index: (n,) int64 → (n,) int64. `index` is overwritten.
+
+    Two rounds of the mixing, with half of the key before each: streams whose first halves differ visit the words in
+    another order, and the second half parts even those that meet.
+    """
+    index ^= as_int64(key[0])
+    mix_(index)
+    index += as_int64(key[1])
+    return mix_(index)
+
+
+def mix_(x: torch.Tensor) -> torch.Tensor:
+    """An invertible scrambling of 64 bits in place: as in `permute64`."""
+    for shift, multiplier in zip(SPLITMIX_SHIFTS, SPLITMIX_MULTIPLIERS, strict=False):
+        fold_(x, shift).mul_(as_int64(multiplier))
+    return fold_(x, SPLITMIX_SHIFTS[-1])
+
+
+def fold_(x: torch.Tensor, shift: int) -> torch.Tensor:
+    """X ^ (x >> shift) in place; the shift of signed numbers copies the sign, which the mask takes away."""
+    return x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (64 - shift) - 1))
+
+
+def as_int64(number: int) -> int:
+    """The signed number with the 64 bits of `number`; products and sums of int64 keep the lowest 64 bits."""
+    return number - 2**64 if number >= 2**63 else number
+
+
+def rounded_stochastically(x: torch.Tensor, bits: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Float32 numbers that `dtype` holds: |x| is rounded down, or up with a chance equal to the part cut off.
+
+    So the mean is x, and a number that `dtype` holds stays as it is. bits: 16 random bits for each, as integers.
+    """
+    exponent = torch.frexp(x).exponent.clamp_(min=LEAST_EXPONENT[dtype])
+    unit = torch.ldexp(torch.ones_like(x), exponent - MANTISSA_BITS[dtype])
+    fraction_bits = 24 - MANTISSA_BITS[dtype]  # of a float32, so that the sum is exact
+    units = (x.abs() / unit + (bits >> 16 - fraction_bits) / 2**fraction_bits).floor_()
+    return torch.copysign(units * unit, x)
