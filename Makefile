@@ -51,8 +51,9 @@ format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-bench: setup  ## measure what a step costs on this machine
+bench: setup  ## measure what a step costs on this machine (OPTIONS=--full: more sizes of language models)
 	$(PYTHON) -m tightfit.bench
+	$(PYTHON) -m tightfit.bench_language $(OPTIONS)
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)

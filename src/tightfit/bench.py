@@ -44,22 +44,24 @@ STEPS_PER_EPOCH = 1875  # 60,000 images in batches of 32
 Work = Callable[[], object]
 
 
-def paired_ratio(work: Work, reference: Work) -> tuple[float, float, float, float]:
+def paired_ratio(
+    work: Work, reference: Work, pairs: int = PAIRS, repeats: int = REPEATS
+) -> tuple[float, float, float, float]:
     """Lower quartile, median and upper quartile of seconds(work) / seconds(reference), and median seconds of work."""
     ratios, seconds = [], []
-    for _ in range(PAIRS):
-        one, other = seconds_of(work), seconds_of(reference)
+    for _ in range(pairs):
+        one, other = seconds_of(work, repeats), seconds_of(reference, repeats)
         ratios.append(one / other)
         seconds.append(one)
     low, median, high = statistics.quantiles(ratios, n=4)
     return low, median, high, statistics.median(seconds)
 
 
-def seconds_of(work: Work) -> float:
+def seconds_of(work: Work, repeats: int) -> float:
     start = time.perf_counter()
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         work()
-    return (time.perf_counter() - start) / REPEATS
+    return (time.perf_counter() - start) / repeats
 
 
 def stepper(optimizer: Optimizer, batch: Batch) -> tuple[Work, Learner]:
