@@ -25,7 +25,7 @@ COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums, not the pla
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
 # keep their keys.
-ADDED_TO_OPTIMIZERS = {"noise": "gaussian"}
+ADDED_TO_OPTIMIZERS = {"noise": "gaussian", "restore": "merged"}
 
 
 @dataclass

@@ -78,12 +78,19 @@ METHODS = {
     "mezo_gaussian_fast": Method(
         MeZO(0.003, 1e-3, clip=20.0, noise="gaussian_fast", kernel="portable"), 500, (0.55, 0.65), 1.0
     ),
+    "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, noise="rademacher", kernel="portable"),
         100,
         (0.55, 0.65),
+        1.0,
+    ),
+    "elastic_zo_exact": Method(
+        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, noise="rademacher", restore="exact"),
+        100,
+        (0.5, 0.6),
         1.0,
     ),
     "elastic_zo_plus": Method(

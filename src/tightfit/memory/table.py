@@ -85,6 +85,11 @@ def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
     return sum((row.parameters - row.frozen) * row.bytes_per_element for row in rows)
 
 
+def largest_trained_bytes(rows: tuple[LayerRow, ...]) -> int:
+    """Bytes of the parameters that are not frozen in the layer that has most of them."""
+    return max((trained_bytes((row,)) for row in rows), default=0)
+
+
 def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
     return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
 

@@ -81,9 +81,8 @@ def add_portable(
                 continue
             total = noise.add_(before)
             if rounding is not None:
-                first = start + number * PIECE
-                bits = random_bits(slice(first, first + len(before)), 4, rounding, torch.int16, source.device)
-                total = rounded_stochastically(total, bits[: len(before)].int() & 0xFFFF, after.dtype)
+                bits = rounding_bits(start + number * PIECE, len(before), rounding, source.device)
+                total = rounded_stochastically(total, bits, after.dtype)
             after.copy_(total)
 
 
@@ -94,6 +93,11 @@ def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, devi
     if sys.byteorder == "little":
         return parts
     return parts.view(len(index), -1).flip(1).reshape(-1)
+
+
+def rounding_bits(first: int, count: int, key: Key, device: torch.device) -> torch.Tensor:
+    """16 random bits for each of `count` places from `first` on, a multiple of four, as int32."""
+    return random_bits(slice(first, first + count), 4, key, torch.int16, device)[:count].int() & 0xFFFF
 
 
 def random_words(index: torch.Tensor, key: Key) -> torch.Tensor:

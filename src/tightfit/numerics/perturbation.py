@@ -12,12 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
-from tightfit.numerics.counter_noise import TABLES, Kernel, add_portable, add_reference
+from tightfit.numerics.counter_noise import (
+    MANTISSA_BITS,
+    TABLES,
+    Kernel,
+    add_portable,
+    add_reference,
+    rounded_stochastically,
+    rounding_bits,
+)
 from tightfit.seeds import derive, permute32, permute64
 
 Noise = Literal["gaussian", "rademacher", "gaussian_fast"]
@@ -33,19 +41,41 @@ SUMMED_IN_FLOAT32 = (torch.float32, torch.bfloat16, torch.float16)
 PIECE = 16384
 
 
+class Stream(Protocol):
+    """The directions of one tensor: z(counter) for every counter."""
+
+    weights: torch.Tensor  # flat, as they are at rest or where the last sweep in place left them
+
+    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
+        """Write weights + `scale` × z(counter) to the flat `target`, which may be the weights.
+
+        Sums are rounded to the nearest; or, for 16-bit weights and if asked, up or down by chance, so that a change
+        too small for them is kept on average. The chances are a function of the counter too.
+        """
+        ...
+
+
 class NormalStream:
     """Standard normal numbers for the tensor called `name`, by PyTorch's generator."""
 
     def __init__(self, name: str, weights: torch.Tensor, seed: int) -> None:
-        self._pieces = weights.view(-1).split(PIECE)
+        self.weights = weights.view(-1)
+        self._pieces = self.weights.split(PIECE)
         self._key = derive(seed, "perturbation", name)
+        self._rounding = derive(seed, "rounding", name)
         self._generator = torch.Generator(device=weights.device)
 
-    def add_(self, scale: float, counter: int) -> None:
-        """Add `scale` × z(counter) to the weights in place."""
+    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
         self._generator.manual_seed(permute32(counter, self._key))
-        for piece in self._pieces:
-            piece.add_(torch.empty_like(piece).normal_(generator=self._generator), alpha=scale)
+        targets = self._pieces if target is self.weights else target.split(PIECE)
+        rounding = (self._rounding, permute64(counter, self._rounding))
+        for number, (piece, after) in enumerate(zip(self._pieces, targets, strict=True)):
+            noise = torch.empty_like(piece).normal_(generator=self._generator)
+            if stochastically and piece.dtype in MANTISSA_BITS:
+                bits = rounding_bits(number * PIECE, len(piece), rounding, piece.device)
+                after.copy_(rounded_stochastically(piece.float().add_(noise.float(), alpha=scale), bits, piece.dtype))
+            else:
+                torch.add(piece, noise, alpha=scale, out=after)
 
 
 class CounterStream:
@@ -57,20 +87,21 @@ class CounterStream:
                 f"noise={noise!r} but {name} is {weights.dtype}; choose noise=gaussian, or weights of float32, "
                 "bfloat16 or float16"
             )
-        self._weights = weights.view(-1)
+        self.weights = weights.view(-1)
         self._table = TABLES[noise].to(weights.device)
         self._words, self._counters = derive(seed, noise, "words", name), derive(seed, noise, "counters", name)
+        self._rounding = derive(seed, "rounding", name)
         self._add = choose_kernel(kernel, weights, width=self._table.shape[1])
 
-    def add_(self, scale: float, counter: int) -> None:
-        """Add `scale` × z(counter) to the weights in place."""
+    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
+        place = permute64(counter, self._counters)
+        rounding = (self._rounding, place) if stochastically and target.dtype in MANTISSA_BITS else None
         # Scaled once, not number by number: each weight then sees a single rounding on every kernel.
-        key = (self._words, permute64(counter, self._counters))
-        self._add(self._weights, self._weights, self._table * scale, key, None)
+        self._add(self.weights, target, self._table * scale, (self._words, place), rounding)
 
 
 class Perturbation:
-    """Moves a set of named parameters along seeded directions of independent numbers with mean 0 and variance 1.
+    """Seeded directions, of independent numbers with mean 0 and variance 1, for a set of named parameters.
 
     parameters: (name, tensor) pairs. A tensor's stream depends on its own name alone, so training fewer
         tensors (ElasticZO) draws the same directions for those that remain.
@@ -88,18 +119,22 @@ class Perturbation:
         kernel: KernelName = "auto",
     ) -> None:
         check_noise(noise, kernel)
-        self._streams = [
-            NormalStream(name, parameter.data, seed)
+        self.streams: dict[nn.Parameter, Stream] = {
+            parameter: NormalStream(name, parameter.data, seed)
             if noise == "gaussian"
             else CounterStream(name, parameter.data, seed, noise, kernel)
             for name, parameter in parameters
-        ]
+        }
         self._queries = queries
 
-    def add_(self, scale: float, step: int, query: int = 0) -> None:
+    def add_(self, scale: float, step: int, query: int = 0, stochastically: bool = False) -> None:
         """Add `scale` × z(step, query) to the parameters in place."""
-        for stream in self._streams:
-            stream.add_(scale, step * self._queries + query)
+        for stream in self.streams.values():
+            stream.write(stream.weights, scale, self.counter(step, query), stochastically)
+
+    def counter(self, step: int, query: int) -> int:
+        """The number of a direction among those of all steps."""
+        return step * self._queries + query
 
 
 def check_noise(noise: str, kernel: str) -> None:
@@ -137,6 +172,8 @@ def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
     """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
     if find_spec("numba") is None:
         return "numba is not installed; pip install 'tightfit[fast]'"
+    if type(weights) is not torch.Tensor:
+        return f"the weights are a {type(weights).__name__}, which has no memory to sweep over; use a torch.Tensor"
     if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.bfloat16):
         return f"the weights are {weights.dtype} on {weights.device}; use torch.float32 or torch.bfloat16 on the cpu"
     return None

@@ -17,8 +17,16 @@ from torch import nn
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_blocks, trained_parameters
-from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
+from tightfit.memory.table import (
+    LayerTable,
+    check_layer_count,
+    largest_trained_bytes,
+    output_bytes,
+    parameter_bytes,
+    trained_bytes,
+)
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
+from tightfit.numerics.probes import Restore, check_restore, probe_for
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import clipped_slope
@@ -31,7 +39,7 @@ BPPass = Literal["minus", "plus", "mean"]
 class ElasticZO:
     """lr: learning rate of the zeroth-order layers; bp_lr: of the backpropagated ones; bp_layers: how many of
     the last layers with weights are backpropagated (0: all zeroth-order); bp_pass: the perturbed pass whose
-    activations give the gradients, or the mean over both; eps, clip, noise, kernel: as in MeZO."""
+    activations give the gradients, or the mean over both; eps, clip, noise, kernel, restore: as in MeZO."""
 
     lr: Schedulable
     bp_lr: Schedulable
@@ -41,21 +49,26 @@ class ElasticZO:
     bp_pass: BPPass = "minus"
     noise: Noise = "gaussian"
     kernel: KernelName = "auto"
+    restore: Restore = "merged"
     name: str = "elastic_zo"
 
     def __post_init__(self) -> None:
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
         check_noise(self.noise, self.kernel)
+        check_restore(self.restore)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Inference, and for the last `bp_layers` layers with weights and all after them gradients and errors.
 
+        With restore=exact, the moved copy of the largest zeroth-order layer counts as parameters too.
         Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 4.
         """
         tail = table.last(self.bp_layers)
+        head = table.rows[: len(table.rows) - len(tail)]
+        copied = largest_trained_bytes(head) if self.restore == "exact" else 0
         return Breakdown(
-            parameters=parameter_bytes(table.rows),
+            parameters=parameter_bytes(table.rows) + copied,
             activations=output_bytes(table.rows, batch_size),
             gradients=trained_bytes(tail),
             errors=output_bytes(tail, batch_size),
@@ -72,32 +85,30 @@ class ElasticZOLearner:
         self._model = model
         self._objective = objective
         zeroth_order = split_at(model, optimizer.bp_layers)
-        self._perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
+        perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
+        self._probe = probe_for(optimizer.restore, model, perturbation)
 
     def step(self, batch: Batch) -> Report:
         optimizer = self._optimizer
         lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
-        self._add_("perturb", eps, batch.step)
-        plus = self._loss_and_gradients(batch, feeds_bp=optimizer.bp_pass != "minus")
-        self._add_("perturb", -2 * eps, batch.step)
-        minus = self._loss_and_gradients(batch, feeds_bp=optimizer.bp_pass != "plus")
+        plus = self._loss_and_gradients(batch, eps, feeds_bp=optimizer.bp_pass != "minus")
+        minus = self._loss_and_gradients(batch, -eps, feeds_bp=optimizer.bp_pass != "plus")
         slope = clipped_slope(plus, minus, eps, clip)
-        # Restore and update in one sweep over the weights instead of two (Alg. 1, lines 10–11).
-        self._add_("update", eps - lr * slope, batch.step)
+        with self.phases("update"):
+            self._probe.update_(-lr * slope, batch.step)
         with self.phases("update"):
             gradients_summed = 2 if optimizer.bp_pass == "mean" else 1
             descend_(self._model, value_at(optimizer.bp_lr, batch.epoch) / gradients_summed)
         backward_passes = gradients_summed if optimizer.bp_layers else 0
         return Report((plus + minus) / 2, 2, backward_passes, scalars={"slope": slope})
 
-    def _add_(self, phase: str, scale: float, step: int) -> None:
-        with self.phases(phase):
-            self._perturbation.add_(scale, step)
-
-    def _loss_and_gradients(self, batch: Batch, feeds_bp: bool) -> float:
-        """The loss at the weights as they stand; where it feeds BP, its gradients are added to those kept."""
+    def _loss_and_gradients(self, batch: Batch, scale: float, feeds_bp: bool) -> float:
+        """The loss with the zeroth-order layers moved by `scale` × z; where it feeds BP, its gradients are added to
+        those kept."""
         feeds_bp = feeds_bp and self._optimizer.bp_layers > 0
-        with self.phases("forward"), nullcontext() if feeds_bp else torch.no_grad():
+        with self.phases("perturb"):
+            moved = self._probe.at(scale, batch.step)
+        with self.phases("forward"), moved, nullcontext() if feeds_bp else torch.no_grad():
             loss = self._objective(self._model, batch)
         if feeds_bp:
             with self.phases("backward"):

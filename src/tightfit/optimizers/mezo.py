@@ -15,8 +15,9 @@ from torch import nn
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.memory.table import LayerTable, largest_trained_bytes, output_bytes, parameter_bytes
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
+from tightfit.numerics.probes import Restore, check_restore, probe_for
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -25,7 +26,8 @@ from tightfit.schedules import Schedulable, value_at
 class MeZO:
     """lr: learning rate; eps: length of the perturbation; clip: bound on |slope|, which keeps training
     from scratch stable; queries: directions whose estimates are averaged in each step; noise: what directions are
-    made of; kernel: how they are added (in the same numbers, in more or less time)."""
+    made of; kernel: how they are added (in the same numbers, in more or less time); restore: how the weights
+    return from a probe, merged with the update or exactly (see `numerics.probes`)."""
 
     lr: Schedulable
     eps: Schedulable
@@ -33,16 +35,21 @@ class MeZO:
     queries: int = 1
     noise: Noise = "gaussian"
     kernel: KernelName = "auto"
+    restore: Restore = "merged"
     name: str = "mezo"
 
     def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
         check_noise(self.noise, self.kernel)
+        check_restore(self.restore)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Exactly inference: parameters and activations. Source: ElasticZO, eq. 3."""
-        return Breakdown(parameters=parameter_bytes(table.rows), activations=output_bytes(table.rows, batch_size))
+        """Exactly inference: parameters and activations (ElasticZO, eq. 3); with restore=exact, the moved copy of the
+        largest layer counts as parameters too."""
+        copied = largest_trained_bytes(table.rows) if self.restore == "exact" else 0
+        activations = output_bytes(table.rows, batch_size)
+        return Breakdown(parameters=parameter_bytes(table.rows) + copied, activations=activations)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return MeZOLearner(self, model, objective, seed)
@@ -54,36 +61,30 @@ class MeZOLearner:
         self._optimizer = optimizer
         self._model = model.requires_grad_(False)
         self._objective = objective
-        self._perturbation = Perturbation(
+        perturbation = Perturbation(
             trained_parameters(model), seed, optimizer.queries, optimizer.noise, optimizer.kernel
         )
+        self._probe = probe_for(optimizer.restore, self._model, perturbation)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
         optimizer, queries = self._optimizer, self._optimizer.queries
         lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
         slopes, losses = [], []
-        for query in range(queries):
-            self._add_("perturb", eps, batch.step, query)
-            plus = self._loss(batch)
-            self._add_("perturb", -2 * eps, batch.step, query)
-            minus = self._loss(batch)
+        for query in range(queries):  # all slopes are taken at the same weights
+            plus = self._loss(batch, eps, query)
+            minus = self._loss(batch, -eps, query)
             slopes.append(clipped_slope(plus, minus, eps, clip))
             losses.append((plus + minus) / 2)
-            if query < queries - 1:  # all slopes are taken at the same weights
-                self._add_("perturb", eps, batch.step, query)
-        # The last restore is merged with its update: one sweep over the weights instead of two.
-        self._add_("update", eps - lr * slopes[-1] / queries, batch.step, queries - 1)
-        for query in range(queries - 1):
-            self._add_("update", -lr * slopes[query] / queries, batch.step, query)
+        for query in [queries - 1, *range(queries - 1)]:  # first the last: on the way back from its probe
+            with self.phases("update"):
+                self._probe.update_(-lr * slopes[query] / queries, batch.step, query)
         return Report(sum(losses) / queries, 2 * queries, backward_passes=0, scalars={"slope": slopes[-1]})
 
-    def _add_(self, phase: str, scale: float, step: int, query: int) -> None:
-        with self.phases(phase):
-            self._perturbation.add_(scale, step, query)
-
-    def _loss(self, batch: Batch) -> float:
-        with self.phases("forward"):
+    def _loss(self, batch: Batch, scale: float, query: int) -> float:
+        with self.phases("perturb"):
+            moved = self._probe.at(scale, batch.step, query)
+        with self.phases("forward"), moved:
             return self._objective(self._model, batch).item()
 
     def resting_model(self) -> nn.Module:

@@ -1,0 +1,131 @@
+"""Where the weights are while a loss is taken at weights + scale × z, and how they get back.
+
+`InPlace` moves the weights themselves. It holds nothing, and the way back from the last probe is one sweep with the
+update (ElasticZO Alg. 1, l. 10–11); but each of three sums a step is rounded, so weights drift by rounding errors, in
+16 bits until nothing is left.
+
+`LayerByLayer` never moves them: each layer gets a moved copy of its own weights while it runs. With a step of zero the
+weights stay as they are, bit for bit, in every type. Costs the copy, as large as the largest layer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from tightfit.numerics.counter_noise import MANTISSA_BITS
+from tightfit.numerics.perturbation import Perturbation
+
+Restore = Literal["merged", "exact"]
+
+
+class Probe(Protocol):
+    def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
+        """While the result is entered, the model computes at weights + `scale` × z(step, query)."""
+        ...
+
+    def update_(self, scale: float, step: int, query: int = 0) -> None:
+        """Move the weights at rest by `scale` × z(step, query)."""
+        ...
+
+
+class InPlace:
+    """Moves the weights, and from one probe straight to the next of the same direction."""
+
+    def __init__(self, perturbation: Perturbation) -> None:
+        self._perturbation = perturbation
+        self._offset, self._direction = 0.0, (0, 0)  # of the weights from rest
+
+    def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
+        self._move_to(scale, step, query)
+        return nullcontext()
+
+    def update_(self, scale: float, step: int, query: int = 0) -> None:
+        self._move_to(scale, step, query)
+        self._offset = 0.0
+
+    def _move_to(self, scale: float, step: int, query: int) -> None:
+        if self._offset and self._direction != (step, query):
+            self._perturbation.add_(-self._offset, *self._direction)
+            self._offset = 0.0
+        self._perturbation.add_(scale - self._offset, step, query)
+        self._offset, self._direction = scale, (step, query)
+
+
+class LayerByLayer:
+    """Gives each module of `model` a moved copy of its own parameters for as long as it runs.
+
+    A parameter that is used outside its own module's forward pass is not moved: see `at`.
+    """
+
+    def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
+        self._perturbation = perturbation
+        self._names = {parameter: name for name, parameter in model.named_parameters()}
+        self._at_rest = {parameter: parameter.data for parameter in perturbation.streams}
+        self._modules = [
+            (module, own)
+            for module in model.modules()
+            if (own := [p for p in module.parameters(recurse=False) if p in perturbation.streams])
+        ]
+
+    @contextmanager
+    def at(self, scale: float, step: int, query: int = 0) -> Generator[None]:
+        """Raises ValueError when the model ran without running the module of some parameter."""
+        counter = self._perturbation.counter(step, query)
+        moved: set[nn.Parameter] = set()
+
+        def enter(own: list[nn.Parameter], *_: Any) -> None:
+            for parameter in own:
+                copy = torch.empty_like(self._at_rest[parameter])
+                self._perturbation.streams[parameter].write(copy.view(-1), scale, counter)
+                parameter.data = copy
+            moved.update(own)
+
+        def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
+            del module, given
+            if any(answer is parameter for parameter in own):
+                answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
+            for parameter in own:
+                parameter.data = self._at_rest[parameter]
+            return answer
+
+        with ExitStack() as hooks:
+            for module, own in self._modules:
+                hooks.enter_context(module.register_forward_pre_hook(partial(enter, own)))
+                hooks.enter_context(module.register_forward_hook(partial(leave, own), always_call=True))
+            yield
+        unmoved = [self._names[parameter] for parameter in self._at_rest if parameter not in moved]
+        if moved and unmoved:  # where nothing ran, the loss was known without a pass
+            raise ValueError(
+                f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
+            )
+
+    def update_(self, scale: float, step: int, query: int = 0) -> None:
+        if scale:  # adding zeros would turn −0 into 0
+            self._perturbation.add_(scale, step, query, stochastically=True)
+
+
+def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
+    """The probe that `restore` names; warns of weights that moving in place would spoil."""
+    if restore == "exact":
+        return LayerByLayer(model, perturbation)
+    short = {parameter.dtype for parameter in perturbation.streams if parameter.dtype in MANTISSA_BITS}
+    for dtype in short:
+        warnings.warn(
+            f"restore='merged' rounds {dtype} weights three times a step: they drift, and small updates are lost; "
+            "choose restore=exact",
+            stacklevel=2,
+        )
+    return InPlace(perturbation)
+
+
+def check_restore(restore: str) -> None:
+    """Raise ValueError for a name that is none."""
+    if restore not in ("merged", "exact"):
+        raise ValueError(f"restore={restore!r} is not a way to restore weights; choose merged or exact")
