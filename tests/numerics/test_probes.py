@@ -83,6 +83,41 @@ def test_a_module_may_answer_with_its_own_parameter() -> None:
     assert not model.weight.any()
 
 
+def test_a_view_of_a_large_weight_is_not_overwritten_by_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of large weights share memory from layer to layer, but not while an answer is still in it."""
+    monkeypatch.setattr("tightfit.numerics.probes.LARGE", 16)
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(7), requires_grad=False)
+
+        def forward(self) -> torch.Tensor:
+            return self.weight[1:]
+
+    model = nn.ModuleList([First(), First()])
+    moved = perturbation_of(model)
+    expected = [module.weight.clone() for module in model]
+    with LayerByLayer(model, moved).at(0.25, step=0):
+        answers = [module() for module in model]
+    moved.add_(0.25, step=0)
+    assert all(torch.equal(answer, module.weight[1:]) for answer, module in zip(answers, model, strict=True))
+    assert all(not torch.equal(module.weight, before) for module, before in zip(model, expected, strict=True))
+
+
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_memory_of_copies_is_used_again(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tightfit.numerics.probes.LARGE", large)
+    model, moved = network(), network()
+    probe, expected = LayerByLayer(model, perturbation_of(model)), perturbation_of(moved)
+    for step in range(3):
+        expected.add_(0.25, step)
+        with probe.at(0.25, step):
+            assert torch.equal(model(INPUTS), moved(INPUTS))
+        for parameter, rest in zip(moved.parameters(), network().parameters(), strict=True):
+            parameter.copy_(rest)
+
+
 def test_a_loss_known_without_a_pass_needs_no_layers() -> None:
     model = network()
     with LayerByLayer(model, perturbation_of(model)).at(0.25, step=0):

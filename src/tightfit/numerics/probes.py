@@ -24,6 +24,10 @@ from tightfit.numerics.perturbation import Perturbation
 
 Restore = Literal["merged", "exact"]
 
+# Bytes of a block that the C library takes from the system anew each time, page by page: for the embedding of a
+# language model that costs more than writing the copy. Smaller blocks it keeps by itself.
+LARGE = 32 * 2**20
+
 
 class Probe(Protocol):
     def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
@@ -66,6 +70,7 @@ class LayerByLayer:
 
     def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
         self._perturbation = perturbation
+        self._spare: torch.Tensor | None = None  # memory of the largest copy, between two uses
         self._names = {parameter: name for name, parameter in model.named_parameters()}
         self._at_rest = {parameter: parameter.data for parameter in perturbation.streams}
         self._modules = [
@@ -82,9 +87,9 @@ class LayerByLayer:
 
         def enter(own: list[nn.Parameter], *_: Any) -> None:
             for parameter in own:
-                copy = torch.empty_like(self._at_rest[parameter])
-                self._perturbation.streams[parameter].write(copy.view(-1), scale, counter)
-                parameter.data = copy
+                copy = self._room_for(self._at_rest[parameter])
+                self._perturbation.streams[parameter].write(copy, scale, counter)
+                parameter.data = copy.view(parameter.shape)
             moved.update(own)
 
         def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
@@ -92,6 +97,7 @@ class LayerByLayer:
             if any(answer is parameter for parameter in own):
                 answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
             for parameter in own:
+                self._keep_room(parameter.data, answer)
                 parameter.data = self._at_rest[parameter]
             return answer
 
@@ -105,6 +111,20 @@ class LayerByLayer:
             raise ValueError(
                 f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
             )
+
+    def _room_for(self, weights: torch.Tensor) -> torch.Tensor:
+        """Memory for a flat copy of `weights`; a large one is the last that was used, if it fits exactly."""
+        spare = self._spare
+        if spare is not None and (spare.numel(), spare.dtype) == (weights.numel(), weights.dtype):
+            self._spare = None
+            return spare
+        return torch.empty(weights.numel(), dtype=weights.dtype, device=weights.device)
+
+    def _keep_room(self, copy: torch.Tensor, answer: Any) -> None:
+        """Keep the memory of a large `copy` for the next one, unless `answer` is still in it."""
+        if copy.nbytes > LARGE and (self._spare is None or self._spare.nbytes <= copy.nbytes):
+            lent = isinstance(answer, torch.Tensor) and answer.untyped_storage()._cdata == copy.untyped_storage()._cdata
+            self._spare = None if lent else copy.view(-1)
 
     def update_(self, scale: float, step: int, query: int = 0) -> None:
         if scale:  # adding zeros would turn −0 into 0
