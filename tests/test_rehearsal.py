@@ -46,6 +46,9 @@ def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -
 FLOATS = [
     MeZO(1e-3, 1e-3),
     MeZO(1e-3, 1e-3, queries=2),
+    MeZO(1e-3, 1e-3, noise="rademacher"),
+    MeZO(1e-3, 1e-3, noise="gaussian_fast", kernel="portable", restore="exact"),
+    ElasticZO(1e-3, 1e-2, 1e-3, bp_layers=1, restore="exact"),
     elastic_zo(1),
     elastic_zo(2),
     BPSGDCheckpointed(1e-2),

@@ -68,22 +68,29 @@ def add_portable(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
 ) -> None:
     """The same in a few hundred KB on any device: words by the thousand, each byte of them one look-up."""
+    block = 8 * table.shape[1] * WORDS
+    for number, parts in enumerate(zip(source.split(block), target.split(block), strict=True)):
+        add_block(*parts, table, key, rounding, start=number * block)
+
+
+def add_block(
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None, start: int
+) -> None:
+    """The part of `add_portable` whose words are hashed at once; `start`: its place in the tensor."""
     width = table.shape[1]
     lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
-    for start in range(0, len(source), 8 * width * WORDS):
-        block = slice(start, min(start + 8 * width * WORDS, len(source)))
-        rows = random_bits(block, 8 * width, key, torch.uint8, source.device)
-        pieces = source[block].split(PIECE), target[block].split(PIECE), rows.split(PIECE // width)
-        for number, (before, after, row) in enumerate(zip(*pieces, strict=True)):
-            noise = lookup.index_select(0, row.long()).view(-1)[: len(before)]
-            if after.dtype == torch.float32:
-                torch.add(before, noise, out=after)
-                continue
-            total = noise.add_(before)
-            if rounding is not None:
-                bits = rounding_bits(start + number * PIECE, len(before), rounding, source.device)
-                total = rounded_stochastically(total, bits, after.dtype)
-            after.copy_(total)
+    rows = random_bits(slice(start, start + len(source)), 8 * width, key, torch.uint8, source.device)
+    pieces = source.split(PIECE), target.split(PIECE), rows.split(PIECE // width)
+    for number, (before, after, row) in enumerate(zip(*pieces, strict=True)):
+        noise = lookup.index_select(0, row.long()).view(-1)[: len(before)]
+        if after.dtype == torch.float32:
+            torch.add(before, noise, out=after)
+            continue
+        total = noise.add_(before)
+        if rounding is not None:
+            bits = rounding_bits(start + number * PIECE, len(before), rounding, source.device)
+            total = rounded_stochastically(total, bits, after.dtype)
+        after.copy_(total)
 
 
 def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -39,26 +39,34 @@ Array = np.ndarray[Any, Any]
 def add_fused(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None = None
 ) -> None:
-    """Write `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`."""
-    before, after, numbers = as_array(source), as_array(target), table.numpy()
-    keys = tuple(np.uint64(half) for half in (*key, *(rounding or ())))
-    threads = max(1, min(torch.get_num_threads(), len(before) // SHARE))
-    tiles = -(-len(before) // TILE)
+    """Write `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
 
-    def sweep(thread: int) -> None:
+    Does nothing to tensors without data (meta, fake), as it allocates nothing.
+    """
+    if type(source) is torch.Tensor:
+        sweep(as_array(source), as_array(target), table.numpy(), (*key, *(rounding or ())), torch.get_num_threads())
+
+
+def sweep(source: Array, target: Array, table: Array, keys: tuple[int, ...], most_threads: int) -> None:
+    """The same for arrays. keys: two numbers, and two more where sums are rounded stochastically."""
+    threads = max(1, min(most_threads, len(source) // SHARE))
+    tiles = -(-len(source) // TILE)
+    words = tuple(np.uint64(key) for key in keys)
+
+    def share(thread: int) -> None:
         part = slice(tiles * thread // threads * TILE, tiles * (thread + 1) // threads * TILE)
-        given = before[part], after[part], numbers, part.start // TILE
-        if before.dtype == np.float32:
-            _add_to_floats(*given, *keys[:2])
-        elif rounding is None:
-            _add_to_halves(*given, *keys)
+        given = source[part], target[part], table, part.start // TILE
+        if source.dtype == np.float32:
+            _add_to_floats(*given, *words[:2])
+        elif len(words) == 2:
+            _add_to_halves(*given, *words)
         else:
-            _add_to_halves_stochastically(*given, *keys)
+            _add_to_halves_stochastically(*given, *words)
 
     if threads == 1:
-        sweep(0)
+        share(0)
     else:
-        list(pool(os.getpid(), threads).map(sweep, range(threads)))
+        list(pool(os.getpid(), threads).map(share, range(threads)))
 
 
 def as_array(weights: torch.Tensor) -> Array:
@@ -76,9 +84,9 @@ def pool(process: int, threads: int) -> ThreadPoolExecutor:
 @functools.cache
 def compile_kernels(dtype: torch.dtype, width: int) -> None:
     """Compile, or load, what `add_fused` needs, so that no training step waits for it."""
-    weights = torch.zeros(1, dtype=dtype)
-    for rounding in (None, (0, 0)):
-        add_fused(weights, weights, torch.zeros(256, width), (0, 0), rounding)
+    weights = np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16)
+    for keys in ((0, 0), (0, 0, 0, 0)):
+        sweep(weights, weights, np.zeros((256, width), np.float32), keys, most_threads=1)
 
 
 @njit(nogil=True, cache=True)

@@ -172,8 +172,6 @@ def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
     """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
     if find_spec("numba") is None:
         return "numba is not installed; pip install 'tightfit[fast]'"
-    if type(weights) is not torch.Tensor:
-        return f"the weights are a {type(weights).__name__}, which has no memory to sweep over; use a torch.Tensor"
     if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.bfloat16):
         return f"the weights are {weights.dtype} on {weights.device}; use torch.float32 or torch.bfloat16 on the cpu"
     return None
