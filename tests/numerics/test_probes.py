@@ -40,7 +40,7 @@ def test_both_ways_of_probing_end_at_the_same_weights_within_rounding() -> None:
                     with probe.at(scale, step, query):
                         model(INPUTS)
             for query in range(2):
-                probe.update_(-3e-3 * (query + 1), step, query)
+                probe.update_(3e-3, query + 1.0, step, query)
         ends.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
     assert (ends[0] - ends[1]).abs().max() < 40 * 2**-23  # forty additions to numbers below 4, at most
 
@@ -127,7 +127,7 @@ def test_a_loss_known_without_a_pass_needs_no_layers() -> None:
 def test_a_step_of_zero_leaves_the_sign_of_zero() -> None:
     model = nn.Linear(2, 2).requires_grad_(False)
     model.weight.data.fill_(-0.0)
-    LayerByLayer(model, perturbation_of(model)).update_(0.0, step=0)
+    LayerByLayer(model, perturbation_of(model)).update_(0.0, 1.0, step=0)
     assert torch.signbit(model.weight).all()
 
 

@@ -3,6 +3,7 @@
 A row of METHODS joins a method. Each twin has a fault that published codes had; the check that names it must fail.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -186,17 +187,17 @@ def test_pieces_change_nothing(method: Optimizer, monkeypatch: pytest.MonkeyPatc
 
 def updates_along_another_step(learner: Any) -> None:
     update = learner._probe.update_
-    learner._probe.update_ = lambda scale, step, query: update(scale, step + 1, query)
+    learner._probe.update_ = lambda lr, slope, step, query: update(lr, slope, step + 1, query)
 
 
 def updates_with_other_pieces(learner: Any) -> None:
     """One draw over all weights instead of one for each tensor: it agrees nowhere but at the beginning."""
 
-    def update(scale: float, step: int, query: int) -> None:
+    def update(lr: float, slope: float, step: int, query: int) -> None:
         weights = [parameter.data for parameter in learner.resting_model().parameters()]
         z = torch.randn(sum(w.numel() for w in weights), generator=torch.Generator().manual_seed(step))
         for part, w in zip(z.split([w.numel() for w in weights]), weights, strict=True):
-            w.add_(part.view(w.shape), alpha=scale)
+            w.add_(part.view(w.shape), alpha=-lr * slope)
 
     learner._probe.update_ = update
 
@@ -220,7 +221,7 @@ def restores_by_adding_back(learner: Any) -> None:
 
 def forgets_the_slope(learner: Any) -> None:
     update = learner._probe.update_
-    learner._probe.update_ = lambda scale, step, query: update(-0.5 if scale < 0 else 0.5, step, query)
+    learner._probe.update_ = lambda lr, slope, step, query: update(lr, math.copysign(1.0, slope), step, query)
 
 
 def draws_by_thread(learner: Any) -> None:

@@ -125,7 +125,7 @@ class Perturbation:
             else CounterStream(name, parameter.data, seed, noise, kernel)
             for name, parameter in parameters
         }
-        self._queries = queries
+        self.queries = queries
 
     def add_(self, scale: float, step: int, query: int = 0, stochastically: bool = False) -> None:
         """Add `scale` × z(step, query) to the parameters in place."""
@@ -134,7 +134,7 @@ class Perturbation:
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
-        return step * self._queries + query
+        return step * self.queries + query
 
 
 def check_noise(noise: str, kernel: str) -> None:

@@ -34,8 +34,8 @@ class Probe(Protocol):
         """While the result is entered, the model computes at weights + `scale` × z(step, query)."""
         ...
 
-    def update_(self, scale: float, step: int, query: int = 0) -> None:
-        """Move the weights at rest by `scale` × z(step, query)."""
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        """Move the weights at rest against `slope` along z(step, query), by the share of a query in `lr`."""
         ...
 
 
@@ -50,8 +50,8 @@ class InPlace:
         self._move_to(scale, step, query)
         return nullcontext()
 
-    def update_(self, scale: float, step: int, query: int = 0) -> None:
-        self._move_to(scale, step, query)
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        self._move_to(-lr * slope / self._perturbation.queries, step, query)
         self._offset = 0.0
 
     def _move_to(self, scale: float, step: int, query: int) -> None:
@@ -126,7 +126,8 @@ class LayerByLayer:
             lent = isinstance(answer, torch.Tensor) and answer.untyped_storage()._cdata == copy.untyped_storage()._cdata
             self._spare = None if lent else copy.view(-1)
 
-    def update_(self, scale: float, step: int, query: int = 0) -> None:
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        scale = -lr * slope / self._perturbation.queries
         if scale:  # adding zeros would turn −0 into 0
             self._perturbation.add_(scale, step, query, stochastically=True)
 

@@ -95,7 +95,7 @@ class ElasticZOLearner:
         minus = self._loss_and_gradients(batch, -eps, feeds_bp=optimizer.bp_pass != "plus")
         slope = clipped_slope(plus, minus, eps, clip)
         with self.phases("update"):
-            self._probe.update_(-lr * slope, batch.step)
+            self._probe.update_(lr, slope, batch.step)
         with self.phases("update"):
             gradients_summed = 2 if optimizer.bp_pass == "mean" else 1
             descend_(self._model, value_at(optimizer.bp_lr, batch.epoch) / gradients_summed)

@@ -7,7 +7,7 @@ the weights then move along z in proportion. z is regenerated from its seed each
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,8 +16,9 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, largest_trained_bytes, output_bytes, parameter_bytes
+from tightfit.numerics import published
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
-from tightfit.numerics.probes import Restore, check_restore, probe_for
+from tightfit.numerics.probes import Probe, Restore, check_restore, probe_for
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -27,13 +28,14 @@ class MeZO:
     """lr: learning rate; eps: length of the perturbation; clip: bound on |slope|, which keeps training
     from scratch stable; queries: directions whose estimates are averaged in each step; noise: what directions are
     made of; kernel: how they are added (in the same numbers, in more or less time); restore: how the weights
-    return from a probe, merged with the update or exactly (see `numerics.probes`)."""
+    return from a probe, merged with the update or exactly (see `numerics.probes`). noise=torch_legacy replays the
+    authors' code, number by number (see `numerics.published`)."""
 
     lr: Schedulable
     eps: Schedulable
     clip: Schedulable = float("inf")
     queries: int = 1
-    noise: Noise = "gaussian"
+    noise: Noise | Literal["torch_legacy"] = "gaussian"
     kernel: KernelName = "auto"
     restore: Restore = "merged"
     name: str = "mezo"
@@ -41,15 +43,20 @@ class MeZO:
     def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
-        check_noise(self.noise, self.kernel)
+        if self.noise == published.NAME:
+            published.check_published(self.queries, self.kernel, self.restore)
+        else:
+            check_noise(self.noise, self.kernel)
         check_restore(self.restore)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Exactly inference: parameters and activations (ElasticZO, eq. 3); with restore=exact, the moved copy of the
-        largest layer counts as parameters too."""
-        copied = largest_trained_bytes(table.rows) if self.restore == "exact" else 0
-        activations = output_bytes(table.rows, batch_size)
-        return Breakdown(parameters=parameter_bytes(table.rows) + copied, activations=activations)
+        """Exactly inference: parameters and activations (ElasticZO, eq. 3). What moves the weights counts as parameters
+        too: the copy of the largest layer under restore=exact, and three such tensors under noise=torch_legacy."""
+        copies = published.TENSORS_HELD if self.noise == published.NAME else int(self.restore == "exact")
+        return Breakdown(
+            parameters=parameter_bytes(table.rows) + copies * largest_trained_bytes(table.rows),
+            activations=output_bytes(table.rows, batch_size),
+        )
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return MeZOLearner(self, model, objective, seed)
@@ -61,10 +68,14 @@ class MeZOLearner:
         self._optimizer = optimizer
         self._model = model.requires_grad_(False)
         self._objective = objective
-        perturbation = Perturbation(
-            trained_parameters(model), seed, optimizer.queries, optimizer.noise, optimizer.kernel
-        )
-        self._probe = probe_for(optimizer.restore, self._model, perturbation)
+        self._probe = self._probe_of(trained_parameters(model), seed)
+
+    def _probe_of(self, parameters: list[tuple[str, nn.Parameter]], seed: int) -> Probe:
+        optimizer = self._optimizer
+        if optimizer.noise == published.NAME:
+            return published.Published(parameters, seed)
+        perturbation = Perturbation(parameters, seed, optimizer.queries, optimizer.noise, optimizer.kernel)
+        return probe_for(optimizer.restore, self._model, perturbation)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
@@ -78,7 +89,7 @@ class MeZOLearner:
             losses.append((plus + minus) / 2)
         for query in [queries - 1, *range(queries - 1)]:  # first the last: on the way back from its probe
             with self.phases("update"):
-                self._probe.update_(-lr * slopes[query] / queries, batch.step, query)
+                self._probe.update_(lr, slopes[query], batch.step, query)
         return Report(sum(losses) / queries, 2 * queries, backward_passes=0, scalars={"slope": slopes[-1]})
 
     def _loss(self, batch: Batch, scale: float, query: int) -> float:
