@@ -55,9 +55,9 @@ class KeepsTheWeights(MeZOLearner):
 class DrawsTheWholeDirection(Perturbation):
     """All of it before the first weight moves."""
 
-    def add_(self, scale: float, step: int, query: int = 0) -> None:
-        drawn = [torch.empty_like(piece).normal_() for pieces, *_ in self._streams for piece in pieces]
-        super().add_(scale, step, query)
+    def add_(self, scale: float, step: int, query: int = 0, stochastically: bool = False) -> None:
+        drawn = [torch.empty_like(stream.weights).normal_() for stream in self.streams.values()]
+        super().add_(scale, step, query, stochastically)
         del drawn
 
 

@@ -82,15 +82,27 @@ def add_block(
     rows = random_bits(slice(start, start + len(source)), 8 * width, key, torch.uint8, source.device)
     pieces = source.split(PIECE), target.split(PIECE), rows.split(PIECE // width)
     for number, (before, after, row) in enumerate(zip(*pieces, strict=True)):
-        noise = lookup.index_select(0, row.long()).view(-1)[: len(before)]
-        if after.dtype == torch.float32:
-            torch.add(before, noise, out=after)
-            continue
-        total = noise.add_(before)
-        if rounding is not None:
-            bits = rounding_bits(start + number * PIECE, len(before), rounding, source.device)
-            total = rounded_stochastically(total, bits, after.dtype)
-        after.copy_(total)
+        add_piece(before, after, lookup, row, rounding, start + number * PIECE)
+
+
+def add_piece(
+    source: torch.Tensor,
+    target: torch.Tensor,
+    lookup: torch.Tensor,
+    row: torch.Tensor,
+    rounding: Key | None,
+    start: int,
+) -> None:
+    """The part of a block whose noise is held at once."""
+    noise = lookup.index_select(0, row.long()).view(-1)[: len(source)]
+    if target.dtype == torch.float32:
+        torch.add(source, noise, out=target)
+        return
+    total = noise.add_(source)
+    if rounding is not None:
+        bits = rounding_bits(start, len(source), rounding, source.device)
+        total = rounded_stochastically(total, bits, target.dtype)
+    target.copy_(total)
 
 
 def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

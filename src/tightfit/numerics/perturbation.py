@@ -70,12 +70,15 @@ class NormalStream:
         targets = self._pieces if target is self.weights else target.split(PIECE)
         rounding = (self._rounding, permute64(counter, self._rounding))
         for number, (piece, after) in enumerate(zip(self._pieces, targets, strict=True)):
-            noise = torch.empty_like(piece).normal_(generator=self._generator)
             if stochastically and piece.dtype in MANTISSA_BITS:
                 bits = rounding_bits(number * PIECE, len(piece), rounding, piece.device)
-                after.copy_(rounded_stochastically(piece.float().add_(noise.float(), alpha=scale), bits, piece.dtype))
-            else:
-                torch.add(piece, noise, alpha=scale, out=after)
+                total = piece.float().add_(self._draw(piece).float(), alpha=scale)
+                after.copy_(rounded_stochastically(total, bits, piece.dtype))
+            else:  # the noise has no name, so that it is gone before that of the next piece is drawn
+                torch.add(piece, self._draw(piece), alpha=scale, out=after)
+
+    def _draw(self, piece: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(piece).normal_(generator=self._generator)
 
 
 class CounterStream:
