@@ -129,7 +129,8 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
     asked = training["batch_size"]
     return {
         **{name: getattr(record, name) for name in ("key", "experiment", "status", "reason", "dirty", "started_at")},
-        **{name: config[name]["name"] for name in ("dataset", "model", "memory_budget")},
+        **{name: config[name]["name"] for name in ("dataset", "memory_budget")},
+        "model": record.model.get("name", config["model"]["name"]),
         **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "final_loss", "steps")},
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
         **{name: rows[-1][name] if rows else None for name in ("forward_passes", "backward_passes")},
