@@ -66,7 +66,10 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
 
 
 # Random weights instead of a download.
-SMALLER = {"on_device_mezo/fine_tuning": ["model=llama_tiny"]}
+SMALLER = {
+    "on_device_mezo/fine_tuning": ["model=llama_tiny_lora"],
+    "on_device_mezo/fig4": ["model=llama_tiny_lora", "dataset=vader", "device=cpu"],
+}
 
 
 @pytest.mark.slow
