@@ -19,6 +19,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
 from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import clipped_slope
@@ -69,6 +70,7 @@ class ElasticZOLearner:
         self._model = model
         self._objective = objective
         zeroth_order = split_at(model, optimizer.bp_layers)
+        check_perturbation((parameter for _, parameter in zeroth_order), value_at(optimizer.eps, 0.0))
         self._perturbation = Perturbation(zeroth_order, seed)
 
     def step(self, batch: Batch) -> Report:

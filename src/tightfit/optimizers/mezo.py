@@ -17,6 +17,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.schedules import Schedulable, value_at
 
@@ -50,7 +51,9 @@ class MeZOLearner:
         self._optimizer = optimizer
         self._model = model.requires_grad_(False)
         self._objective = objective
-        self._perturbation = Perturbation(trained_parameters(model), seed, optimizer.queries)
+        trained = trained_parameters(model)
+        check_perturbation((parameter for _, parameter in trained), value_at(optimizer.eps, 0.0))
+        self._perturbation = Perturbation(trained, seed, optimizer.queries)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
