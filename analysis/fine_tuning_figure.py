@@ -14,6 +14,8 @@ from analysis.names import method, model_title, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.tables import machine
 
+BELOW_ZERO_SHOT = 0.15  # how far down the accuracy axis reaches: a new head starts at chance, which is of no interest
+
 
 @matplotlib.rc_context(RC)
 def fine_tuning_by_seconds(records: Records, profile: str = "paper") -> Figure:
@@ -32,6 +34,8 @@ def fine_tuning_by_seconds(records: Records, profile: str = "paper") -> Figure:
         axes.set(ylabel="test accuracy", title=budget)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlim(left=0)
+        if target is not None:
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], target.zero_shot - BELOW_ZERO_SHOT))
     panels[-1].set_xlabel("seconds of training; evaluation does not count")
     headline(figure, f"What a memory budget buys: {subject(records.runs)}", reading(records, profile))
     for axes, (ends, absent) in zip(panels, drawn, strict=True):
@@ -45,7 +49,7 @@ def panel(axes: Axes, records: Records, target: Target | None) -> tuple[list[End
     absent: dict[str, None] = {}
     for row, part in by_method(records):
         others = part.runs[part.runs["status"] != "finished"].to_dict("records")
-        absent |= dict.fromkeys(f"{method(row).title}: {reason(run)}" for run in others)
+        absent |= dict.fromkeys(f"{method(row).title}: {reason(run).partition(' (')[0]}" for run in others)
         finished = part.only(part.runs["status"] == "finished")
         line = curve(finished, row, "train_seconds", "accuracy")
         if line is not None:
