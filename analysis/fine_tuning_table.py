@@ -64,12 +64,14 @@ def line(one: Contender) -> list[str]:
 
 
 def crossing_line(crossing: Crossing) -> list[str]:
-    return [
-        crossing.budget,
-        method(crossing.row).title,
-        method(crossing.overtaken).title,
-        times_text(crossing.at),
-    ]
+    names = [method(row).title for row in (crossing.row, crossing.overtaken)]
+    return [crossing.budget, *names, overtaking_text(crossing.at)]
+
+
+def overtaking_text(times: Times) -> str:
+    if times.seconds and not any(times.seconds):
+        return f"ahead all along, {len(times.seconds)} of {times.tries}"
+    return times_text(times)
 
 
 def times_text(times: Times) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fine_tuning import contenders, crossings, overtakes_at, target_of, times_to
+from analysis.fine_tuning import Times, contenders, crossings, overtakes_at, target_of, times_to
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
-from analysis.fine_tuning_table import render_crossings_csv, render_csv, render_markdown
+from analysis.fine_tuning_table import overtaking_text, render_crossings_csv, render_csv, render_markdown
 from analysis.load import load_published, load_runs
 from analysis.report import report_experiment
 from analysis.style import NoRecords
@@ -66,6 +66,12 @@ def runs(tmp_path: Path) -> Path:
     reason = "needs 346.9 MiB of 333.8 MiB (350MB, measured)"
     make("bp_adam", 350 * 10**6, [], model="minilm_l6", status="over_budget", reason=reason)
     return folder
+
+
+def test_who_was_ahead_from_the_beginning_is_said_to_be():
+    assert overtaking_text(Times((0.0, 0.0), 3)) == "ahead all along, 2 of 3"
+    assert overtaking_text(Times((0.0, 30.0), 3)) == "15 (0 – 30), 2 of 3"
+    assert overtaking_text(Times((), 3)) == "never, 0 of 3"
 
 
 @pytest.fixture
