@@ -11,7 +11,7 @@ import pytest
 from analysis.fine_tuning import Times, contenders, crossings, overtakes_at, target_of, times_to
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.fine_tuning_table import overtaking_text, render_crossings_csv, render_csv, render_markdown
-from analysis.load import load_published, load_runs
+from analysis.load import EXPERIMENTS, load_published, load_runs
 from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
@@ -141,3 +141,9 @@ def test_a_report_writes_tables_and_figure(runs: Path, tmp_path: Path, capsys: p
 def test_without_records_the_figure_says_what_to_run(tmp_path: Path):
     with pytest.raises(NoRecords, match="run make reproduce-on-device"):
         fine_tuning_by_seconds(load_runs(tmp_path, FINE_TUNING))
+
+
+def test_every_contender_has_a_derived_cost(theory: pd.DataFrame):
+    rows = {path.stem for path in (EXPERIMENTS / "on_device_mezo/fine_tuning_row").glob("*.yaml")}
+    assert set(theory["row"]) >= rows
+    assert theory["value"].between(2, 4).all()
