@@ -6,7 +6,7 @@ DATASET ?= modelnet40
 OPTIONS ?=
 RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
            elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
-           elasticzo/step_time_b256 memory_grid/grid
+           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
