@@ -6,7 +6,7 @@ DATASET ?= modelnet40
 OPTIONS ?=
 RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
            elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
-           elasticzo/step_time_b256 memory_grid/grid
+           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -17,7 +17,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-memory reproduce-memory-grid \
+        reproduce-modelnet40 reproduce-on-device reproduce-memory reproduce-memory-grid \
         reproduce-step-time figures results clean
 
 help:  ## list these targets
@@ -67,6 +67,13 @@ reproduce-table2: setup  ## ElasticZO, Table 2: fine-tuning on rotated images
 
 reproduce-budgets: setup  ## accuracy against training seconds at fixed memory budgets
 	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)
+
+# Of the shorter profiles one seed at one budget, scored on fewer sentences: twenty minutes on two cores.
+ON_DEVICE_short = seed=0 memory_budget.size=700MB dataset.test_limit=200
+ON_DEVICE_smoke = seed=0 memory_budget.size=700MB
+
+reproduce-on-device: setup  ## language models fine-tuned at fixed memory budgets
+	$(PYTHON) -m tightfit.reproduce on_device_mezo/fine_tuning profile=$(PROFILE) $(ON_DEVICE_$(PROFILE)) $(OPTIONS)
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory elasticzo/memory_int8 profile=$(PROFILE)

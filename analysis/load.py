@@ -129,7 +129,8 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
     asked = training["batch_size"]
     return {
         **{name: getattr(record, name) for name in ("key", "experiment", "status", "reason", "dirty", "started_at")},
-        **{name: config[name]["name"] for name in ("dataset", "model", "memory_budget")},
+        **{name: config[name]["name"] for name in ("dataset", "memory_budget")},
+        "model": record.model.get("name", config["model"]["name"]),
         **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "final_loss", "steps")},
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
         **{name: rows[-1][name] if rows else None for name in ("forward_passes", "backward_passes")},
@@ -147,7 +148,7 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         "epochs": training["epochs"],
         "fraction": training.get("fraction", 1.0),
         "split": record.dataset.get("scored"),
-        "split_examples": examples_behind(accuracies),
+        "split_examples": record.dataset.get("scored_size", examples_behind(accuracies)),
         "initial_accuracy": accuracies[0] if accuracies else None,
         "commit": record.commit[:12],
     }
@@ -172,7 +173,7 @@ def eval_rows(record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> list[dict
 def examples_behind(accuracies: Sequence[float]) -> int | None:
     """The least number of examples of which every accuracy is a whole part; None when nothing was scored.
 
-    A record does not say how many examples were scored. Over many evaluations this finds it; over few it may
+    Records of images do not say how many examples were scored. Over many evaluations this finds it; over few it may
     find a divisor of it, which makes an interval wider, never narrower.
     """
     parts = [Fraction(accuracy).limit_denominator(100_000).denominator for accuracy in accuracies]

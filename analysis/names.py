@@ -23,8 +23,16 @@ METHODS = {
     "cls1": Method("ZO-Feat-Cls1", "Cls1", "#009E73"),
     "full_bp": Method("Full BP", "Full BP", "#0072B2"),
     "full_bp_adam": Method("Full BP, Adam", "BP Adam", "#333333"),
+    "zero_shot": Method("zero-shot", "zero-shot", "#777777"),
+    "mezo": Method("MeZO", "MeZO", "#D55E00"),
+    "mezo_lora": Method("MeZO LoRA", "MeZO LoRA", "#B87A00"),
+    "elastic_zo": Method("ElasticZO LoRA", "ElasticZO", "#009E73"),
+    "bp_lora": Method("BP LoRA, Adam", "BP LoRA", "#B0518A"),
+    "bp_sgd": Method("BP SGD", "BP SGD", "#3A8FC2"),
+    "bp_adam_checkpointed": Method("BP Adam, checkpointed", "checkpointed", "#333333"),
+    "bp_adam": Method("BP Adam", "BP Adam", "#0072B2"),
 }
-PAPERS = {"elasticzo": "ElasticZO"}
+PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO"}
 DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
@@ -35,8 +43,16 @@ DATASETS = {
     "modelnet40": "ModelNet40",
     "modelnet40_256_points_16_epochs": "ModelNet40 at 256 points, 16 epochs",
     "mnist_points": "MNIST points",
+    "vader": "VADER films",
 }
-MODELS = {"lenet5": "LeNet-5", "lenet5_int8": "LeNet-5 in int8", "pointnet": "PointNet"}
+MODELS = {
+    "lenet5": "LeNet-5",
+    "lenet5_int8": "LeNet-5 in int8",
+    "pointnet": "PointNet",
+    "smollm2_135m": "SmolLM2-135M",
+    "smollm2_135m_lora": "SmolLM2-135M",
+    "minilm_l6": "MiniLM-L6",
+}
 ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
 
 
@@ -64,13 +80,17 @@ def arithmetic_of(column: str) -> str | None:
     return next((arithmetic for suffix, arithmetic in ARITHMETICS.items() if column.endswith(suffix)), None)
 
 
+def model_title(name: str) -> str:
+    return MODELS.get(name, name)
+
+
 def dataset_title(name: str) -> str:
     return DATASETS.get(name, name)
 
 
 def subject(runs: pd.DataFrame) -> str:
     """What was trained on what, such as "LeNet-5 on MNIST, Fashion-MNIST"."""
-    models = ", ".join(MODELS.get(name, name) for name in sorted(set(runs["model"].dropna())))
+    models = ", ".join(dict.fromkeys(map(model_title, sorted(set(runs["model"].dropna())))))
     return f"{models} on {', '.join(map(dataset_title, sorted(set(runs['dataset'].dropna()), reverse=True)))}"
 
 

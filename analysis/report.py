@@ -15,8 +15,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from analysis import fine_tuning_table
 from analysis.breakdowns import memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
+from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
 from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
@@ -55,6 +57,7 @@ def drawings(experiments: Path) -> list[Drawing]:
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),
         Drawing("predicted_against_measured", "memory_grid/grid", lambda r, _: predicted_against_measured(r.runs)),
+        Drawing("fine_tuning", FINE_TUNING, fine_tuning_by_seconds),
         Drawing("memory_by_context", FIG3, lambda *_: memory_by_context(load_plan(FIG3, experiments))),
         Drawing("memory_by_reading", FIG4, lambda *_: memory_by_reading(load_plan(FIG4, experiments), published(FIG4))),
     ]
@@ -65,6 +68,7 @@ MEMORY_FIGURES = {
     "memory_int8": "fig5",
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
+FINE_TUNING = "on_device_mezo/fine_tuning"
 TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
@@ -106,6 +110,8 @@ def report_records(
     files = []
     if experiment in TABLES:
         files += report_table(experiment, profile, chosen, console, folder, experiments)
+    if experiment == FINE_TUNING and len(chosen.runs):
+        files += report_fine_tuning(chosen, profile, console, folder, load_published(experiment, experiments))
     for drawing in drawings(experiments):
         if drawing.experiment != experiment:
             continue
@@ -129,6 +135,23 @@ def report_table(
     stem.with_suffix(".md").write_text(render_markdown(table))
     stem.with_suffix(".csv").write_text(render_csv(table))
     return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
+
+
+def report_fine_tuning(
+    records: Records, profile: str, console: Console, folder: Path, theory: pd.DataFrame
+) -> list[Path]:
+    """Print the contenders and their crossings and write them as markdown and as data."""
+    table = fine_tuning_table.render_markdown(records, theory, profile)
+    console.print(table, markup=False, highlight=False, soft_wrap=True)
+    contents = {
+        "fine_tuning.md": table,
+        "fine_tuning.csv": fine_tuning_table.render_csv(records, theory, profile),
+        "fine_tuning_crossings.csv": fine_tuning_table.render_crossings_csv(records),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    return [folder / name for name in contents]
 
 
 def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:

@@ -15,7 +15,14 @@ from matplotlib.transforms import ScaledTranslation
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 160  # 1600 pixels wide: sharp where a README shows it at half that
 GREY = "#666666"
-LEADER: dict[str, Any] = {"arrowstyle": "-", "alpha": 0.45, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 2}
+LEADER: dict[str, Any] = {
+    "arrowstyle": "-",
+    "alpha": 0.45,
+    "linewidth": 0.8,
+    "shrinkA": 1,
+    "shrinkB": 2,
+    "relpos": (0, 0.5),  # from the middle of a label's left edge, so that it crosses no other label
+}
 RC: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.titlesize": 11.5,

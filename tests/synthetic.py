@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, text_dataset
@@ -50,3 +51,10 @@ def sentences(
     sizes = {"train_size": 96, "validation_size": 8, "train_limit": train_limit, "test_limit": test_limit}
     splits = Splits(texts[:104], texts[104:])
     return text_dataset(name, splits, tokenizer, Prompting(**{**sizes, **options}), "made", {"sentences": "none"})
+
+
+def straight_line(classes: int, seed: int) -> nn.Module:
+    """A linear classifier of images of 784 pixels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))

@@ -80,6 +80,19 @@ def test_run_that_cannot_start_does_not_stop_the_estimate(tmp_path: Path, monkey
     assert estimated_seconds([(tmp_path, run.config)]) == 0.0
 
 
+def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(*_: object) -> None:
+        raise AssertionError("bound")
+
+    monkeypatch.setattr("tightfit.optimizers.bp_sgd.BPSGD.bind", bind)
+    overrides = ["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"]
+    (timed,) = plan([*overrides, "training.seconds=500"])
+    assert estimated_seconds([(tmp_path, timed.config)]) > 10.0  # 2 % of them, and the evaluations
+    (counted,) = plan(overrides)
+    with pytest.raises(AssertionError, match="bound"):
+        estimated_seconds([(tmp_path, counted.config)])
+
+
 @pytest.mark.slow
 def test_one_command_runs_the_sweeps_and_prints_their_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The floating-point and the integer columns of one table are two sweeps."""

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
 from tightfit.records import RunRecord, read_evals
-from tightfit.runner import choose_batch_size
+from tightfit.runner import Task, choose_batch_size
 from tightfit.session import EXPECTED, build_task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
+SCORED_PART = 8  # every eighth example
 DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
 
@@ -44,8 +46,15 @@ def measure_or_zero(config: Mapping[str, Any]) -> float:
 
 
 def measure(config: Mapping[str, Any]) -> float:
-    """Seconds one whole run of `config` will take, pretraining left out."""
+    """Seconds one whole run of `config` will take, pretraining left out; one that seconds end is taken to need them."""
     task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
+    training = task.training
+    training_seconds = training_seconds_of_steps(task) if training.seconds is None else training.most_seconds
+    return training_seconds + evaluation_seconds(task) * (training.evaluations + 1)
+
+
+def training_seconds_of_steps(task: Task) -> float:
+    """Seconds all steps will take. The model is trained a little for it."""
     table = layer_table(task.model, task.dataset.example_shape)
     encode = encoding_for(task.model, task.dataset)
     stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
@@ -54,10 +63,13 @@ def measure(config: Mapping[str, Any]) -> float:
         if step == WARM_UP_STEPS:
             start = time.perf_counter()
         learner.step(Batch(*stream.batch(step), step, 0.0))
-    step_seconds = (time.perf_counter() - start) / MEASURED_STEPS
+    return (time.perf_counter() - start) / MEASURED_STEPS * task.training.steps(stream.steps_per_epoch)
+
+
+def evaluation_seconds(task: Task) -> float:
+    """Seconds one evaluation will take, from a part of the examples, long and short ones alike."""
+    whole = task.dataset.test.to(task.device)
+    part = Examples(whole.inputs[::SCORED_PART], whole.labels[::SCORED_PART])
     start = time.perf_counter()
-    score(learner.resting_model(), task.dataset.test.to(task.device), encode)
-    evaluation_seconds = time.perf_counter() - start
-    training = task.training
-    training_seconds = min(step_seconds * training.steps(stream.steps_per_epoch), training.most_seconds)
-    return training_seconds + evaluation_seconds * (training.evaluations + 1)
+    score(task.model.to(task.device), part, encoding_for(task.model, task.dataset))
+    return (time.perf_counter() - start) * len(whole.labels) / len(part.labels)

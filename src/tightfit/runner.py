@@ -144,20 +144,25 @@ def choose_batch_size(task: Task, table: LayerTable) -> int:
     training = task.training
     if training.batch_size != LARGEST:
         return int(training.batch_size)
-    limit = Limit(task.budget, task.device)
+    most = min(training.batch_limit, len(task.dataset.train.labels))
+    return max(1, largest(lambda batch_size: not refusal(task, table, batch_size), most))
 
-    def fits(batch_size: int) -> bool:
-        try:
-            need = {
-                ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
-                PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
-                MEASURED: lambda: peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes,
-            }[task.budget.decided_by]()
-        except OverBudget:
-            return False
-        return task.budget.allows(need)
 
-    return max(1, largest(fits, min(training.batch_limit, len(task.dataset.train.labels))))
+def refusal(task: Task, table: LayerTable, batch_size: int) -> str:
+    """Why the budget refuses batches of this size, in words; empty when it allows them."""
+    budget = task.budget
+    if budget.bytes is None:
+        return ""
+    try:
+        need = {
+            ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
+            PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
+            MEASURED: lambda: measured_peak(task, batch_size),
+        }[budget.decided_by]()
+        budget.check(need, budget.decided_by)
+    except OverBudget as over:
+        return str(over)
+    return ""
 
 
 def rehearsed_peak(task: Task, batch_size: int) -> int:
@@ -170,6 +175,12 @@ def rehearsed_inference_peak(task: Task, batch_size: int) -> int:
     """The same of one pass that keeps nothing."""
     batch = batch_like(task.model, task.dataset.example_shape, batch_size)
     return peak_live_of_inference(task.model, batch, cross_entropy, task.device)
+
+
+def measured_peak(task: Task, batch_size: int) -> int:
+    """The same, of two real steps on the first batch."""
+    limit = Limit(task.budget, task.device)
+    return peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes
 
 
 def first_batch(task: Task, batch_size: int) -> Batch:

@@ -21,8 +21,9 @@ from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_machine, keep_freed_memory
+from tightfit.memory.table import layer_table
 from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
-from tightfit.runner import WEIGHTS, Task, Training, run
+from tightfit.runner import LARGEST, WEIGHTS, Task, Training, refusal, run
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
 EXPECTED = (ValueError, DataUnavailable, OSError, torch.OutOfMemoryError)
@@ -80,8 +81,31 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
 def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     """The parts of the run, with what they are noted in `record`.
 
+    Where `config` has a part `smaller`, with parts to take instead, these are taken if the budget refuses even the
+    smallest batch; they may have a `smaller` of their own.
     Raises ValueError for impossible values and DataUnavailable when the data set cannot be had.
     """
+    passed_over: list[dict[str, str]] = []
+    while True:
+        task = assemble(config, record)
+        record.model = {"name": config["model"]["name"], "passed_over": passed_over}
+        smaller = config.get("smaller")
+        reason = refused(task) if smaller else ""
+        if not smaller or not reason:
+            return task
+        passed_over.append({"name": config["model"]["name"], "reason": reason})
+        del task  # before the next one takes its place
+        config = {**config, "smaller": None, **smaller}
+
+
+def refused(task: Task) -> str:
+    """Why the budget refuses the smallest batch the task could have; empty when it allows that."""
+    size = task.training.batch_size
+    table = layer_table(task.model, task.dataset.example_shape)
+    return refusal(task, table, 1 if size == LARGEST else int(size))
+
+
+def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     training = Training(**config["training"])
     budget = build(config["memory_budget"])
     optimizer = build(config["optimizer"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -76,6 +77,14 @@ def test_keys_that_look_like_numbers_stay_text(tmp_path: Path, experiments: Path
 def test_the_examples_scored_are_found_from_the_accuracies(tmp_path: Path):
     make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [103 / 1024, 512 / 1024, 770 / 1024])
     assert load_runs(tmp_path, TABLE).runs["split_examples"].tolist() == [1024]
+
+
+def test_the_examples_scored_are_those_on_record_where_they_are(tmp_path: Path):
+    folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.5, 0.75])
+    content = json.loads((folder / "run.json").read_text())
+    content["dataset"]["scored_size"] = 500
+    (folder / "run.json").write_text(json.dumps(content))
+    assert load_runs(tmp_path, TABLE).runs["split_examples"].tolist() == [500]
 
 
 def test_of_two_records_of_a_run_the_one_started_last_counts(tmp_path: Path):

@@ -167,6 +167,28 @@ def test_a_file_that_does_not_fit_its_settings_is_told(
         text_file("text_file", Letters(), written(tmp_path, "jsonl", rows), **{**SETTINGS, **settings})
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('{"body": "text', "row 2 is not valid JSON"), ('["text", "sad"]', "row 2 is .* which has no columns")],
+)
+def test_a_line_that_is_no_object_is_named(line: str, message: str, tmp_path: Path) -> None:
+    path = Path(written(tmp_path, "jsonl", ROWS[:1]))
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=message):
+        text_file("text_file", Letters(), str(path), **SETTINGS)
+
+
+def test_a_file_too_small_to_have_anything_to_score_is_told(tmp_path: Path) -> None:
+    train = [row for row in ROWS if split_by_hash([Labelled({"text": row["body"]}, 0)], "text").train]
+    with pytest.raises(ValueError, match="text_file has no test examples to score; give it more texts"):
+        text_file("text_file", Letters(), written(tmp_path, "jsonl", train), **SETTINGS)
+
+
+def test_a_class_without_a_word_is_named() -> None:
+    with pytest.raises(ValueError, match=r"row 7 is of class 2, but .* says classes 0–1; give a word for each class"):
+        make(Splits([Labelled({"text": "a text"}, 2, "row 7")], texts(1), texts(1)), train_size=None)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.xls").write_text("")
     with pytest.raises(ValueError, match=r"mine.xls is no file this reads; choose a .jsonl, .tsv or .csv file"):

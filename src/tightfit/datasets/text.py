@@ -101,10 +101,12 @@ def text_dataset(
     """The data set that a model of `tokenizer` trains on. The scored split is in order of length, so that batches
     of neighbours need little padding.
 
-    Raises ValueError for empty texts, words of several tokens, words that share one, or more examples than there are.
+    Raises ValueError for empty texts, words of several tokens, words that share one, classes without a word, or more
+    examples than there are.
     """
     answers = answer_tokens(prompting, tokenizer)
     train, scored = drawn(splits, prompting, name)
+    check_labels([*train, *scored], prompting)
     encoded = Encoder(prompting, tokenizer)
     train_prompts = [encoded.prompt(text) for text in train]
     scored_prompts, scored = by_length([encoded.prompt(text) for text in scored], scored)
@@ -149,6 +151,17 @@ def answer_tokens(prompting: Prompting, tokenizer: Tokenizer) -> tuple[int, ...]
     return tuple(found)
 
 
+def check_labels(texts: Sequence[Labelled], prompting: Prompting) -> None:
+    """Raise ValueError unless every text has a class that a verbalizer says."""
+    words = list(prompting.verbalizers)
+    for text in texts:
+        if not 0 <= text.label < len(words):
+            raise ValueError(
+                f"{text.source or 'a text'} is of class {text.label}, but dataset.verbalizers={words} says classes "
+                f"0–{len(words) - 1}; give a word for each class"
+            )
+
+
 def drawn(splits: Splits, prompting: Prompting, name: str) -> tuple[list[Labelled], list[Labelled]]:
     """The examples to train on and those to score, by the protocol."""
     seed = prompting.subset_seed
@@ -164,6 +177,8 @@ def drawn(splits: Splits, prompting: Prompting, name: str) -> tuple[list[Labelle
     validation = validation or pool[train_size : train_size + held_out]
     test = shuffled(splits.test, seed, "test")[: prompting.test_size]
     scored = test if prompting.scored == "test" else validation
+    if not scored:
+        raise ValueError(f"{name} has no {prompting.scored} examples to score; give it more texts")
     return pool[:train_size][: prompting.train_limit], scored[: prompting.test_limit]
 
 

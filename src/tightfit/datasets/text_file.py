@@ -44,11 +44,23 @@ def text_file(
 def read_rows(path: Path, content: bytes) -> list[dict[str, Any]]:
     """Rows by column; a table's first line names its columns."""
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in content.decode().splitlines() if line.strip()]
+        return [
+            parsed(line, f"{path} row {row}") for row, line in enumerate(content.decode().splitlines(), start=1) if line
+        ]
     if path.suffix not in SEPARATORS:
         raise ValueError(f"dataset.path={path} is no file this reads; choose a .jsonl, .tsv or .csv file")
     quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
     return list(csv.DictReader(io.StringIO(content.decode()), delimiter=SEPARATORS[path.suffix], quoting=quoting))
+
+
+def parsed(line: str, source: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} is not valid JSON ({error}); write one object a line") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{source} is {line[:40]!r}, which has no columns; write one object a line")
+    return row
 
 
 def labelled(row: Mapping[str, Any], source: str, text: str, label: str, words: Mapping[str, str]) -> Labelled:

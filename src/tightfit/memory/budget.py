@@ -121,7 +121,9 @@ def largest_batch(memory: Callable[[int], Breakdown], budget: MemoryBudget, most
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
     """The largest number up to `most` that fits, where all below one that fits do; 0 when not even 1 does."""
-    low, high = 0, most
+    if most > 0 and fits(most):  # tried first: often so, and a try may be a training step
+        return most
+    low, high = 0, most - 1
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)

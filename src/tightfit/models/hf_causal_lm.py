@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tightfit.datasets.text import Tokenizer
+from tightfit.models.frozen_int8 import to_int8_
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
@@ -39,22 +40,26 @@ def hf_causal_lm(
     attention: str = "sdpa",
     gguf_file: str | None = None,
     lora: LoRA | None = None,
+    frozen_bits: int | None = None,
 ) -> CausalLM:
     """The causal model `source`, which says the tokens `answers`.
 
     dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
     gguf_file: the file in `source` that holds the weights, if they are in this form.
+    frozen_bits: 8 for frozen linear layers in 8 bits, which needs `lora`; None for `dtype`.
     Raises DataUnavailable when it cannot be loaded.
     """
     del classes  # one for each answer
     lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
-    return causal(lm, tokenizer, answers, seed, lora)
+    return causal(lm, tokenizer, answers, seed, lora, frozen_bits)
 
 
-def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int], seed: int, lora: LoRA | None) -> CausalLM:
+def causal(
+    lm: Any, tokenizer: Tokenizer, answers: Sequence[int], seed: int, lora: LoRA | None, frozen_bits: int | None
+) -> CausalLM:
     lm.config.use_cache = False  # else each pass would return the keys and values of all layers
     keep_answers(lm, answers)
-    return CausalLM(lm, tokenizer.pad, with_lora(lm, lora, seed))
+    return CausalLM(lm, tokenizer.pad, with_lora(lm, lora, seed, frozen_bits))
 
 
 def hf_masked_lm(
@@ -101,6 +106,7 @@ def random_causal_lm(
     dtype: str = "float32",
     attention: str = "sdpa",
     lora: LoRA | None = None,
+    frozen_bits: int | None = None,
 ) -> LanguageModel:
     """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
     del classes
@@ -110,7 +116,7 @@ def random_causal_lm(
         torch.manual_seed(derive(seed, "initial weights"))
         options = {"dtype": type_called(dtype), "attn_implementation": causal_kernel(attention)}
         lm = library.AutoModelForCausalLM.from_config(config, **options)
-    return causal(lm, tokenizer, answers, seed, lora)
+    return causal(lm, tokenizer, answers, seed, lora, frozen_bits)
 
 
 def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:
@@ -141,12 +147,16 @@ def type_called(dtype: str) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def with_lora(lm: Any, lora: LoRA | None, seed: int) -> frozenset[str]:
+def with_lora(lm: Any, lora: LoRA | None, seed: int, frozen_bits: int | None = None) -> frozenset[str]:
     """Put low-rank updates into `lm`, in float32 whatever its type, because small steps would be lost in 16 bits.
 
     Returns the names of the parameters that are then frozen, as the classifier that holds `lm` calls them: all but
-    the updates.
+    the updates. With `frozen_bits` of 8 the linear layers among these are rounded to 8 bits.
     """
+    if frozen_bits not in (None, 8):
+        raise ValueError(f"model.frozen_bits={frozen_bits} is not a width this freezes to; choose 8 or null")
+    if lora is None and frozen_bits is not None:
+        raise ValueError(f"model.frozen_bits={frozen_bits} leaves nothing to train; set model.lora too")
     if lora is None:
         return frozenset()
     peft = extra("peft")
@@ -159,4 +169,6 @@ def with_lora(lm: Any, lora: LoRA | None, seed: int) -> frozenset[str]:
     updates = {name: parameter for name, parameter in lm.named_parameters() if ".lora_" in name}
     for parameter in updates.values():
         parameter.data = parameter.data.float()
+    if frozen_bits is not None and not to_int8_(lm, but=frozenset([*updates, "lm_head.weight"])):
+        raise ValueError(f"model.frozen_bits={frozen_bits} but this model has no layers of PyTorch's Linear; leave it")
     return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if name not in updates)

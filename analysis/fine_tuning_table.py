@@ -1,0 +1,135 @@
+"""The numbers of `fine_tuning` as tables: markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from analysis.fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
+from analysis.load import Records
+from analysis.names import mebibytes, method, model_title, subject
+from analysis.tables import interval_text, ours_text, percent, profile_banner, provenance
+
+HEADERS = (
+    *("budget", "method", "model", "batch", "accuracy ± (n)", "95% interval", "s to target"),
+    *("steps", "forwards per step", "forwards in all", "peak"),
+)
+
+
+def render_markdown(records: Records, theory: pd.DataFrame, profile: str) -> str:
+    """All contenders, what they overtake, and how to read both."""
+    target = target_of(records)
+    rows = [*([zero_shot_line(target)] if target else []), *map(line, contenders(records, theory))]
+    title = f"**On-device fine-tuning at fixed memory budgets: {subject(records.runs)}**"
+    parts = [title, profile_banner(profile, records.runs), legend(target), table(HEADERS, rows)]
+    overtaken = crossings(records)
+    if overtaken:
+        headers = ("budget", "without backpropagation", "overtakes", "after (s)")
+        parts.append(table(headers, map(crossing_line, overtaken)))
+    return "\n\n".join(filter(None, [*parts, provenance(records.runs)])) + "\n"
+
+
+def legend(target: Target | None) -> str:
+    goal = f", {percent(target.accuracy)}%" if target else ""
+    return (
+        f"Target: the end of the 95% interval of zero-shot{goal}. Forwards per step: derived, and measured as a step's "
+        "seconds by those of one of its forward passes. Times over several seeds: mean, lowest – highest, and in how "
+        "many cases."
+    )
+
+
+def zero_shot_line(target: Target) -> list[str]:
+    interval = f"{percent(target.low)} – {percent(target.accuracy)}†"
+    known = ["any", method(ZERO_SHOT).title, model_title(target.model), "–", percent(target.zero_shot), interval]
+    return [*known, *["–"] * (len(HEADERS) - len(known))]
+
+
+def line(one: Contender) -> list[str]:
+    known = not math.isnan(one.steps)
+    return [
+        one.budget,
+        method(one.row).title,
+        model_title(one.model),
+        str(one.batch_size) if known else "–",
+        f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note,
+        interval_text(one.final),
+        times_text(one.to_target),
+        f"{one.steps:.0f}" if known else "–",
+        f"{one.forwards_in_theory:g}, measured {one.forwards_measured:.2f}" if known else "–",
+        f"{one.forwards:.0f}" if known else "–",
+        "–" if math.isnan(one.peak_bytes) else mebibytes(one.peak_bytes),
+    ]
+
+
+def crossing_line(crossing: Crossing) -> list[str]:
+    names = [method(row).title for row in (crossing.row, crossing.overtaken)]
+    return [crossing.budget, *names, overtaking_text(crossing.at)]
+
+
+def overtaking_text(times: Times) -> str:
+    if times.seconds and not any(times.seconds):
+        return f"ahead all along, {len(times.seconds)} of {times.tries}"
+    return times_text(times)
+
+
+def times_text(times: Times) -> str:
+    """`312 (210 – 480), 8 of 9`."""
+    if not times.seconds:
+        return f"never, 0 of {times.tries}" if times.tries else "–"
+    spread = f" ({min(times.seconds):.0f} – {max(times.seconds):.0f})" if len(times.seconds) > 1 else ""
+    return f"{times.mean:.0f}{spread}, {len(times.seconds)} of {times.tries}"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [list(headers), ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def render_csv(records: Records, theory: pd.DataFrame, profile: str) -> str:
+    """A line for each contender; accuracies are fractions, times seconds."""
+    target = target_of(records)
+    rows = [
+        {
+            "profile": profile,
+            "budget": one.budget,
+            "row": one.row,
+            "model": one.model,
+            "batch_size": one.batch_size,
+            "zero_shot": target.zero_shot if target else math.nan,
+            "target": target.accuracy if target else math.nan,
+            **{
+                name: getattr(one.final, name) if one.final else math.nan
+                for name in ("mean", "spread", "n", "low", "high", "interval")
+            },
+            **times_fields("to_target", one.to_target),
+            "steps": one.steps,
+            "forwards_in_theory": one.forwards_in_theory,
+            "forwards_measured": one.forwards_measured,
+            "forwards": one.forwards,
+            "peak_bytes": one.peak_bytes,
+            "note": one.note,
+        }
+        for one in contenders(records, theory)
+    ]
+    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+
+
+def render_crossings_csv(records: Records) -> str:
+    rows = [
+        {"budget": one.budget, "row": one.row, "overtaken": one.overtaken, **times_fields("at", one.at)}
+        for one in crossings(records)
+    ]
+    columns = ["budget", "row", "overtaken", "at_mean", "at_low", "at_high", "at_cases", "at_tries"]
+    return pd.DataFrame(rows, columns=columns).round(3).to_csv(index=False, lineterminator="\n")
+
+
+def times_fields(name: str, times: Times) -> dict[str, float]:
+    return {
+        f"{name}_mean": times.mean,
+        f"{name}_low": min(times.seconds, default=math.nan),
+        f"{name}_high": max(times.seconds, default=math.nan),
+        f"{name}_cases": len(times.seconds),
+        f"{name}_tries": times.tries,
+    }

@@ -1,0 +1,39 @@
+"""Whether a perturbation survives the rounding of the weights it is added to.
+
+A sum is rounded to the type of the weights: a move below half the distance to the next number is lost. That distance is
+at most 2⁻²³ of the weight itself in float32, 2⁻¹⁰ in float16 and 2⁻⁷ in bfloat16. To a weight of 0.1 a move of 1e-3 is
+two steps of bfloat16, and a move of 1e-5 is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+SAMPLED = 4096  # elements of each tensor
+LEAST_SHARE = 0.01
+
+
+def share_moved(tensors: Iterable[torch.Tensor], scale: float) -> float:
+    """The share of the elements that change when `scale` times a normal number is added, from the first few thousand
+    of each tensor."""
+    generator = torch.Generator().manual_seed(0)
+    moved = []
+    for tensor in tensors:
+        sample = tensor.detach().view(-1)[:SAMPLED].cpu()
+        noise = torch.empty_like(sample).normal_(generator=generator)
+        moved.append(torch.add(sample, noise, alpha=scale) != sample)
+    return torch.cat(moved).float().mean().item() if moved else 1.0
+
+
+def check_perturbation(tensors: Iterable[torch.Tensor], eps: float) -> None:
+    """Raise ValueError where a perturbation of `eps` leaves nearly all weights as they are: no slope would be seen."""
+    tensors = list(tensors)
+    share = share_moved(tensors, eps)
+    if share < LEAST_SHARE:
+        types = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
+        raise ValueError(
+            f"optimizer.eps={eps:g} changes {share:.1%} of the weights in {types}, the others round back; choose a "
+            "larger eps, model.dtype=float32, or low-rank updates (model.lora), which are always in float32"
+        )
