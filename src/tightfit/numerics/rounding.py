@@ -19,12 +19,13 @@ def share_moved(tensors: Iterable[torch.Tensor], scale: float) -> float:
     """The share of the elements that change when `scale` times a normal number is added, from the first few thousand
     of each tensor."""
     generator = torch.Generator().manual_seed(0)
-    moved = []
+    moved, seen = 0.0, 0
     for tensor in tensors:
         sample = tensor.detach().view(-1)[:SAMPLED].cpu()
         noise = torch.empty_like(sample).normal_(generator=generator)
-        moved.append(torch.add(sample, noise, alpha=scale) != sample)
-    return torch.cat(moved).float().mean().item() if moved else 1.0
+        moved += (torch.add(sample, noise, alpha=scale) != sample).float().mean().item() * len(sample)
+        seen += len(sample)
+    return moved / seen if seen else 1.0
 
 
 def check_perturbation(tensors: Iterable[torch.Tensor], eps: float) -> None:
