@@ -83,7 +83,7 @@ reproduce-memory-grid: setup  ## memory predicted without data against memory me
 	    memory_grid/llama_10m_lora profile=paper $(OPTIONS)
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
-	$(PYTHON) -m tightfit.reproduce elasticzo/step_time profile=$(PROFILE) --jobs 1
+	$(PYTHON) -m tightfit.reproduce elasticzo/step_time elasticzo/step_time_b256 profile=$(PROFILE) --jobs 1
 
 figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report

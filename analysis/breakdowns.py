@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.curves import profile_note
 from analysis.load import MEMORY_KINDS, PHASES, Records, latest
-from analysis.names import in_order, mebibytes, method, subject
+from analysis.names import arithmetic_of, in_order, mebibytes, method, subject
 from analysis.style import GREY, RC, NoRecords, headline, styled
 from analysis.tables import machine
 
@@ -125,6 +125,14 @@ def step_time(records: Records, published: pd.DataFrame, profile: str = "paper")
     figure.legend(handles, spaced(names), loc="outside lower center", ncols=len(names), frameon=False)
     headline(figure, f"Where a step's time goes: {subject(of_column(records.runs))}", time_note(records.runs, profile))
     return figure
+
+
+def by_arithmetic(records: Records) -> Records:
+    """The same with a row for each method in each arithmetic, such as "Full ZO, INT8"."""
+    runs = records.runs.dropna(subset="cell_row")
+    pairs = zip(runs["cell_row"], runs["cell_column"], strict=True)
+    rows = [f"{method(row).title}, {arithmetic_of(column)}" for row, column in pairs]
+    return Records(runs.assign(cell_row=rows, cell_column="all"), records.evals)
 
 
 def of_column(runs: pd.DataFrame) -> pd.DataFrame:

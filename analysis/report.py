@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from analysis import fine_tuning_table
-from analysis.breakdowns import memory_breakdown, step_time
+from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
@@ -53,6 +53,11 @@ def drawings(experiments: Path) -> list[Drawing]:
         Drawing("loss_curves_int8", "elasticzo/table1", lambda r, p: loss_curves(r, "INT8", p)),
         Drawing("loss_sign", "elasticzo/loss_sign", lambda r, _: loss_sign(r)),
         Drawing("step_time", "elasticzo/step_time", lambda r, p: step_time(r, published("elasticzo/fig7"), p)),
+        Drawing(
+            "step_time_b256",
+            "elasticzo/step_time_b256",
+            lambda r, p: step_time(by_arithmetic(r), published("elasticzo/step_time_b256"), p),
+        ),
         Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from analysis.breakdowns import memory_breakdown, step_milliseconds, step_time
+from analysis.breakdowns import by_arithmetic, memory_breakdown, step_milliseconds, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves
 from analysis.load import load_published, load_runs
 from analysis.loss_sign import loss_sign
@@ -131,6 +131,13 @@ def test_step_time_is_split_by_phase_and_the_rest_is_other(runs: Path):
         {"forward": 80.0, "backward": 0.0, "perturb": 10.0, "update": 0.0, "other": 10.0}
     )
     assert means.loc["full_bp"].sum() == pytest.approx(40.0)  # 4 s for 100 steps
+
+
+def test_step_times_of_two_arithmetics_are_rows_of_one_figure(tmp_path: Path):
+    for column in ("mnist_fp32", "mnist_int8"):
+        make_run(tmp_path, "elasticzo/step_time_b256", "full_zo", column, [0.1, 0.2])
+    means = step_milliseconds(by_arithmetic(load_runs(tmp_path, "elasticzo/step_time_b256")).runs)
+    assert list(means.index) == ["Full ZO, FP32", "Full ZO, INT8"]
 
 
 def test_step_time_figure_has_a_bar_for_each_method_and_one_for_the_paper(runs: Path):
