@@ -41,7 +41,7 @@ DATASETS = {
     "rotated_fashion_mnist_30": "Fashion-MNIST rotated by 30°",
     "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
     "modelnet40": "ModelNet40",
-    "modelnet40_256_points_16_epochs": "ModelNet40 at 256 points, 16 epochs",
+    "modelnet40_256_points_16_epochs": "ModelNet40 (256 pts, 16 ep.)",
     "mnist_points": "MNIST points",
     "vader": "VADER films",
 }

@@ -109,7 +109,7 @@ def test_a_column_that_nothing_published_answers_comes_last_and_says_what_it_is(
     make_run(runs, TABLE, "full_zo", "modelnet40_256_points_16_epochs_fp32", [0.02, 0.1])
     table = table_of(runs, experiments)
     assert table.columns == ["mnist_fp32", "modelnet40_256_points_16_epochs_fp32"]
-    assert "ModelNet40 at 256 points, 16 epochs FP32" in printed(table)
+    assert "ModelNet40 (256 pts, 16 ep.) FP32" in printed(table)
     assert {cell.published for cell in table.of(table.columns[-1])} == {None}
 
 
