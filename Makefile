@@ -69,7 +69,7 @@ reproduce-budgets: setup  ## accuracy against training seconds at fixed memory b
 	$(PYTHON) -m tightfit.reproduce elasticzo/budgets profile=$(PROFILE)
 
 # Of the shorter profiles one seed at one budget, scored on fewer sentences: twenty minutes on two cores.
-ON_DEVICE_short = seed=0 memory_budget.size=700MB dataset.test_limit=200
+ON_DEVICE_short = seed=0 memory_budget.size=700MB dataset.test_limit=200 training.fraction=0.2
 ON_DEVICE_smoke = seed=0 memory_budget.size=700MB
 
 reproduce-on-device: setup  ## language models fine-tuned at fixed memory budgets
