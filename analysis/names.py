@@ -31,8 +31,17 @@ METHODS = {
     "bp_sgd": Method("BP SGD", "BP SGD", "#3A8FC2"),
     "bp_adam_checkpointed": Method("BP Adam, checkpointed", "checkpointed", "#333333"),
     "bp_adam": Method("BP Adam", "BP Adam", "#0072B2"),
+    "p_rge_none": Method("P-RGE, one by one", "LoRA-FA", "#777777"),
+    "p_rge_inner": Method("P-RGE, signs at once", "inner", "#3A8FC2"),
+    "p_rge_outer": Method("P-RGE, directions at once", "outer", "#B0518A"),
+    "p_rge_both": Method("P-RGE, all at once", "both", "#009E73"),
+    "q1_b16": Method("1 direction × 16", "q = 1", "#333333"),
+    "q2_b8": Method("2 directions × 8", "q = 2", "#0072B2"),
+    "q4_b4": Method("4 directions × 4", "q = 4", "#009E73"),
+    "q8_b2": Method("8 directions × 2", "q = 8", "#B0518A"),
+    "q16_b1": Method("16 directions × 1", "q = 16", "#D55E00"),
 }
-PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO"}
+PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO", "mobizo": "MobiZO"}
 DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",

@@ -15,14 +15,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import fine_tuning_table
+from analysis import fine_tuning_table, parallel_modes, queries
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
 from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
+from analysis.parallel_modes import step_by_mode
 from analysis.predicted import predicted_against_measured
+from analysis.queries import accuracy_by_queries
 from analysis.style import NoRecords, save
 from analysis.tables import build_table, render_csv, render_markdown, render_terminal
 
@@ -63,6 +65,8 @@ def drawings(experiments: Path) -> list[Drawing]:
         *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),
         Drawing("predicted_against_measured", "memory_grid/grid", lambda r, _: predicted_against_measured(r.runs)),
         Drawing("fine_tuning", FINE_TUNING, fine_tuning_by_seconds),
+        Drawing("accuracy_by_queries", queries.QUERIES, accuracy_by_queries),
+        Drawing("step_by_mode", parallel_modes.SPEED, step_by_mode),
         Drawing("memory_by_context", FIG3, lambda *_: memory_by_context(load_plan(FIG3, experiments))),
         Drawing("memory_by_reading", FIG4, lambda *_: memory_by_reading(load_plan(FIG4, experiments), published(FIG4))),
     ]
@@ -74,6 +78,7 @@ MEMORY_FIGURES = {
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
 FINE_TUNING = "on_device_mezo/fine_tuning"
+PAGES = {queries.QUERIES: queries, parallel_modes.SPEED: parallel_modes}  # what writes a table of its own form
 TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
@@ -117,6 +122,8 @@ def report_records(
         files += report_table(experiment, profile, chosen, console, folder, experiments)
     if experiment == FINE_TUNING and len(chosen.runs):
         files += report_fine_tuning(chosen, profile, console, folder, load_published(experiment, experiments))
+    if experiment in PAGES and len(chosen.runs):
+        files += report_page(experiment, profile, chosen, console, folder, experiments)
     for drawing in drawings(experiments):
         if drawing.experiment != experiment:
             continue
@@ -157,6 +164,20 @@ def report_fine_tuning(
     for name, content in contents.items():
         (folder / name).write_text(content)
     return [folder / name for name in contents]
+
+
+def report_page(
+    experiment: str, profile: str, records: Records, console: Console, folder: Path, experiments: Path
+) -> list[Path]:
+    """Print the table that `experiment` has of its own and write it as markdown and as data."""
+    page, published = PAGES[experiment], load_published(experiment, experiments)
+    text = page.render_markdown(records, published, profile)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / experiment.partition("/")[2]
+    stem.with_suffix(".md").write_text(text)
+    stem.with_suffix(".csv").write_text(page.render_csv(records, published, profile))
+    return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
 
 
 def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:

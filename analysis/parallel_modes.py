@@ -1,0 +1,180 @@
+"""What one forward pass holds (MobiZO): seconds of a step and memory, beside methods that probe one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.breakdowns import PHASE_COLORS, beside_bar, method_rows, spaced, stacked_bars
+from analysis.curves import by_method, profile_note
+from analysis.fine_tuning_table import table
+from analysis.load import PHASES, Records
+from analysis.names import mebibytes, method, model_title, subject
+from analysis.queries import published_texts
+from analysis.style import RC, NoRecords, headline, styled
+from analysis.tables import machine, profile_banner, provenance
+
+SPEED = "mobizo/speed"
+# Those that probe one after the other, to which the others are compared.
+SEQUENTIAL = ("mezo", "mezo_lora", "p_rge_none")
+OF_BATCHES = ("p_rge_both", "p_rge_outer", "p_rge_inner", "p_rge_none", "mezo_lora")
+HEADERS = ("model", "random numbers", "method", "s per step", "of it random numbers", "forward passes")
+ROOM = 2.3  # of the longest bar, for the words beside it
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A method on one model with one kind of random numbers, over its seeds; seconds are of one step."""
+
+    model: str
+    noise: str
+    row: str
+    step_seconds: float
+    fastest: float
+    slowest: float
+    phases: dict[str, float]
+    passes: float
+    rehearsed_bytes: float
+    measured_bytes: float
+
+    def faster_than(self, other: Mode | None) -> float | None:
+        return None if other is None else other.step_seconds / self.step_seconds
+
+
+def modes(records: Records) -> list[Mode]:
+    """Every finished method of every model, in the order of the figures."""
+    finished = records.only(records.runs["status"] == "finished")
+    columns = sorted(set(finished.runs["cell_column"].dropna()), key=lambda name: (name.split()[0] < "n", name))
+    found = []
+    for column in columns:
+        for row, part in by_method(finished.only(finished.runs["cell_column"] == column)):
+            found.append(mode(column, row, part.runs))
+    return found
+
+
+def mode(column: str, row: str, runs: pd.DataFrame) -> Mode:
+    model, _, noise = column.partition(" ")
+    steps = runs["steps"].astype(float)
+    seconds = runs["train_seconds"] / steps
+    phases = {phase: float((runs[f"{phase}_seconds"].fillna(0.0) / steps).mean()) for phase in PHASES}
+    peaks = [float(runs[f"{kind}_bytes"].astype(float).mean()) for kind in ("peak_live", "measured_peak")]
+    span = (float(seconds.mean()), float(seconds.min()), float(seconds.max()))
+    passes = float((runs["forward_passes"].astype(float) / steps).mean())
+    return Mode(model, noise, row, *span, phases, passes, *peaks)
+
+
+def sequential(found: list[Mode], one: Mode) -> Mapping[str, Mode]:
+    """The methods that `one` is compared to: on its model, with its random numbers."""
+    here = [other for other in found if (other.model, other.noise) == (one.model, one.noise)]
+    return {other.row: other for other in here if other.row in SEQUENTIAL}
+
+
+def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> str:
+    """The modes as a table, what is published beside them, and how to read both."""
+    found = modes(records)
+    compared = [f"× {method(row).title}" for row in SEQUENTIAL]
+    parts = [
+        f"**MobiZO: what one forward pass holds: {subject(records.runs)}**",
+        profile_banner(profile, records.runs),
+        table([*HEADERS, *compared, "measured peak", "widest batch"], [line(found, one) for one in found]),
+        "Four directions, both signs, the same batches of four sentences. × : how many times as fast as the method that "
+        "probes one after the other, on the same model with the same random numbers; P-RGE one by one is LoRA-FA. "
+        "Peaks: most bytes of tensors alive at once, measured on the first batch, and rehearsed on the widest.",
+        *published_texts(published),
+        provenance(records.runs),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def line(found: list[Mode], one: Mode) -> list[str]:
+    slower = sequential(found, one)
+    times = [one.faster_than(slower.get(row)) for row in SEQUENTIAL]
+    several = f" ({one.fastest:.3g} – {one.slowest:.3g})" if one.fastest < one.slowest else ""
+    return [
+        model_title(one.model),
+        one.noise.replace("_", " "),
+        method(one.row).title,
+        f"{one.step_seconds:.3g}{several}",
+        f"{one.phases['perturb'] + one.phases['update']:.2g}",
+        f"{one.passes:g}",
+        *("–" if ratio is None else f"{ratio:.2f}" for ratio in times),
+        mebibytes(one.measured_bytes),
+        "–" if pd.isna(one.rehearsed_bytes) else mebibytes(one.rehearsed_bytes),
+    ]
+
+
+def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
+    """A line for each mode; seconds per step, bytes."""
+    del published  # about other models and machines: no cell of these
+    found = modes(records)
+    rows = [
+        {
+            "profile": profile,
+            **{name: value for name, value in asdict(one).items() if name != "phases"},
+            **{f"{phase}_seconds": seconds for phase, seconds in one.phases.items()},
+            **{f"times_{row}": one.faster_than(sequential(found, one).get(row)) for row in SEQUENTIAL},
+        }
+        for one in found
+    ]
+    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+
+
+@matplotlib.rc_context(RC)
+def step_by_mode(records: Records, profile: str = "paper") -> Figure:
+    """Seconds of a step by phase and how many times as fast it is, a panel for each model and kind of random numbers.
+
+    Raises NoRecords when no run recorded its phases.
+    """
+    found = modes(records)
+    if not found:
+        raise NoRecords("no steps of P-RGE were timed; run make reproduce-mobizo")
+    models, noises = list(dict.fromkeys(one.model for one in found)), sorted({one.noise for one in found}, reverse=True)
+    rows = max(len([one for one in found if (one.model, one.noise) == (model, noises[0])]) for model in models)
+    figure = styled(height=1.6 + (0.55 + 0.42 * rows) * len(models))
+    panels = figure.subplots(len(models), len(noises), squeeze=False, sharex="row", sharey="row")
+    for model, abreast in zip(models, panels, strict=True):
+        for noise, axes in zip(noises, abreast, strict=True):
+            panel(axes, [one for one in found if (one.model, one.noise) == (model, noise)])
+            axes.set_title(f"{model_title(model)}, {noise.replace('_', ' ')}")
+    for axes in panels[-1]:
+        axes.set_xlabel("seconds per step")
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, spaced(names), loc="outside lower center", ncols=len(names), frameon=False)
+    headline(figure, f"What one forward pass holds: {subject(records.runs)}", reading(records, profile))
+    return figure
+
+
+def panel(axes: Axes, found: list[Mode]) -> None:
+    """A bar for each method; beside it its seconds, and the factor by which it is ahead of the sequential ones."""
+    seconds = pd.DataFrame([one.phases for one in found])
+    seconds["other"] = [one.step_seconds for one in found] - seconds.sum(axis="columns")
+    stacked_bars(axes, seconds.clip(lower=0.0), PHASE_COLORS)
+    longest = max((one.step_seconds for one in found if one.row in OF_BATCHES), default=found[0].step_seconds)
+    for place, one in enumerate(found):
+        cut = one.step_seconds > longest * 1.2  # all weights perturbed: bars of the others would be too short to see
+        beside_bar(axes, longest * 1.2 if cut else one.step_seconds, place, words(found, one) + (" →" if cut else ""))
+    method_rows(axes, [method(one.row).title for one in found], [method(one.row).color for one in found])
+    axes.set_xlim(0, ROOM * longest)
+
+
+def words(found: list[Mode], one: Mode) -> str:
+    slower = sequential(found, one)
+    ratios = [(row, one.faster_than(slower.get(row))) for row in ("mezo_lora", "p_rge_none") if row != one.row]
+    times = [f"×{ratio:.2f} {method(row).short}" for row, ratio in ratios if ratio is not None]
+    return "  ".join([f"{one.step_seconds:.3g} s", *times]) if one.row not in SEQUENTIAL else f"{one.step_seconds:.3g} s"
+
+
+def reading(records: Records, profile: str) -> str:
+    runs = records.runs
+    machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
+    seeds = runs["seed"].nunique()
+    return (
+        "Four directions, both signs, batches of four sentences. ×: how many times as fast as MeZO LoRA and as LoRA-FA, "
+        f"one probe after the other.\n{'; '.join(machines)}, mean of {seeds} run{'s' if seeds > 1 else ''}"
+        f"{profile_note(profile, runs)}"
+    )

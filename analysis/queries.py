@@ -1,0 +1,178 @@
+"""More directions or more sentences (MobiZO): accuracy and seconds at a constant number of rows per forward pass."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from analysis.curves import by_method, curve, draw, profile_note, seeds_note
+from analysis.fine_tuning import reason
+from analysis.fine_tuning_table import table
+from analysis.load import Records
+from analysis.names import mebibytes, method, model_title, subject
+from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from analysis.summary import Estimate, estimate
+from analysis.tables import interval_text, machine, ours_text, percent, profile_banner, provenance
+
+QUERIES = "mobizo/queries"
+HEADERS = (
+    *("model", "directions q", "sentences B", "accuracy ± (n)", "95% interval", "best of all evaluations"),
+    *("s per step", "measured peak"),
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One way to share the rows of a pass, over its seeds. `note` says which seeds gave no result, and why."""
+
+    model: str
+    row: str
+    queries: int
+    batch_size: int
+    initial: float
+    final: Estimate | None
+    best: float  # the highest of a run's evaluations, as the paper reports; mean over seeds
+    step_seconds: float
+    peak_bytes: float
+    note: str
+
+
+def shares(records: Records) -> list[Share]:
+    """Every (q, B) of every model, from one direction to most."""
+    runs = records.runs.dropna(subset=["cell_row", "cell_column"])
+    found = []
+    for model in sorted(set(runs["cell_column"]), reverse=True):
+        for row, part in by_method(records.only(records.runs["cell_column"] == model)):
+            found.append(share(model, row, part.runs))
+    return found
+
+
+def share(model: str, row: str, runs: pd.DataFrame) -> Share:
+    queries, batch_size = queries_and_batch(row)
+    finished = runs[runs["status"] == "finished"]
+    others = runs[runs["status"] != "finished"].to_dict("records")
+    examples = finished["split_examples"].max()
+    return Share(
+        model,
+        row,
+        queries,
+        batch_size,
+        initial=float(finished["initial_accuracy"].mean()),
+        final=estimate(finished["final_accuracy"].tolist(), int(examples)) if len(finished) else None,
+        best=float(finished["best_accuracy"].mean()),
+        step_seconds=float((finished["train_seconds"] / finished["steps"].astype(float)).mean()),
+        peak_bytes=float(finished["measured_peak_bytes"].astype(float).mean()),
+        note="; ".join(dict.fromkeys(map(reason, others))),
+    )
+
+
+def queries_and_batch(row: str) -> tuple[int, int]:
+    """(4, 4) of "q4_b4". Raises ValueError for a row of another form."""
+    found = re.fullmatch(r"q(\d+)_b(\d+)", row)
+    if found is None:
+        raise ValueError(f"{row!r} names no directions and sentences; call it q4_b4")
+    return int(found[1]), int(found[2])
+
+
+def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> str:
+    """The shares as a table, what is published beside them, and how to read both."""
+    parts = [
+        f"**MobiZO: directions or sentences at a constant number of rows: {subject(records.runs)}**",
+        profile_banner(profile, records.runs),
+        table(HEADERS, [line(one) for one in shares(records)]),
+        "All runs take the same number of steps, and each step forwards 2 q B rows in one pass. "
+        f"Before training: {'; '.join(initial_texts(records))}.",
+        *published_texts(published),
+        provenance(records.runs),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def line(one: Share) -> list[str]:
+    known = not math.isnan(one.step_seconds)
+    return [
+        model_title(one.model),
+        str(one.queries),
+        str(one.batch_size),
+        f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note,
+        interval_text(one.final),
+        percent(one.best) if known else "–",
+        f"{one.step_seconds:.3g}" if known else "–",
+        mebibytes(one.peak_bytes) if known else "–",
+    ]
+
+
+def initial_texts(records: Records) -> list[str]:
+    """What each model does before the first step: the same for every (q, B), but for seeds that draw a head."""
+    models = {}
+    for one in shares(records):
+        if not math.isnan(one.initial):
+            models.setdefault(one.model, one.initial)
+    return [f"{model_title(model)} {percent(initial)}%" for model, initial in models.items()]
+
+
+def published_texts(published: pd.DataFrame) -> list[str]:
+    """A sentence for each published number, with where it was found."""
+    return [
+        f"Published, {entry['column'].replace('_', ' ')} of {method(str(entry['row'])).title}: {entry['value']:g} "
+        f"{entry['unit']} ({entry['source']})."
+        for entry in published.to_dict("records")
+    ]
+
+
+def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
+    """A line for each share; accuracies are fractions."""
+    del published  # about other models and machines: no cell of these
+    parts = ("mean", "spread", "n", "low", "high", "interval")
+    rows = [
+        {
+            "profile": profile,
+            **{name: value for name, value in asdict(one).items() if name not in ("final", "note")},
+            **{part: getattr(one.final, part) if one.final else math.nan for part in parts},
+            "note": one.note,
+        }
+        for one in shares(records)
+    ]
+    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+
+
+@matplotlib.rc_context(RC)
+def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
+    """Test accuracy by seconds of training for each (q, B), a panel for each model.
+
+    Raises NoRecords when nothing was evaluated.
+    """
+    finished = records.only(records.runs["status"] == "finished")
+    models = sorted(set(finished.runs["cell_column"].dropna()), reverse=True)
+    if not models:
+        raise NoRecords("no run of directions against sentences was recorded; run make reproduce-mobizo")
+    figure = styled(height=1.25 + 3.1 * len(models))
+    panels = figure.subplots(len(models), 1, squeeze=False).flatten()
+    labels: list[list[EndLabel]] = []
+    for axes, model in zip(panels, models, strict=True):
+        here = by_method(finished.only(finished.runs["cell_column"] == model))
+        lines = [line for row, part in here if (line := curve(part, row, "train_seconds", "accuracy"))]
+        labels.append([draw(axes, line, f"{method(line.row).title} {line.mean[-1]:.1%}") for line in lines])
+        axes.set(title=model_title(model), ylabel="test accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlim(left=0)
+    panels[-1].set_xlabel("seconds of training; evaluation does not count")
+    headline(figure, f"Directions or sentences: {subject(finished.runs)}", reading(finished, profile))
+    for axes, ends in zip(panels, labels, strict=True):
+        label_line_ends(axes, ends)
+    return figure
+
+
+def reading(records: Records, profile: str) -> str:
+    machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
+    return (
+        "P-RGE: q directions with both signs, and B sentences, in one pass of 2 q B rows; equally many steps. "
+        "Labels: final accuracy.\n"
+        f"{seeds_note(records.runs)}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
+    )
