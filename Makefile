@@ -6,7 +6,7 @@ DATASET ?= modelnet40
 OPTIONS ?=
 RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
            elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
-           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning
+           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning mobizo/queries mobizo/speed
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -17,7 +17,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-memory reproduce-memory-grid \
+        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-memory reproduce-memory-grid \
         reproduce-step-time figures results clean
 
 help:  ## list these targets
@@ -74,6 +74,16 @@ ON_DEVICE_smoke = seed=0 memory_budget.size=700MB
 
 reproduce-on-device: setup  ## language models fine-tuned at fixed memory budgets
 	$(PYTHON) -m tightfit.reproduce on_device_mezo/fine_tuning profile=$(PROFILE) $(ON_DEVICE_$(PROFILE)) $(OPTIONS)
+
+# Of the shorter profiles one seed; of its steps enough to time, and fewer sentences to score.
+MOBIZO_SPEED_short = seed=0 optimizer.noise=gaussian_fast training.fraction=0.5 training.evaluations=1
+MOBIZO_short       = seed=0 training.fraction=0.2 training.evaluations=4 dataset.test_limit=200
+MOBIZO_SPEED_smoke = seed=0 optimizer.noise=gaussian_fast
+MOBIZO_smoke       = seed=0
+
+reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leave the machine alone meanwhile)
+	$(PYTHON) -m tightfit.reproduce mobizo/speed profile=$(PROFILE) $(MOBIZO_SPEED_$(PROFILE)) $(OPTIONS) --jobs 1
+	$(PYTHON) -m tightfit.reproduce mobizo/queries profile=$(PROFILE) $(MOBIZO_$(PROFILE)) $(OPTIONS) --jobs 1
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory elasticzo/memory_int8 profile=$(PROFILE)

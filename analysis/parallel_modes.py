@@ -14,7 +14,7 @@ from analysis.breakdowns import PHASE_COLORS, beside_bar, method_rows, spaced, s
 from analysis.curves import by_method, profile_note
 from analysis.fine_tuning_table import table
 from analysis.load import PHASES, Records
-from analysis.names import mebibytes, method, model_title, subject
+from analysis.names import in_order, mebibytes, method, model_title, subject
 from analysis.queries import published_texts
 from analysis.style import RC, NoRecords, headline, styled
 from analysis.tables import machine, profile_banner, provenance
@@ -22,9 +22,14 @@ from analysis.tables import machine, profile_banner, provenance
 SPEED = "mobizo/speed"
 # Those that probe one after the other, to which the others are compared.
 SEQUENTIAL = ("mezo", "mezo_lora", "p_rge_none")
-OF_BATCHES = ("p_rge_both", "p_rge_outer", "p_rge_inner", "p_rge_none", "mezo_lora")
 HEADERS = ("model", "random numbers", "method", "s per step", "of it random numbers", "forward passes")
-ROOM = 2.3  # of the longest bar, for the words beside it
+LEGEND = (
+    "Four directions, both signs, the same batches of four sentences. ×: how many times as fast as the method that "
+    "probes one after the other, on the same model with the same random numbers; P-RGE one by one is LoRA-FA. Peaks: "
+    "most bytes of tensors alive at once, measured on the first batch, and rehearsed on the widest."
+)
+ROOM = 2.3  # times the longest bar, for the words beside it
+LONGEST_CUT = 1.25  # a bar that reaches beyond so many times that has its words over it
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Mode:
 def modes(records: Records) -> list[Mode]:
     """Every finished method of every model, in the order of the figures."""
     finished = records.only(records.runs["status"] == "finished")
-    columns = sorted(set(finished.runs["cell_column"].dropna()), key=lambda name: (name.split()[0] < "n", name))
+    columns = sorted(sorted(set(finished.runs["cell_column"].dropna())), key=model_of, reverse=True)
     found = []
     for column in columns:
         for row, part in by_method(finished.only(finished.runs["cell_column"] == column)):
@@ -57,15 +62,20 @@ def modes(records: Records) -> list[Mode]:
     return found
 
 
+def model_of(column: str) -> str:
+    """`smollm2_135m` of "smollm2_135m gaussian"."""
+    return column.partition(" ")[0]
+
+
 def mode(column: str, row: str, runs: pd.DataFrame) -> Mode:
-    model, _, noise = column.partition(" ")
+    noise = column.partition(" ")[2]
     steps = runs["steps"].astype(float)
     seconds = runs["train_seconds"] / steps
     phases = {phase: float((runs[f"{phase}_seconds"].fillna(0.0) / steps).mean()) for phase in PHASES}
     peaks = [float(runs[f"{kind}_bytes"].astype(float).mean()) for kind in ("peak_live", "measured_peak")]
     span = (float(seconds.mean()), float(seconds.min()), float(seconds.max()))
     passes = float((runs["forward_passes"].astype(float) / steps).mean())
-    return Mode(model, noise, row, *span, phases, passes, *peaks)
+    return Mode(model_of(column), noise, row, *span, phases, passes, *peaks)
 
 
 def sequential(found: list[Mode], one: Mode) -> Mapping[str, Mode]:
@@ -82,9 +92,7 @@ def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> 
         f"**MobiZO: what one forward pass holds: {subject(records.runs)}**",
         profile_banner(profile, records.runs),
         table([*HEADERS, *compared, "measured peak", "widest batch"], [line(found, one) for one in found]),
-        "Four directions, both signs, the same batches of four sentences. × : how many times as fast as the method that "
-        "probes one after the other, on the same model with the same random numbers; P-RGE one by one is LoRA-FA. "
-        "Peaks: most bytes of tensors alive at once, measured on the first batch, and rehearsed on the widest.",
+        LEGEND,
         *published_texts(published),
         provenance(records.runs),
     ]
@@ -133,14 +141,19 @@ def step_by_mode(records: Records, profile: str = "paper") -> Figure:
     found = modes(records)
     if not found:
         raise NoRecords("no steps of P-RGE were timed; run make reproduce-mobizo")
-    models, noises = list(dict.fromkeys(one.model for one in found)), sorted({one.noise for one in found}, reverse=True)
-    rows = max(len([one for one in found if (one.model, one.noise) == (model, noises[0])]) for model in models)
-    figure = styled(height=1.6 + (0.55 + 0.42 * rows) * len(models))
-    panels = figure.subplots(len(models), len(noises), squeeze=False, sharex="row", sharey="row")
+    models, noises = list(dict.fromkeys(one.model for one in found)), sorted({one.noise for one in found})
+    rows = {model: in_order({one.row for one in found if one.model == model}) for model in models}
+    figure = styled(height=1.7 + sum(0.65 + 0.42 * len(names) for names in rows.values()))
+    heights = [1.5 + len(rows[model]) for model in models]
+    grid = {"squeeze": False, "sharex": "row", "height_ratios": heights}
+    panels = figure.subplots(len(models), len(noises), **grid)
     for model, abreast in zip(models, panels, strict=True):
+        here = [one for one in found if one.model == model]
         for noise, axes in zip(noises, abreast, strict=True):
-            panel(axes, [one for one in found if (one.model, one.noise) == (model, noise)])
+            panel(axes, [one for one in here if one.noise == noise], rows[model], longest_bar(here))
             axes.set_title(f"{model_title(model)}, {noise.replace('_', ' ')}")
+        for axes in abreast[1:]:
+            axes.tick_params(axis="y", labelleft=False)
     for axes in panels[-1]:
         axes.set_xlabel("seconds per step")
     handles, names = panels[0][0].get_legend_handles_labels()
@@ -149,16 +162,25 @@ def step_by_mode(records: Records, profile: str = "paper") -> Figure:
     return figure
 
 
-def panel(axes: Axes, found: list[Mode]) -> None:
+def longest_bar(found: list[Mode]) -> float:
+    """Seconds of the slowest method that is drawn whole: all weights perturbed may take so long that nothing else is
+    seen beside it."""
+    return max((one.step_seconds for one in found if one.row != "mezo"), default=found[0].step_seconds)
+
+
+def panel(axes: Axes, found: list[Mode], rows: list[str], longest: float) -> None:
     """A bar for each method; beside it its seconds, and the factor by which it is ahead of the sequential ones."""
-    seconds = pd.DataFrame([one.phases for one in found])
-    seconds["other"] = [one.step_seconds for one in found] - seconds.sum(axis="columns")
-    stacked_bars(axes, seconds.clip(lower=0.0), PHASE_COLORS)
-    longest = max((one.step_seconds for one in found if one.row in OF_BATCHES), default=found[0].step_seconds)
-    for place, one in enumerate(found):
-        cut = one.step_seconds > longest * 1.2  # all weights perturbed: bars of the others would be too short to see
-        beside_bar(axes, longest * 1.2 if cut else one.step_seconds, place, words(found, one) + (" →" if cut else ""))
-    method_rows(axes, [method(one.row).title for one in found], [method(one.row).color for one in found])
+    by_row = {one.row: one for one in found}
+    seconds = pd.DataFrame([by_row[row].phases if row in by_row else {} for row in rows], columns=list(PHASES))
+    whole = [by_row[row].step_seconds if row in by_row else 0.0 for row in rows]
+    seconds["other"] = whole - seconds.sum(axis="columns")
+    stacked_bars(axes, seconds.fillna(0.0).clip(lower=0.0), PHASE_COLORS)
+    end = LONGEST_CUT * longest
+    for place, row in enumerate(rows):
+        if row in by_row:
+            cut = whole[place] > end
+            beside_bar(axes, min(whole[place], end), place, words(found, by_row[row]) + (" →" if cut else ""))
+    method_rows(axes, [method(row).title for row in rows], [method(row).color for row in rows])
     axes.set_xlim(0, ROOM * longest)
 
 
@@ -166,7 +188,7 @@ def words(found: list[Mode], one: Mode) -> str:
     slower = sequential(found, one)
     ratios = [(row, one.faster_than(slower.get(row))) for row in ("mezo_lora", "p_rge_none") if row != one.row]
     times = [f"×{ratio:.2f} {method(row).short}" for row, ratio in ratios if ratio is not None]
-    return "  ".join([f"{one.step_seconds:.3g} s", *times]) if one.row not in SEQUENTIAL else f"{one.step_seconds:.3g} s"
+    return "  ".join([f"{one.step_seconds:.3g} s", *(times if one.row not in SEQUENTIAL else [])])
 
 
 def reading(records: Records, profile: str) -> str:
@@ -174,7 +196,6 @@ def reading(records: Records, profile: str) -> str:
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     seeds = runs["seed"].nunique()
     return (
-        "Four directions, both signs, batches of four sentences. ×: how many times as fast as MeZO LoRA and as LoRA-FA, "
-        f"one probe after the other.\n{'; '.join(machines)}, mean of {seeds} run{'s' if seeds > 1 else ''}"
-        f"{profile_note(profile, runs)}"
+        "Four directions, both signs, four sentences. ×: times as fast as MeZO LoRA and LoRA-FA, probe after probe.\n"
+        f"{'; '.join(machines)}, mean of {seeds} run{'s' if seeds > 1 else ''}{profile_note(profile, runs)}"
     )

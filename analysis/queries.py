@@ -26,6 +26,8 @@ HEADERS = (
     *("s per step", "measured peak"),
 )
 
+LEGEND = "All runs take the same number of steps, and each step forwards 2 q B rows in one pass."
+
 
 @dataclass(frozen=True)
 class Share:
@@ -86,8 +88,7 @@ def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> 
         f"**MobiZO: directions or sentences at a constant number of rows: {subject(records.runs)}**",
         profile_banner(profile, records.runs),
         table(HEADERS, [line(one) for one in shares(records)]),
-        "All runs take the same number of steps, and each step forwards 2 q B rows in one pass. "
-        f"Before training: {'; '.join(initial_texts(records))}.",
+        f"{LEGEND} Before training: {'; '.join(initial_texts(records))}.",
         *published_texts(published),
         provenance(records.runs),
     ]

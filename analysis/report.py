@@ -21,8 +21,8 @@ from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_cu
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
-from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
 from analysis.parallel_modes import step_by_mode
+from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
 from analysis.predicted import predicted_against_measured
 from analysis.queries import accuracy_by_queries
 from analysis.style import NoRecords, save

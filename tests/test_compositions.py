@@ -75,7 +75,10 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
 
 
 # By the folder of the experiment: random weights instead of a download, a moment instead of minutes.
-SMALLER = {"on_device_mezo": ["model=llama_tiny_lora", "dataset=vader", "device=cpu", "training.seconds=10"]}
+SMALLER = {
+    "on_device_mezo": ["model=llama_tiny_lora", "dataset=vader", "device=cpu", "training.seconds=10"],
+    "mobizo": ["model=llama_tiny"],
+}
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from tightfit.session import EXPECTED, build_task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
+MOST_SECONDS = 3.0  # of either: where steps take long, a few tell
 SCORED_PART = 8  # every eighth example
 DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
@@ -59,11 +60,16 @@ def training_seconds_of_steps(task: Task) -> float:
     encode = encoding_for(task.model, task.dataset)
     stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
-    for step in range(WARM_UP_STEPS + MEASURED_STEPS):
-        if step == WARM_UP_STEPS:
-            start = time.perf_counter()
-        learner.step(Batch(*stream.batch(step), step, 0.0))
-    return (time.perf_counter() - start) / MEASURED_STEPS * task.training.steps(stream.steps_per_epoch)
+
+    def seconds_per_step(first: int, most: int) -> float:
+        start, step = time.perf_counter(), first
+        while step == first or (step < first + most and time.perf_counter() - start < MOST_SECONDS):
+            learner.step(Batch(*stream.batch(step), step, 0.0))
+            step += 1
+        return (time.perf_counter() - start) / (step - first)
+
+    seconds_per_step(0, WARM_UP_STEPS)
+    return seconds_per_step(WARM_UP_STEPS, MEASURED_STEPS) * task.training.steps(stream.steps_per_epoch)
 
 
 def evaluation_seconds(task: Task) -> float:
