@@ -145,8 +145,7 @@ def step_by_mode(records: Records, profile: str = "paper") -> Figure:
     rows = {model: in_order({one.row for one in found if one.model == model}) for model in models}
     figure = styled(height=1.7 + sum(0.65 + 0.42 * len(names) for names in rows.values()))
     heights = [1.5 + len(rows[model]) for model in models]
-    grid = {"squeeze": False, "sharex": "row", "height_ratios": heights}
-    panels = figure.subplots(len(models), len(noises), **grid)
+    panels = figure.subplots(len(models), len(noises), squeeze=False, sharex="row", height_ratios=heights)
     for model, abreast in zip(models, panels, strict=True):
         here = [one for one in found if one.model == model]
         for noise, axes in zip(noises, abreast, strict=True):

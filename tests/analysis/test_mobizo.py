@@ -115,7 +115,7 @@ def test_every_share_forwards_as_many_rows_in_as_many_steps():
         assert queries_and_batch(run.config["cell"]["row"]) == (optimizer["queries"], training["batch_size"])
         steps = training["epochs"] * (dataset["train_size"] // training["batch_size"])
         seen.add((optimizer["queries"] * training["batch_size"], round(steps, 6), optimizer["parallel"]))
-    assert seen == {(16, 200.0, "both")}
+    assert seen == {(16, 150.0, "both")}
 
 
 def test_modes_and_baselines_see_the_same_batches_in_the_same_layers():
