@@ -28,7 +28,7 @@ LEGEND = (
     "probes one after the other, on the same model with the same random numbers; P-RGE one by one is LoRA-FA. Peaks: "
     "most bytes of tensors alive at once, measured on the first batch, and rehearsed on the widest."
 )
-ROOM = 2.3  # times the longest bar, for the words beside it
+ROOM = 2.7  # times the longest bar, for the words beside it
 LONGEST_CUT = 1.25  # a bar that reaches beyond so many times that has its words over it
 
 

@@ -159,7 +159,7 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
     for axes, model in zip(panels, models, strict=True):
         here = by_method(finished.only(finished.runs["cell_column"] == model))
         lines = [line for row, part in here if (line := curve(part, row, "train_seconds", "accuracy"))]
-        labels.append([draw(axes, line, f"{method(line.row).title} {line.mean[-1]:.1%}") for line in lines])
+        labels.append([draw(axes, line, f"{method(line.row).title}: {line.mean[-1]:.1%}") for line in lines])
         axes.set(title=model_title(model), ylabel="test accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlim(left=0)

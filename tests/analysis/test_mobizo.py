@@ -69,7 +69,7 @@ def test_the_figure_of_modes_cuts_the_bar_that_would_hide_the_others(timed: Reco
     words = [text.get_text() for text in left.texts]
     assert "45 s →" in words
     assert "1.5 s  ×3.00 MeZO LoRA" in words
-    assert left.get_xlim()[1] < 15
+    assert left.get_xlim()[1] < 15  # of 45
 
 
 def test_a_share_has_its_accuracy_its_best_and_its_seconds(shared: Path):
@@ -97,7 +97,7 @@ def test_a_report_writes_tables_and_figure(shared: Path, tmp_path: Path, capsys:
     ]
     assert "directions or sentences" in capsys.readouterr().out
     (panel,) = accuracy_by_queries(load_runs(shared, QUERIES)).axes
-    assert "16 directions × 1 70.0%" in {text.get_text() for text in panel.texts}
+    assert "16 directions × 1: 70.0%" in {text.get_text() for text in panel.texts}
 
 
 def test_without_records_the_figures_say_what_to_run(tmp_path: Path):
