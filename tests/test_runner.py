@@ -26,11 +26,8 @@ from tightfit.records import RunRecord, read_evals
 from tightfit.runner import Task, Training, run
 from tightfit.tracking.local import LocalOnly
 
+from .killing import Killed
 from .synthetic import bars
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing that follows in the process runs."""
 
 
 class KillingTracker(LocalOnly):
