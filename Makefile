@@ -6,7 +6,8 @@ DATASET ?= modelnet40
 OPTIONS ?=
 RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
            elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
-           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning
+           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning \
+           noise/streams
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -17,7 +18,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-memory reproduce-memory-grid \
+        reproduce-modelnet40 reproduce-on-device reproduce-noise reproduce-memory reproduce-memory-grid \
         reproduce-step-time figures results clean
 
 help:  ## list these targets
@@ -74,6 +75,9 @@ ON_DEVICE_smoke = seed=0 memory_budget.size=700MB
 
 reproduce-on-device: setup  ## language models fine-tuned at fixed memory budgets
 	$(PYTHON) -m tightfit.reproduce on_device_mezo/fine_tuning profile=$(PROFILE) $(ON_DEVICE_$(PROFILE)) $(OPTIONS)
+
+reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper random directions
+	$(PYTHON) -m tightfit.reproduce noise/lenet5 noise/language profile=$(PROFILE)
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory elasticzo/memory_int8 profile=$(PROFILE)

@@ -31,8 +31,11 @@ METHODS = {
     "bp_sgd": Method("BP SGD", "BP SGD", "#3A8FC2"),
     "bp_adam_checkpointed": Method("BP Adam, checkpointed", "checkpointed", "#333333"),
     "bp_adam": Method("BP Adam", "BP Adam", "#0072B2"),
+    "gaussian": Method("Gaussian, PyTorch's", "Gaussian", "#0072B2"),
+    "rademacher": Method("Rademacher", "Rademacher", "#D55E00"),
+    "gaussian_fast": Method("Gaussian by table", "gaussian_fast", "#009E73"),
 }
-PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO"}
+PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO", "noise": "Random directions"}
 DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",

@@ -74,7 +74,7 @@ MEMORY_FIGURES = {
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
 FINE_TUNING = "on_device_mezo/fine_tuning"
-TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero")
+TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero", "noise/streams")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
 
