@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tightfit.datasets.dataset import Examples
@@ -19,6 +20,7 @@ from tightfit.session import EXPECTED, build_task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
+MOST_SECONDS = 8.0  # of steps: one of a language model can take several
 SCORED_PART = 8  # every eighth example
 DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
@@ -59,11 +61,12 @@ def training_seconds_of_steps(task: Task) -> float:
     encode = encoding_for(task.model, task.dataset)
     stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
-    for step in range(WARM_UP_STEPS + MEASURED_STEPS):
-        if step == WARM_UP_STEPS:
-            start = time.perf_counter()
+    seconds: list[float] = []
+    while len(seconds) < WARM_UP_STEPS + MEASURED_STEPS and sum(seconds) < MOST_SECONDS:
+        step, start = len(seconds), time.perf_counter()
         learner.step(Batch(*stream.batch(step), step, 0.0))
-    return (time.perf_counter() - start) / MEASURED_STEPS * task.training.steps(stream.steps_per_epoch)
+        seconds.append(time.perf_counter() - start)
+    return mean(seconds[WARM_UP_STEPS:] or seconds[-1:]) * task.training.steps(stream.steps_per_epoch)
 
 
 def evaluation_seconds(task: Task) -> float:
