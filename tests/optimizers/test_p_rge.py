@@ -54,6 +54,49 @@ def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
         assert torch.allclose(weights, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("noise", ["rademacher", "gaussian_fast"])
+def test_directions_of_counters_are_those_of_mezo_too(noise: Any) -> None:
+    adapted: Any = model().float()
+    with_mp_lora(adapted, 2, 4, None, seed=3)
+    adapted.frozen = frozenset(name for name, _ in adapted.named_parameters() if not name.endswith(".B"))
+    one_by_one = MeZO(0.1, 1e-2, queries=2, noise=noise).bind(adapted, cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, 2, "both", rank=2, alpha=4, noise=noise).bind(model().float(), cross_entropy, seed=3)
+    single = Batch(batch(0).inputs.float(), batch(0).labels, step=0, epoch=0.0)
+    slopes = [learner.step(single).scalars["slope"] for learner in (one_by_one, at_once)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-3)  # of losses in float32, apart by 2 eps
+
+
+def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
+    """So that what is probed, half their difference, is what the update adds, in every way to batch."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for parallel in PARALLEL:
+        learner: Any = PRGE(0.1, 1e-2, 2, parallel, rank=2).bind(model(), cross_entropy, seed=3)
+        layer = learner.resting_model()[0]
+        met: list[torch.Tensor] = []
+        layer.register_forward_pre_hook(lambda layer, _, met=met: met.append(layer.copies.clone()))
+        learner.step(batch(0))
+        probes = [probe for probes in learner._optimizer.passes() for probe in probes]
+        copies = dict(zip(probes, torch.cat(met), strict=True))
+        seen[parallel] = [copies[query, sign] for query in range(2) for sign in (1, -1)]
+    for copies in seen.values():
+        for copy, expected in zip(copies, seen["none"], strict=True):
+            assert torch.equal(copy, expected)
+        assert torch.equal(copies[0], -copies[1])  # B is zero
+        assert not torch.equal(copies[0], copies[2])
+
+
+def test_a_base_in_16_bits_keeps_its_adapters_in_32() -> None:
+    """A step far below bfloat16's spacing at the size of B still moves it."""
+    base: Any = model().bfloat16()
+    learner: Any = PRGE(1e-6, 1e-2, 2, rank=2).bind(base, cross_entropy, seed=0)
+    layer = learner.resting_model()[0]
+    layer.B.fill_(0.5)
+    learner.step(Batch(batch(0).inputs.bfloat16(), batch(0).labels, step=0, epoch=0.0))
+    assert layer.B.dtype == torch.float32
+    assert 0 < (layer.B - 0.5).abs().max() < 2**-10
+    assert layer(batch(0).inputs.bfloat16()).dtype == torch.bfloat16
+
+
 def test_an_adapted_model_begins_as_the_model_it_adapts() -> None:
     adapted = model()
     with_mp_lora(adapted, 2, 4, None, seed=0)
@@ -92,6 +135,7 @@ def test_targets_choose_layers_by_name() -> None:
             lambda: PRGE(0.1, 1e-2, parallel="all"),
             r"parallel='all' is no way to batch; choose none, outer, inner, both",
         ),
+        (lambda: PRGE(0.1, 1e-2, noise="pink"), r"noise='pink' is not a stream; choose gaussian, rademacher"),  # ty: ignore
         (lambda: with_mp_lora(model(), 2, 4, "proj", 0), r"has none called 'proj', only 0, 2; choose another model"),
         (lambda: with_mp_lora(nn.ReLU(), 2, 4, None, 0), r"belong to linear layers, but this model has none"),
     ],
@@ -106,6 +150,6 @@ def test_memory_counts_adapters_and_a_batch_for_every_copy() -> None:
     optimizer = PRGE(0.1, 1e-2, queries=2, parallel="both", rank=2)
     weights = 4 * (6 * 16 + 16 + 16 * 3 + 3)
     adapters = 4 * 2 * (6 + 5 * 16 + 16 + 5 * 3)  # A; B and four copies of it
-    outputs = 4 * (16 + 16 + 3 + (2 + 2 * 16) + (2 + 2 * 3))
+    outputs = 4 * (16 + 16 + 3 + 2 + 2)
     breakdown = optimizer.memory(table, batch_size=8)
     assert (breakdown.parameters, breakdown.activations) == (weights + adapters, 4 * 8 * outputs)

@@ -22,6 +22,7 @@ class MPLoRALinear(nn.Module):
 
     A (rank, in) is uniform within ±1/√in, as in LoRA, and frozen; B (out, rank) begins at zero, so that the adapted
     model begins as the base. Groups lie one after the other: examples 0 … n/K − 1 belong to copy 0, and so on.
+    Under a base in 16 bits B and its copies are held in float32, where small steps are not lost, and multiplied in 16.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, seed: int, name: str) -> None:
@@ -33,14 +34,17 @@ class MPLoRALinear(nn.Module):
         drawn.uniform_(-bound, bound, generator=generator(seed, "adapter", name))
         self.A: torch.Tensor
         self.register_buffer("A", drawn.to(weight.device))
-        self.B = nn.Parameter(weight.new_zeros(base.out_features, rank), requires_grad=False)
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        self.B = nn.Parameter(weight.new_zeros(base.out_features, rank, dtype=exact), requires_grad=False)
         self.copies: torch.Tensor | None = None  # (K, out, rank)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        stack = self.B[None] if self.copies is None else self.copies
-        hidden = F.linear(inputs, self.A).reshape(len(stack), -1, self.A.shape[0])  # (K, n / K, rank)
-        change = torch.bmm(hidden, stack.transpose(1, 2)).view(*inputs.shape[:-1], -1)
-        return self.base(inputs).add(change, alpha=self.scale)
+        stack = (self.B[None] if self.copies is None else self.copies).to(inputs.dtype)
+        outputs = self.base(inputs)
+        hidden = F.linear(inputs, self.A).view(len(stack), -1, self.A.shape[0])  # (K, n / K, rank)
+        # Multiplied onto the outputs: what the adapters change is never held beside them.
+        outputs.view(len(stack), -1, outputs.shape[-1]).baddbmm_(hidden, stack.transpose(1, 2), alpha=self.scale)
+        return outputs
 
 
 def with_mp_lora(model: nn.Module, rank: int, alpha: float, targets: str | None, seed: int) -> dict[str, MPLoRALinear]:

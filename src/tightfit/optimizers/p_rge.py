@@ -18,7 +18,7 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.models.mp_lora import with_mp_lora
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.mezo import check_queries, clipped_slope
 from tightfit.optimizers.weights_only import WeightsOnly
@@ -27,13 +27,15 @@ from tightfit.schedules import Schedulable, value_at
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")
 Probe = tuple[int, int]  # a direction and its sign
+ADAPTER_BYTES = 4  # at least, of an element of B: see `MPLoRALinear`
 
 
 @dataclass(frozen=True)
 class PRGE:
     """lr: learning rate; eps: length of a perturbation; queries: directions in each step, q; parallel: what one forward
     pass holds: the directions (outer), the two signs (inner), both or neither; rank, alpha, targets: of the adapters,
-    see `MPLoRALinear`; clip: bound on |slope|."""
+    see `MPLoRALinear`; clip: bound on |slope|; noise, kernel: what directions are made of and how they are added, see
+    `Perturbation`."""
 
     lr: Schedulable
     eps: Schedulable
@@ -43,6 +45,8 @@ class PRGE:
     alpha: float = 32
     targets: str | None = None
     clip: Schedulable = float("inf")
+    noise: Noise = "gaussian"
+    kernel: KernelName = "auto"
     name: str = "p_rge"
 
     def __post_init__(self) -> None:
@@ -51,6 +55,7 @@ class PRGE:
             raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
             raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
+        check_noise(self.noise, self.kernel)
 
     def passes(self) -> list[list[Probe]]:
         """The probes of each forward pass, in order: a minus follows its plus, or all follow all."""
@@ -70,16 +75,21 @@ class PRGE:
         """How many perturbed copies of the adapters exist at once, K."""
         return len(self.passes()[0])
 
+    @property
+    def directions(self) -> int:
+        """How many directions a pass holds, with one sign or with both."""
+        return len({query for query, _ in self.passes()[0]})
+
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Inference for a batch of K × `batch_size`, and adapters: A, B and K perturbed copies of B beside what they
-        compute. Every linear layer is taken to have one. Source: MobiZO, with B itself kept too."""
+        """Inference for a batch of K × `batch_size`, and adapters: A, B and K perturbed copies of B, and the products
+        with A. Every linear layer is taken to have one. Source: MobiZO, with B itself kept too."""
         adapters = activations = 0
         for row in table.rows:
             inside, outside = row.features
             if inside:
-                adapters += self.rank * (inside + (1 + self.copies) * outside) * row.bytes_per_element
-                positions = row.outputs // outside
-                activations += positions * (self.rank + 2 * outside) * row.bytes_per_element
+                bytes_of_b = max(row.bytes_per_element, ADAPTER_BYTES)
+                adapters += self.rank * (inside * row.bytes_per_element + (1 + self.copies) * outside * bytes_of_b)
+                activations += row.outputs // outside * self.rank * row.bytes_per_element
         return Breakdown(
             parameters=parameter_bytes(table.rows) + adapters,
             activations=(output_bytes(table.rows, 1) + activations) * batch_size * self.copies,
@@ -102,13 +112,14 @@ class PRGELearner(WeightsOnly):
         }
         self._perturbations = [
             self._along({name: stack[copy] for name, stack in self._stacks.items()}, seed)
-            for copy in range(optimizer.copies)
+            for copy in range(optimizer.directions)
         ]
 
     def _along(self, tensors: dict[str, torch.Tensor], seed: int) -> Perturbation:
         """Moves B, or copies of it, of each layer: the same name, the same directions."""
         named = [(f"{name}.B", nn.Parameter(tensor, requires_grad=False)) for name, tensor in tensors.items()]
-        return Perturbation(named, seed, self._optimizer.queries)
+        optimizer = self._optimizer
+        return Perturbation(named, seed, optimizer.queries, optimizer.noise, optimizer.kernel)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:
@@ -129,10 +140,17 @@ class PRGELearner(WeightsOnly):
 
     def _perturb(self, probes: list[Probe], eps: float, step: int) -> None:
         """Copy k of each adapter becomes B ± eps z of the k-th probe."""
+        directions = self._optimizer.directions
+        drawn = [query for query, sign in probes if sign == 1]
+        if drawn:
+            for name, adapter in self._adapters.items():
+                self._stacks[name][:directions].copy_(adapter.B)
+            for query, perturbation in zip(drawn, self._perturbations, strict=True):
+                perturbation.add_(eps, step, query)
         for name, adapter in self._adapters.items():
-            adapter.copies = self._stacks[name].copy_(adapter.B)
-        for (query, sign), perturbation in zip(probes, self._perturbations, strict=True):
-            perturbation.add_(sign * eps, step, query)
+            adapter.copies = stack = self._stacks[name]
+            if len(drawn) < len(probes):  # mirrored about B, from this pass or the one before, and not drawn again
+                torch.sub(2 * adapter.B, stack[:directions], out=stack[-directions:])
 
     def _losses(self, batch: Batch, copies: int) -> list[float]:
         """The mean loss of the batch under each copy, by one forward pass."""
