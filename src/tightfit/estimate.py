@@ -12,11 +12,12 @@ from typing import Any
 from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
+from tightfit.fitting import choose_batch_size
 from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
 from tightfit.records import RunRecord, read_evals
-from tightfit.runner import Task, choose_batch_size
 from tightfit.session import EXPECTED, build_task
+from tightfit.task import Task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
