@@ -6,7 +6,8 @@ DATASET ?= modelnet40
 OPTIONS ?=
 RECORDED = elasticzo/table1 elasticzo/table2 elasticzo/ablation_p_zero elasticzo/loss_sign elasticzo/budgets \
            elasticzo/memory elasticzo/memory_int8 elasticzo/memory_pointnet elasticzo/step_time \
-           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning mobizo/queries mobizo/speed
+           elasticzo/step_time_b256 memory_grid/grid on_device_mezo/fine_tuning \
+           noise/streams mobizo/queries mobizo/speed
 PYTHON   = $(VENV)/bin/python
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
@@ -17,8 +18,8 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-memory reproduce-memory-grid \
-        reproduce-step-time figures results clean
+        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
+        reproduce-memory-grid reproduce-step-time figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -84,6 +85,9 @@ MOBIZO_smoke       = seed=0
 reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leave the machine alone meanwhile)
 	$(PYTHON) -m tightfit.reproduce mobizo/speed profile=$(PROFILE) $(MOBIZO_SPEED_$(PROFILE)) $(OPTIONS) --jobs 1
 	$(PYTHON) -m tightfit.reproduce mobizo/queries profile=$(PROFILE) $(MOBIZO_$(PROFILE)) $(OPTIONS) --jobs 1
+
+reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper random directions
+	$(PYTHON) -m tightfit.reproduce noise/lenet5 noise/language profile=$(PROFILE)
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(PYTHON) -m tightfit.reproduce elasticzo/memory elasticzo/memory_int8 profile=$(PROFILE)

@@ -136,7 +136,7 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         **{name: rows[-1][name] if rows else None for name in ("forward_passes", "backward_passes")},
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},
         **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
-        **{f"{phase}_seconds": record.phase_seconds.get(phase) for phase in PHASES},
+        **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.phase_seconds).items()},
         **{name: machine.get(name) for name in ("cpu", "cores", "threads", "device", "python", "torch")},
         "profile": config["profile"],
         "cell_row": cell.get("row"),
@@ -152,6 +152,14 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         "initial_accuracy": accuracies[0] if accuracies else None,
         "commit": record.commit[:12],
     }
+
+
+def phase_seconds(recorded: Mapping[str, float]) -> dict[str, float | None]:
+    """Seconds in each phase; a forward pass that is computed again for the backward one is a forward pass."""
+    seconds: dict[str, float | None] = {phase: recorded.get(phase) for phase in PHASES}
+    if "recompute" in recorded:
+        seconds["forward"] = recorded["forward"] + recorded["recompute"]
+    return seconds
 
 
 def eval_rows(record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

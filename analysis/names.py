@@ -40,8 +40,16 @@ METHODS = {
     "q4_b4": Method("4 directions × 4", "q = 4", "#009E73"),
     "q8_b2": Method("8 directions × 2", "q = 8", "#B0518A"),
     "q16_b1": Method("16 directions × 1", "q = 16", "#D55E00"),
+    "gaussian": Method("Gaussian, PyTorch's", "Gaussian", "#0072B2"),
+    "rademacher": Method("Rademacher", "Rademacher", "#D55E00"),
+    "gaussian_fast": Method("Gaussian by table", "gaussian_fast", "#009E73"),
 }
-PAPERS = {"elasticzo": "ElasticZO", "on_device_mezo": "On-device MeZO", "mobizo": "MobiZO"}
+PAPERS = {
+    "elasticzo": "ElasticZO",
+    "on_device_mezo": "On-device MeZO",
+    "mobizo": "MobiZO",
+    "noise": "Random directions",
+}
 DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",

@@ -79,7 +79,7 @@ MEMORY_FIGURES = {
 }  # experiment: its published figure
 FINE_TUNING = "on_device_mezo/fine_tuning"
 PAGES = {queries.QUERIES: queries, parallel_modes.SPEED: parallel_modes}  # what writes a table of its own form
-TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero")
+TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero", "noise/streams")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
 

@@ -17,8 +17,9 @@ from tightfit.optimizers.bp_adam import BPAdam
 from tightfit.optimizers.bp_sgd import BPSGD, BPSGDLearner
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records import RunRecord, read_evals, read_run
-from tightfit.runner import Task, Training, run
+from tightfit.runner import run
 from tightfit.session import carry_out
+from tightfit.task import Task, Training
 from tightfit.tracking.local import LocalOnly
 
 from .synthetic import bars

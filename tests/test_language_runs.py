@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from tightfit import checkpoint
 from tightfit.records import read_evals, read_run
 from tightfit.session import carry_out
 
-from .test_runner import Killed
+from .killing import killed_at_second_checkpoint
 from .test_session import config
 
 METHODS = {
@@ -69,23 +68,11 @@ def ended(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_a_language_model_and_resumes_bit_for_bit(
-    name: str, lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_method_trains_a_language_model_and_resumes_bit_for_bit(name: str, lora: bool, tmp_path: Path) -> None:
     whole = carry_out(text_config(tmp_path / "whole", lora, optimizer=optimizer(name))).folder
     assert ended(whole)["status"] == "finished"
-    real, saves = checkpoint.save, []
-
-    def save(path: Path, state: dict[str, Any]) -> None:
-        real(path, state)
-        saves.append(path)
-        if len(saves) == 2:
-            raise Killed
-
-    monkeypatch.setattr(checkpoint, "save", save)
-    with pytest.raises(Killed):
+    with killed_at_second_checkpoint():
         carry_out(text_config(tmp_path / "killed", lora, optimizer=optimizer(name)))
-    monkeypatch.undo()
     resumed = carry_out(text_config(tmp_path / "killed", lora, optimizer=optimizer(name))).folder
     assert ended(resumed)["summary"]["weights_sha256"] == ended(whole)["summary"]["weights_sha256"]
     assert [row["test_loss"] for row in read_evals(resumed)] == [row["test_loss"] for row in read_evals(whole)]

@@ -6,10 +6,10 @@ from torch import nn
 
 from tests.models.test_language_model import causal
 from tightfit.evaluate import cross_entropy
-from tightfit.measurement import MEASURED_STEPS, inference_peak, training_peak
+from tightfit.measurement import inference_peak, training_peak
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
-from tightfit.memory.measured import Peak, peak_live_bytes
+from tightfit.memory.measured import STEPS_TO_PEAK, Peak, peak_live_bytes
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
@@ -62,7 +62,7 @@ def test_kinds_sum_to_the_peak_that_is_measured_without_them(optimizer: Optimize
 
     def train() -> None:
         learner = optimizer.bind(plain, cross_entropy, 0)
-        for step in range(MEASURED_STEPS):
+        for step in range(STEPS_TO_PEAK):
             learner.step(Batch(batch.inputs, batch.labels, step, 0.0))
 
     assert sum(attributed.by_kind.values()) == attributed.bytes

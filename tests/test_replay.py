@@ -16,8 +16,8 @@ from tightfit.replay import REBUILT, main, rebuild
 from tightfit.runner import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.session import carry_out
 
+from .killing import killed_at_second_checkpoint
 from .test_language_runs import text_config
-from .test_runner import Killed
 from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
@@ -55,23 +55,11 @@ def test_a_run_that_was_asked_to_keep_losses_writes_no_weights_unless_it_needs_t
 
 
 @pytest.mark.parametrize("keep", ["weights", "losses"])
-def test_a_killed_run_continues_from_either_kind_of_checkpoint(
-    keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_continues_from_either_kind_of_checkpoint(keep: str, tmp_path: Path) -> None:
     training = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": keep}
     whole = carry_out(config(tmp_path / "whole", optimizer=MEZO, training=training)).folder
-    real, saves = checkpoint.save, []
-
-    def save(path: Path, state: dict[str, Any]) -> None:
-        real(path, state)
-        saves.append(path)
-        if len(saves) == 2:
-            raise Killed
-
-    monkeypatch.setattr(checkpoint, "save", save)
-    with pytest.raises(Killed):
+    with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training))
-    monkeypatch.undo()
     assert (saves[0].stat().st_size < 10_000) == (keep == "losses")
     resumed = carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training)).folder
     assert summary(resumed)["weights_sha256"] == summary(whole)["weights_sha256"]

@@ -23,14 +23,12 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records import RunRecord, read_evals
-from tightfit.runner import Task, Training, run
+from tightfit.runner import run
+from tightfit.task import Task, Training
 from tightfit.tracking.local import LocalOnly
 
+from .killing import Killed
 from .synthetic import bars
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing that follows in the process runs."""
 
 
 class KillingTracker(LocalOnly):

@@ -6,20 +6,22 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
+from tightfit.fitting import choose_batch_size
 from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
 from tightfit.records import RunRecord, read_evals
-from tightfit.runner import Task, choose_batch_size
 from tightfit.session import EXPECTED, build_task
+from tightfit.task import Task
 
 WARM_UP_STEPS = 3
 MEASURED_STEPS = 20
-MOST_SECONDS = 3.0  # of either: where steps take long, a few tell
+MOST_SECONDS = 8.0  # of steps: one of a language model can take several
 SCORED_PART = 8  # every eighth example
 DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
@@ -60,16 +62,12 @@ def training_seconds_of_steps(task: Task) -> float:
     encode = encoding_for(task.model, task.dataset)
     stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
-
-    def seconds_per_step(first: int, most: int) -> float:
-        start, step = time.perf_counter(), first
-        while step == first or (step < first + most and time.perf_counter() - start < MOST_SECONDS):
-            learner.step(Batch(*stream.batch(step), step, 0.0))
-            step += 1
-        return (time.perf_counter() - start) / (step - first)
-
-    seconds_per_step(0, WARM_UP_STEPS)
-    return seconds_per_step(WARM_UP_STEPS, MEASURED_STEPS) * task.training.steps(stream.steps_per_epoch)
+    seconds: list[float] = []
+    while len(seconds) < WARM_UP_STEPS + MEASURED_STEPS and sum(seconds) < MOST_SECONDS:
+        step, start = len(seconds), time.perf_counter()
+        learner.step(Batch(*stream.batch(step), step, 0.0))
+        seconds.append(time.perf_counter() - start)
+    return mean(seconds[WARM_UP_STEPS:] or seconds[-1:]) * task.training.steps(stream.steps_per_epoch)
 
 
 def evaluation_seconds(task: Task) -> float:

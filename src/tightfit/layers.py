@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tightfit.evaluate import cross_entropy
+from tightfit.fitting import choose_batch_size, rehearsed_inference_peak, rehearsed_peak
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable, with_plain_sizes
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.memory.table import layer_table
 from tightfit.records import RunRecord
 from tightfit.run import ROOT, resolved
-from tightfit.runner import Task, choose_batch_size, rehearsed_inference_peak, rehearsed_peak
 from tightfit.session import EXPECTED, build_task
+from tightfit.task import Task
 
 USAGE_ERROR = 2  # exit code
 WIDTH = 160  # characters, where the output is not a terminal

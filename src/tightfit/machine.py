@@ -7,6 +7,7 @@ import functools
 import os
 import platform
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def commit() -> tuple[str, bool]:
         return head, bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return "", False
+
+
+def has_numba() -> bool:
+    """Whether sweeps over weights and numbers can be compiled (extra `fast`)."""
+    return find_spec("numba") is not None
 
 
 def keep_freed_memory() -> None:

@@ -20,6 +20,7 @@ from tightfit.memory.measured import (
     GRADIENTS,
     OPTIMIZER_STATE,
     PERTURBATION,
+    STEPS_TO_PEAK,
     TEMPORARIES,
     LiveBytes,
     Peak,
@@ -29,7 +30,6 @@ from tightfit.memory.measured import (
 from tightfit.memory.process import ProcessPeak
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 
-MEASURED_STEPS = 2  # optimizer states exist from the second on
 # What the tensors are that a learner makes in its phases, until more is known of them; the others are temporaries.
 KIND_OF_PHASE = {"forward": ACTIVATIONS, "recompute": ACTIVATIONS, "perturb": PERTURBATION}
 
@@ -66,7 +66,7 @@ def training_peak(optimizer: Optimizer, model: nn.Module, batch: Batch, seed: in
             learner = optimizer.bind(trained, cross_entropy, seed)
         live.kind_of_new = lambda: KIND_OF_PHASE.get(learner.phases.current, TEMPORARIES)
         with gradients_marked(trained, live):
-            for step in range(MEASURED_STEPS):
+            for step in range(STEPS_TO_PEAK):
                 with live:
                     learner.step(replace(batch, step=step))
                 live.mark(states_of(learner), OPTIMIZER_STATE)

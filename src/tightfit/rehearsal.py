@@ -22,11 +22,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.memory.measured import peak_live_bytes
+from tightfit.memory.measured import STEPS_TO_PEAK, peak_live_bytes
 from tightfit.memory.without_data import empty_like, twin_of, without_data
 from tightfit.optimizers.base import Batch, Objective, Optimizer
-
-REHEARSED_STEPS = 2  # optimizer states exist from the second on
 
 
 def peak_live(
@@ -45,7 +43,7 @@ def peak_live(
 
     def train(twin: nn.Module, batch: Batch) -> None:
         learner = optimizer.bind(twin, objective, seed)
-        for step in range(REHEARSED_STEPS):
+        for step in range(STEPS_TO_PEAK):
             learner.step(replace(batch, step=step))
 
     return peak_of(train, model, batch, device)

@@ -6,72 +6,31 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import nn
 
 from tightfit import checkpoint
 from tightfit.clock import Clock
-from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
+from tightfit.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
 from tightfit.interruption import Interruption
 from tightfit.loss_log import LossLog
-from tightfit.measurement import TrainingPeak, inference_peak, training_peak
-from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, MemoryBudget, OverBudget, largest
+from tightfit.measurement import inference_peak
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
-from tightfit.memory.table import LayerTable, layer_table
-from tightfit.optimizers.base import Batch, Optimizer, Report
+from tightfit.memory.table import layer_table
+from tightfit.optimizers.base import Batch, Report
 from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_atomically, write_run
-from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
+from tightfit.task import Task
 from tightfit.tracking.tracker import Tracker
 
-LARGEST = "largest"
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 REPLAY_LOG = "losses.f32"
 # Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
 Progress = Callable[[float, float, float], None]
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long and how finely to train.
-
-    epochs: length of the full protocol; schedules are written in these.
-    fraction: the part of it that is run, with all schedules, and `seconds`, compressed alike.
-    batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
-    evaluations: how many, evenly spread; one more comes before the first step.
-    seconds: stop after this much training time; None trains all epochs.
-    keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
-        use forward passes are rebuilt (others keep weights all the same).
-    """
-
-    epochs: float
-    fraction: float = 1.0
-    batch_size: int | str = 32
-    batch_limit: int = 256
-    evaluations: int = 100
-    seconds: float | None = None
-    keep: Literal["weights", "losses"] = "weights"
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "fraction", "evaluations", "batch_limit"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
-        if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
-            raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
-        if self.keep not in ("weights", "losses"):
-            raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
-
-    @property
-    def most_seconds(self) -> float:
-        """Training time at which a run ends even if steps are left."""
-        return math.inf if self.seconds is None else self.seconds * self.fraction
-
-    def steps(self, steps_per_epoch: int) -> int:
-        return max(1, round(self.epochs * self.fraction * steps_per_epoch))
 
 
 @dataclass
@@ -93,19 +52,6 @@ class Position:
         self.loss_sum += report.loss
         self.loss_count += 1
         self.scalars = dict(report.scalars)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything one run is about."""
-
-    optimizer: Optimizer
-    model: nn.Module
-    dataset: Dataset
-    budget: MemoryBudget
-    training: Training
-    seed: int
-    device: torch.device
 
 
 def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
@@ -137,59 +83,6 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
         tracker.start(record, folder, resumed_at=None)
         return record
     return under_way.complete()
-
-
-def choose_batch_size(task: Task, table: LayerTable) -> int:
-    """The batch size asked for; for "largest" the largest that fits, or 1 when none does."""
-    training = task.training
-    if training.batch_size != LARGEST:
-        return int(training.batch_size)
-    most = min(training.batch_limit, len(task.dataset.train.labels))
-    return max(1, largest(lambda batch_size: not refusal(task, table, batch_size), most))
-
-
-def refusal(task: Task, table: LayerTable, batch_size: int) -> str:
-    """Why the budget refuses batches of this size, in words; empty when it allows them."""
-    budget = task.budget
-    if budget.bytes is None:
-        return ""
-    try:
-        need = {
-            ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
-            PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
-            MEASURED: lambda: measured_peak(task, batch_size),
-        }[budget.decided_by]()
-        budget.check(need, budget.decided_by)
-    except OverBudget as over:
-        return str(over)
-    return ""
-
-
-def rehearsed_peak(task: Task, batch_size: int) -> int:
-    """The peak of training, rehearsed without data on a batch as wide as any of the data set."""
-    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
-    return peak_live(task.optimizer, task.model, batch, cross_entropy, task.device, task.seed)
-
-
-def rehearsed_inference_peak(task: Task, batch_size: int) -> int:
-    """The same of one pass that keeps nothing."""
-    batch = batch_like(task.model, task.dataset.example_shape, batch_size)
-    return peak_live_of_inference(task.model, batch, cross_entropy, task.device)
-
-
-def measured_peak(task: Task, batch_size: int) -> int:
-    """The same, of two real steps on the first batch."""
-    limit = Limit(task.budget, task.device)
-    return peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes
-
-
-def first_batch(task: Task, batch_size: int) -> Batch:
-    encode = encoding_for(task.model, task.dataset)
-    return Batch(*Stream(task.dataset, batch_size, task.seed, task.device, encode).batch(0), step=0, epoch=0.0)
-
-
-def peak_of_training(task: Task, batch: Batch, limit: Limit) -> TrainingPeak:
-    return training_peak(task.optimizer, task.model, batch, task.seed, limit)
 
 
 class Run:

@@ -19,11 +19,13 @@ from torch import nn
 
 from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
+from tightfit.fitting import refusal
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.memory.table import layer_table
 from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
-from tightfit.runner import LARGEST, WEIGHTS, Task, Training, refusal, run
+from tightfit.runner import WEIGHTS, run
+from tightfit.task import LARGEST, Task, Training
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
 EXPECTED = (ValueError, DataUnavailable, OSError, torch.OutOfMemoryError)

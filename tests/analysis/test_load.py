@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.collect import collect
-from analysis.load import latest, load_results, load_runs, merge
+from analysis.load import latest, load_results, load_runs, merge, phase_seconds
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
 
@@ -23,6 +23,12 @@ def test_a_run_folder_becomes_one_row_and_an_evaluation_each(tmp_path: Path):
     assert run["commit"] == "0123456789ab"
     assert records.evals["step"].tolist() == [0, 100, 200]
     assert records.evals["train_loss"].isna().tolist() == [True, False, False]
+
+
+def test_forward_passes_that_are_computed_again_count_as_forward_passes():
+    plain, again = {"forward": 3.0, "backward": 6.0}, {"forward": 3.0, "backward": 6.0, "recompute": 2.0}
+    assert phase_seconds(plain) == {"forward": 3.0, "backward": 6.0, "perturb": None, "update": None}
+    assert phase_seconds(again) == {**phase_seconds(plain), "forward": 5.0}
 
 
 def test_folders_and_committed_results_give_the_same_tables(runs: Path, experiments: Path):

@@ -18,7 +18,7 @@ from tightfit.optimizers.bp_sgd import BPSGD
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records import read_evals
-from tightfit.runner import Task, Training
+from tightfit.task import Task, Training
 
 METHODS = {
     "bp_sgd": BPSGD(0.05),

@@ -21,6 +21,9 @@ ACTIVATIONS, PERTURBATION, TEMPORARIES = "activations", "perturbation", "tempora
 KINDS = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS, PERTURBATION, TEMPORARIES)
 
 
+STEPS_TO_PEAK = 2  # optimizer states exist from the second step on
+
+
 @dataclass(eq=False)
 class Held:
     """A storage that is followed, and what its bytes are for as far as is known."""

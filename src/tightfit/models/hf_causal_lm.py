@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tightfit.datasets.text import Tokenizer
-from tightfit.models.frozen_int8 import to_int8_
+from tightfit.models.frozen import FROZEN, freeze_
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
@@ -46,7 +46,7 @@ def hf_causal_lm(
 
     dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
     gguf_file: the file in `source` that holds the weights, if they are in this form.
-    frozen_bits: 8 for frozen linear layers in 8 bits, which needs `lora`; None for `dtype`.
+    frozen_bits: 8 or 4 for frozen linear layers in as many bits, which needs `lora`; None for `dtype`.
     Raises DataUnavailable when it cannot be loaded.
     """
     del classes  # one for each answer
@@ -151,10 +151,10 @@ def with_lora(lm: Any, lora: LoRA | None, seed: int, frozen_bits: int | None = N
     """Put low-rank updates into `lm`, in float32 whatever its type, because small steps would be lost in 16 bits.
 
     Returns the names of the parameters that are then frozen, as the classifier that holds `lm` calls them: all but
-    the updates. With `frozen_bits` of 8 the linear layers among these are rounded to 8 bits.
+    the updates. With `frozen_bits` the linear layers among these are rounded to 8 or 4 bits.
     """
-    if frozen_bits not in (None, 8):
-        raise ValueError(f"model.frozen_bits={frozen_bits} is not a width this freezes to; choose 8 or null")
+    if frozen_bits not in (None, *FROZEN):
+        raise ValueError(f"model.frozen_bits={frozen_bits} is not a width this freezes to; choose 8, 4 or null")
     if lora is None and frozen_bits is not None:
         raise ValueError(f"model.frozen_bits={frozen_bits} leaves nothing to train; set model.lora too")
     if lora is None:
@@ -169,6 +169,6 @@ def with_lora(lm: Any, lora: LoRA | None, seed: int, frozen_bits: int | None = N
     updates = {name: parameter for name, parameter in lm.named_parameters() if ".lora_" in name}
     for parameter in updates.values():
         parameter.data = parameter.data.float()
-    if frozen_bits is not None and not to_int8_(lm, but=frozenset([*updates, "lm_head.weight"])):
+    if frozen_bits is not None and not freeze_(lm, frozen_bits, but=frozenset([*updates, "lm_head.weight"])):
         raise ValueError(f"model.frozen_bits={frozen_bits} but this model has no layers of PyTorch's Linear; leave it")
     return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if name not in updates)

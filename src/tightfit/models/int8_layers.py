@@ -7,6 +7,7 @@ The exponents of errors are not followed: an update keeps of a gradient only its
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
@@ -58,7 +59,7 @@ class Flatten(nn.Module):
         return error.view(values.shape)
 
 
-class WeightLayer(nn.Module):
+class WeightLayer(nn.Module, ABC):
     """A layer with int8 weights whose exponent stays what it was when they were drawn; no bias.
 
     Weights are drawn Xavier-uniform and scaled to ±127; as in NITI the exponent is rounded up, so the stored
@@ -84,17 +85,17 @@ class WeightLayer(nn.Module):
         values, exponent = accumulator.rounded()  # the layer table counts the int8 numbers of every layer,
         return Number(values.contiguous(), exponent)  # in the plain order, where flattening is a view
 
+    @abstractmethod
     def accumulate(self, values: torch.Tensor) -> torch.Tensor:
         """int32 outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weight_gradient(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         """int32, of the shape of the weights, summed over the batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def input_error(self, error: torch.Tensor) -> torch.Tensor:
         """int32, of the shape of the input."""
-        raise NotImplementedError
 
     def backward(self, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         return requantize(self.input_error(error), self.exponent).rounded().values

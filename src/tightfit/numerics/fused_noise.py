@@ -9,31 +9,21 @@ from __future__ import annotations
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import njit
 
+from tightfit.numerics.compiled import Array, as_array, has_data
 from tightfit.numerics.counter_noise import Key
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 TILE = 1024  # numbers whose noise is held, in the processor's nearest cache
 SHARE = 2**16  # numbers, at least, for a thread of its own to be worth its start
 
-# Compiled code lies with the user's other caches: the folder of an installed package may be read-only.
-settings: Any = numba.config
-if not settings.CACHE_DIR:
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    settings.CACHE_DIR = str(caches / "tightfit" / "numba")
-
 SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
 LOWEST, ONE, HALF_BITS, JUST_BELOW_HALF = np.uint64(1), np.uint32(1), np.uint32(16), np.uint32(0x7FFF)
-
-Array = np.ndarray[Any, Any]
 
 
 def add_fused(
@@ -43,7 +33,7 @@ def add_fused(
 
     Does nothing to tensors without data (meta, fake), as it allocates nothing.
     """
-    if type(source) is torch.Tensor:
+    if has_data(source):
         sweep(as_array(source), as_array(target), table.numpy(), (*key, *(rounding or ())), torch.get_num_threads())
 
 
@@ -67,12 +57,6 @@ def sweep(source: Array, target: Array, table: Array, keys: tuple[int, ...], mos
         share(0)
     else:
         list(pool(os.getpid(), threads).map(share, range(threads)))
-
-
-def as_array(weights: torch.Tensor) -> Array:
-    """The memory of `weights`; bfloat16, which NumPy lacks, as the integers of its bits."""
-    weights = weights.detach()
-    return weights.numpy() if weights.dtype == torch.float32 else weights.view(torch.int16).numpy().view(np.uint16)
 
 
 @functools.cache

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import torch
 
+from tightfit.machine import has_numba
 from tightfit.numerics.maxima import max_of_slices
 
-compiled: ModuleType | None
-try:
+compiled: ModuleType | None = None
+if has_numba():  # without it eager operators do the same in more time
     from tightfit.numerics import int8_compiled as compiled
-except ImportError:  # without numba eager operators do the same in more time
-    compiled = None
 
 LARGEST = 127  # −128 is not used, so that every number has its negative
 MAGNITUDE_BITS = 7

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numba import int8, int16, int32, int64, njit, uint8, void
 
+from tightfit.numerics.compiled import Array, as_array, has_data
+
 ZERO, ONE, SIGN_BIT = np.int32(0), np.int32(1), np.int32(31)
 
 
@@ -30,16 +32,8 @@ def in_memory_order(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.transpose(1, 2).contiguous() if transposed else tensor.contiguous()
 
 
-def has_data(tensor: torch.Tensor) -> bool:
-    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
-
-
-def array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().numpy()
-
-
-def flat(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return array(in_memory_order(tensor)).reshape(-1)
+def flat(tensor: torch.Tensor) -> Array:
+    return as_array(in_memory_order(tensor)).reshape(-1)
 
 
 def largest_magnitude(integers: torch.Tensor) -> int:
@@ -61,7 +55,7 @@ def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: 
     maxima = torch.empty((len(images), height, images.shape[1], width), dtype=torch.int8)
     if has_data(images):
         rows = len(images) * height
-        _round_maxima(array(even).reshape(2 * rows, -1), int(shift), least, most, array(maxima).reshape(rows, -1))
+        _round_maxima(as_array(even).reshape(2 * rows, -1), int(shift), least, most, as_array(maxima).reshape(rows, -1))
     return maxima.transpose(1, 2)
 
 
@@ -69,22 +63,22 @@ def update_of(gradient: torch.Tensor, shift: torch.Tensor, most: int) -> torch.T
     """X / 2**shift rounded pseudo-stochastically and clipped to ±most, as int8."""
     update = torch.empty(gradient.shape, dtype=torch.int8)
     if has_data(gradient):
-        _update_of(array(gradient.contiguous()).reshape(-1), int(shift), most, flat(update))
+        _update_of(as_array(gradient.contiguous()).reshape(-1), int(shift), most, flat(update))
     return update
 
 
 def add_(weights: torch.Tensor, change: torch.Tensor, scale: int, limit: int) -> None:
     """Add scale × `change` to contiguous int8 `weights` in place, clipped to ±`limit`."""
     if has_data(weights):
-        _add(array(weights.view(-1)), array(change.contiguous().view(-1)), scale, limit)
+        _add(as_array(weights.view(-1)), as_array(change.contiguous().view(-1)), scale, limit)
 
 
 def spread_(z: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int) -> None:
     """Fill int8 z (n,) from 3 n random bytes as `int8_perturbation.draw_` says."""
     count = len(z)
     if has_data(z):
-        numbers = array(random_bytes[: 2 * count].view(torch.int16))
-        _spread(numbers, array(random_bytes[2 * count : 3 * count]), levels, zeros, array(z))
+        numbers = as_array(random_bytes[: 2 * count].view(torch.int16))
+        _spread(numbers, as_array(random_bytes[2 * count : 3 * count]), levels, zeros, as_array(z))
 
 
 @njit([int64(int32[::1]), int64(int8[::1])], nogil=True, cache=True)

@@ -11,12 +11,12 @@ CUDA. `rademacher` and `gaussian_fast` are counter-based (`counter_noise`): the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
+from tightfit.machine import has_numba
 from tightfit.numerics.counter_noise import (
     MANTISSA_BITS,
     TABLES,
@@ -173,7 +173,7 @@ def choose_kernel(kernel: str, weights: torch.Tensor, width: int) -> Kernel:
 
 def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
     """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
-    if find_spec("numba") is None:
+    if not has_numba():
         return "numba is not installed; pip install 'tightfit[fast]'"
     if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.bfloat16):
         return f"the weights are {weights.dtype} on {weights.device}; use torch.float32 or torch.bfloat16 on the cpu"

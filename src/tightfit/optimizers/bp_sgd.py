@@ -6,7 +6,6 @@ The baseline of ElasticZO (Full BP).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
 
@@ -39,7 +39,7 @@ class BPSGD:
         return BPSGDLearner(self, model, objective)
 
 
-class BPSGDLearner:
+class BPSGDLearner(WeightsOnly):
     def __init__(self, optimizer: BPSGD, model: nn.Module, objective: Objective) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
@@ -54,15 +54,6 @@ class BPSGDLearner:
         with self.phases("update"):
             descend_(self._model, value_at(self._optimizer.lr, batch.epoch))
         return Report(loss.item(), forward_passes=1, backward_passes=1)
-
-    def resting_model(self) -> nn.Module:
-        return self._model
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])
 
 
 @torch.no_grad()

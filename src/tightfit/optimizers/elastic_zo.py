@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import clipped_slope
+from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
 BPPass = Literal["minus", "plus", "mean"]
@@ -79,7 +80,7 @@ class ElasticZO:
         return ElasticZOLearner(self, model, objective, seed)
 
 
-class ElasticZOLearner:
+class ElasticZOLearner(WeightsOnly):
     def __init__(self, optimizer: ElasticZO, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
@@ -98,7 +99,6 @@ class ElasticZOLearner:
         slope = clipped_slope(plus, minus, eps, clip)
         with self.phases("update"):
             self._probe.update_(lr, slope, batch.step)
-        with self.phases("update"):
             gradients_summed = 2 if optimizer.bp_pass == "mean" else 1
             descend_(self._model, value_at(optimizer.bp_lr, batch.epoch) / gradients_summed)
         backward_passes = gradients_summed if optimizer.bp_layers else 0
@@ -116,15 +116,6 @@ class ElasticZOLearner:
             with self.phases("backward"):
                 loss.backward()
         return loss.item()
-
-    def resting_model(self) -> nn.Module:
-        return self._model
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])
 
 
 def split_at(model: nn.Module, bp_layers: int) -> list[tuple[str, nn.Parameter]]:

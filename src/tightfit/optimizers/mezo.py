@@ -7,7 +7,7 @@ the weights then move along z in proportion. z is regenerated from its seed each
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, chec
 from tightfit.numerics.probes import Probe, Restore, check_restore, probe_for
 from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
 
@@ -42,8 +43,7 @@ class MeZO:
     name: str = "mezo"
 
     def __post_init__(self) -> None:
-        if self.queries < 1:
-            raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        check_queries(self.queries)
         if self.noise == published.NAME:
             published.check_published(self.queries, self.kernel, self.restore)
         else:
@@ -63,7 +63,7 @@ class MeZO:
         return MeZOLearner(self, model, objective, seed)
 
 
-class MeZOLearner:
+class MeZOLearner(WeightsOnly):
     def __init__(self, optimizer: MeZO, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
@@ -101,14 +101,10 @@ class MeZOLearner:
         with self.phases("forward"), moved:
             return self._objective(self._model, batch).item()
 
-    def resting_model(self) -> nn.Module:
-        return self._model
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])
+def check_queries(queries: int) -> None:
+    if queries < 1:
+        raise ValueError(f"queries={queries} but a step needs at least one direction; choose 1 or more")
 
 
 def clipped_slope(plus: float, minus: float, eps: float, clip: float) -> float:

@@ -19,6 +19,7 @@ from tightfit.memory.table import LayerTable, check_layer_count
 from tightfit.numerics.int8 import Number, clipped_add_, update_of
 from tightfit.numerics.integer_loss import logits_gradient
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 from tightfit.seeds import derive, permute32
 
@@ -38,7 +39,7 @@ class NITIBP:
         return NITIBPLearner(self, model, objective, seed)
 
 
-class NITIBPLearner:
+class NITIBPLearner(WeightsOnly):
     def __init__(self, optimizer: NITIBP, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
@@ -54,15 +55,6 @@ class NITIBPLearner:
         with self.phases("backward"):
             self._backward.train_(logits, kept, batch, int(value_at(self._optimizer.bits, batch.epoch)))
         return Report(loss, forward_passes=1, backward_passes=1)
-
-    def resting_model(self) -> nn.Module:
-        return self._model
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])
 
 
 class IntegerBackward:

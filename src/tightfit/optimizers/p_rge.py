@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.models.mp_lora import with_mp_lora
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.optimizers.mezo import clipped_slope
+from tightfit.optimizers.mezo import check_queries, clipped_slope
+from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
 Parallel = Literal["none", "outer", "inner", "both"]
@@ -49,8 +50,7 @@ class PRGE:
     name: str = "p_rge"
 
     def __post_init__(self) -> None:
-        if self.queries < 1:
-            raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        check_queries(self.queries)
         if self.rank < 1:
             raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
@@ -99,7 +99,7 @@ class PRGE:
         return PRGELearner(self, model, objective, seed)
 
 
-class PRGELearner:
+class PRGELearner(WeightsOnly):
     def __init__(self, optimizer: PRGE, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
@@ -164,12 +164,3 @@ class PRGELearner:
         for adapter in self._adapters.values():
             adapter.copies = None
         return losses
-
-    def resting_model(self) -> nn.Module:
-        return self._model
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state["model"])

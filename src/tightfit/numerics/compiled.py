@@ -1,0 +1,32 @@
+"""What every compiled sweep on the CPU starts from: the compiler, and tensors as arrays. Needs numba (extra `fast`).
+
+Compiled code is kept with the user's other caches, for the folder of an installed package may be read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+Array = np.ndarray[Any, Any]
+
+settings: Any = numba.config
+if not settings.CACHE_DIR:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    settings.CACHE_DIR = str(caches / "tightfit" / "numba")
+
+
+def has_data(tensor: torch.Tensor) -> bool:
+    """False for tensors of which only shape and type exist (meta, fake): there is nothing to sweep over."""
+    return type(tensor) in (torch.Tensor, torch.nn.Parameter)
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """The memory of `tensor`; bfloat16, which NumPy lacks, as the integers of its bits."""
+    tensor = tensor.detach()
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()

@@ -1,0 +1,68 @@
+"""What one run is about."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from tightfit.datasets.dataset import Dataset
+from tightfit.memory.budget import MemoryBudget
+from tightfit.optimizers.base import Optimizer
+
+LARGEST = "largest"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how finely to train.
+
+    epochs: length of the full protocol; schedules are written in these.
+    fraction: the part of it that is run, with all schedules, and `seconds`, compressed alike.
+    batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
+    evaluations: how many, evenly spread; one more comes before the first step.
+    seconds: stop after this much training time; None trains all epochs.
+    keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
+        use forward passes are rebuilt (others keep weights all the same).
+    """
+
+    epochs: float
+    fraction: float = 1.0
+    batch_size: int | str = 32
+    batch_limit: int = 256
+    evaluations: int = 100
+    seconds: float | None = None
+    keep: Literal["weights", "losses"] = "weights"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "fraction", "evaluations", "batch_limit"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
+        if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
+            raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
+        if self.keep not in ("weights", "losses"):
+            raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
+
+    @property
+    def most_seconds(self) -> float:
+        """Training time at which a run ends even if steps are left."""
+        return math.inf if self.seconds is None else self.seconds * self.fraction
+
+    def steps(self, steps_per_epoch: int) -> int:
+        return max(1, round(self.epochs * self.fraction * steps_per_epoch))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything one run is about."""
+
+    optimizer: Optimizer
+    model: nn.Module
+    dataset: Dataset
+    budget: MemoryBudget
+    training: Training
+    seed: int
+    device: torch.device
