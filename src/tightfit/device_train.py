@@ -75,7 +75,8 @@ def train(program: Path, data: Path | None, steps: int | None, out: Path, thread
         batches = Batches(data or program.parent / manifest.data, manifest)
         steps = batches.steps if steps is None else steps
         if not 1 <= steps <= batches.steps:
-            raise ValueError(f"steps={steps} but the data file has batches for {batches.steps}; choose 1–{batches.steps}")
+            choice = f"choose 1–{batches.steps}"
+            raise ValueError(f"steps={steps} but the data file has batches for {batches.steps}; {choice}")
         opened = open_program(program, manifest, threads)
         driver = Driver(opened, manifest.queries)
         losses, seconds = array("f"), []
@@ -110,10 +111,10 @@ def main(arguments: list[str]) -> int:
     known = {"program": "", "data": None, "steps": None, "out": None, "threads": "1"}
     try:
         settings = read_settings(arguments, known)
-        program, data = Path(str(settings["program"])), settings["data"]
-        steps, threads = (None if settings[name] is None else whole(name, str(settings[name])) for name in ("steps", "threads"))
+        program, data, steps = Path(str(settings["program"])), settings["data"], settings["steps"]
         out = Path(settings["out"] or program.parent)
-        cost = train(program, Path(data) if data else None, steps, out, threads or 1)
+        most = None if steps is None else whole("steps", steps)
+        cost = train(program, Path(data) if data else None, most, out, whole("threads", str(settings["threads"])))
     except (ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -125,8 +126,8 @@ def main(arguments: list[str]) -> int:
 
 
 def whole(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"{name}={text} is no whole number; write one from 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{name}={text} is no whole number from 1")
     return int(text)
 
 
