@@ -1,4 +1,4 @@
-"""Score adapters that a device trained, in the framework: `python -m tightfit.device_score run=… adapters=….safetensors`.
+"""Score adapters that a device trained, in the framework: `python -m tightfit.device_score run=… adapters=…`.
 
 The model and the data are built as the run's record says; only the adapters come from the file.
 """

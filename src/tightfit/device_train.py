@@ -47,11 +47,10 @@ class Batches:
         self._labels = self._file.get_tensor("labels")
         self._rates = [self._file.get_tensor(name) for name in ("lr", "eps", "clip")]
         self.steps, batch_size = self._order.get_shape()
-        shape = [batch_size, *self._inputs.get_shape()[1:]]
-        if shape != [manifest.batch_size, *manifest.example_shape]:
+        shape, taken = [batch_size, *self._inputs.get_shape()[1:]], [manifest.batch_size, *manifest.example_shape]
+        if shape != taken:
             raise ValueError(
-                f"{path} has batches of {shape} but the program takes {[manifest.batch_size, *manifest.example_shape]}; "
-                "name the file that was exported with it"
+                f"{path} has batches of {shape} but the program takes {taken}; name the file exported with it"
             )
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:

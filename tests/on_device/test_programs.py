@@ -17,8 +17,8 @@ from tightfit.device_score import score_adapters
 from tightfit.device_train import ADAPTERS, COST, LOSSES
 from tightfit.export import export, prepared
 from tightfit.on_device.runtimes import RUNTIMES
-from tightfit.runner import WEIGHTS
 from tightfit.optimizers.base import Batch
+from tightfit.runner import WEIGHTS
 from tightfit.session import carry_out
 
 P_RGE = {

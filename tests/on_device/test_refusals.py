@@ -90,9 +90,7 @@ def without_probes(self: DeviceAdapter, changes: torch.Tensor) -> torch.Tensor:
     return changes * torch.cat([torch.ones(2), torch.zeros(2)])[:, None, None]
 
 
-@pytest.mark.parametrize(
-    "spoil", [without_update, with_the_opposite_update, with_directions_exchanged, without_probes]
-)
+@pytest.mark.parametrize("spoil", [without_update, with_the_opposite_update, with_directions_exchanged, without_probes])
 def test_a_program_that_trains_something_else_is_refused(
     spoil: Callable[[DeviceAdapter, torch.Tensor], torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +194,7 @@ def test_data_that_are_missing_damaged_or_of_another_program_are_refused(
     elsewhere.write_bytes(b"no tensors")
     assert "is no file of batches" in refusal(capsys, *call)
     save_file({**data, "inputs": np.ascontiguousarray(data["inputs"][:, :-1])}, elsewhere)
-    assert "name the file that was exported with it" in refusal(capsys, *call)
+    assert "name the file exported with it" in refusal(capsys, *call)
 
 
 def test_a_diverging_program_and_impossible_numbers_are_told(program: Path, tmp_path: Path, capsys: Any) -> None:

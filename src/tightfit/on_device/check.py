@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from tightfit.evaluate import cross_entropy
@@ -60,7 +59,6 @@ def first_steps(optimizer: PRGE, model: nn.Module, seed: int, batches: Sequence[
     return Reference(calls, losses, trained)
 
 
-
 def check(path: Path, manifest: Manifest, reference: Reference) -> dict[str, float]:
     """Run the program at `path` beside the framework; returns how far apart they were, and what was allowed.
 
@@ -79,8 +77,8 @@ def check(path: Path, manifest: Manifest, reference: Reference) -> dict[str, flo
         if not distance[what] <= distance[f"{what}_allowed"]:  # so that it is refused where it is not a number
             raise ValueError(
                 f"the {manifest.format} program computes something else: after {len(losses) - 1} steps its {what} are "
-                f"{distance[what]:.2g} from those in the framework, where {distance[f'{what}_allowed']:.2g} is rounding; "
-                "nothing is written; try another format, or report this with the versions of its libraries"
+                f"{distance[what]:.2g} from the framework's and rounding explains {distance[f'{what}_allowed']:.2g}; "
+                "it is not kept; try another format, or report this with the versions of its libraries"
             )
     return distance
 

@@ -24,9 +24,7 @@ class Driver:
         self._program = program
         self._pending: tuple[float, list[float]] = 0.0, [0.0] * queries
 
-    def step(
-        self, inputs: np.ndarray, labels: np.ndarray, step: int, lr: float, eps: float, clip: float
-    ) -> np.ndarray:
+    def step(self, inputs: np.ndarray, labels: np.ndarray, step: int, lr: float, eps: float, clip: float) -> np.ndarray:
         """The losses (2q,) of a step on a batch: at + of each direction, then at −."""
         losses = self._program.call(arguments(inputs, labels, step, self._pending[0], eps, self._pending[1]))
         plus, minus = np.split(losses.astype(np.float64), 2)

@@ -55,7 +55,9 @@ def read_manifest(program: Path) -> Manifest:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); export the run again") from error
     if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; export the run again")
+        raise ValueError(
+            f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; export the run again"
+        )
     manifest = Manifest(**content)
     if file_digest(program) != manifest.sha256:
         raise ValueError(f"{program} is damaged: its sha256 is not the one in {path.name}; export the run again")

@@ -125,4 +125,3 @@ def library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(f"programs need {name} ({error}); pip install 'tightfit[export]'") from None
-
