@@ -144,7 +144,7 @@ def adapters(model: nn.Module) -> Iterator[tuple[str, MPLoRALinear]]:
 
 def check_exportable(model: nn.Module, noise: str) -> None:
     check_noise_of_device(noise)
-    types = {adapter.B.dtype for _, adapter in adapters(model)}
+    types = {adapter.A.dtype for _, adapter in adapters(model)}
     if not types:
         raise ValueError("the model has no adapters to train on a device; export a run of optimizer=p_rge")
     if types != {torch.float32}:
