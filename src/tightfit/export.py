@@ -11,6 +11,7 @@ import copy
 import os
 import sys
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def folder_of(run: str) -> Path:
 
 
 def main(arguments: list[str]) -> int:
+    warnings.filterwarnings("ignore")  # of the exporters, about themselves
     try:
         settings = read_settings(arguments, {"run": "", "format": "executorch", "out": None})
         folder = folder_of(str(settings["run"]))
