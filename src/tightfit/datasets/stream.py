@@ -60,9 +60,13 @@ class Stream:
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs (b, …) as encoded and labels (b,) int64 of step `step`, counted from 0."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        chosen = self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        chosen = self.chosen(step)
         return self._encode(self._examples.inputs[chosen]), self._examples.labels[chosen]
+
+    def chosen(self, step: int) -> torch.Tensor:
+        """Which training examples step `step` takes, (b,) int64."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
     def _order(self, epoch: int) -> torch.Tensor:
         if self._order_of_epoch[0] != epoch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +12,14 @@ from tightfit.datasets.dataset import DataUnavailable
 
 Loaded = TypeVar("Loaded")
 
+# They come with executorch, are imported by transformers where they are, and warn of kernels for other machines.
+UNASKED = ("torchao", "torch.utils._pytree")
+
 
 def transformers() -> Any:
     """The library; raises ValueError, saying how to get it, where it is not installed."""
+    for name in UNASKED:
+        logging.getLogger(name).setLevel(logging.ERROR)
     library = extra("transformers")
     library.logging.disable_progress_bar()
     library.logging.set_verbosity_error()

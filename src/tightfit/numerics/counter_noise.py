@@ -140,7 +140,7 @@ def mix_(x: torch.Tensor) -> torch.Tensor:
 
 def fold_(x: torch.Tensor, shift: int) -> torch.Tensor:
     """X ^ (x >> shift) in place; the shift of signed numbers copies the sign, which the mask takes away."""
-    return x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (64 - shift) - 1))
+    return x.bitwise_xor_(torch.bitwise_right_shift(x, shift).bitwise_and_(2 ** (64 - shift) - 1))
 
 
 def as_int64(number: int) -> int:
