@@ -62,10 +62,13 @@ def test_seeds_of_a_tensor_never_repeat() -> None:
 
 
 def test_noise_does_not_depend_on_the_thread_count() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    one = direction(100_000)
-    torch.set_num_threads(2)
-    two = direction(100_000)
+    """Several tensors, so that they are drawn side by side."""
+    before, ends = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        tensors = [nn.Parameter(torch.zeros(100_000 + size), requires_grad=False) for size in range(5)]
+        Perturbation([(str(number), tensor) for number, tensor in enumerate(tensors)], seed=0).add_(1.0, step=3)
+        ends.append(torch.cat([tensor.data for tensor in tensors]))
     torch.set_num_threads(before)
-    assert torch.equal(one, two)
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])

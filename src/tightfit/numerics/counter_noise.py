@@ -4,28 +4,30 @@ A 64-bit word of random bits is a hash of (key, word index). Each of its eight b
 table that holds the next 8 numbers (`rademacher`) or the next one (`gaussian_fast`). Nothing is carried from one
 number to the next, so pieces, threads, devices and kernels cannot change a stream.
 
-A kernel writes source + noise to a target, which may be the source. The sum is formed in float32 from a table that
-was scaled beforehand and rounded once to the target's type: to the nearest, or stochastically by the bits of a
-second key (16-bit types only: float32 sums are always rounded to the nearest).
+A kernel writes source + noise to a target, which may be the source, in pieces of work for `threads.share_out`. The sum
+is formed in float32 from a table that was scaled beforehand and rounded once to the target's type: to the nearest, or
+stochastically by the bits of a second key (16-bit types only: float32 sums are always rounded to the nearest).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import NormalDist
 
 import torch
 
+from tightfit.numerics.threads import Work
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 # Two 64-bit halves as Python integers: see `random_words`.
 Key = tuple[int, int]
 # (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
-Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], None]
+Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], list[Work]]
 
-WORDS = 16384  # hashed at once by the portable kernel: 128 KB, which stay in the processor's cache
-PIECE = 32768  # numbers looked up at once
+BLOCK = 2**18  # numbers of a piece of work: their words, 32 or 256 KB, stay in the processor's cache
+PIECE = 32768  # numbers looked up at once; operators on no more than these use no threads of PyTorch's
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
 
@@ -49,34 +51,37 @@ def gaussian_table() -> torch.Tensor:
 TABLES = {"rademacher": rademacher_table(), "gaussian_fast": gaussian_table()}
 
 
-def add_reference(
+def reference_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
-) -> None:
+) -> list[Work]:
     """The obvious kernel: each number of the direction on its own, all of them held at once."""
-    place = torch.arange(len(source), device=source.device)
-    width = table.shape[1]
-    word = random_words(place // (8 * width), key)
-    byte = word >> 8 * (place // width % 8) & 0xFF
-    total = source.float() + table[byte, place % width]
-    if rounding is not None and target.dtype in MANTISSA_BITS:
-        bits = random_words(place // 4, rounding) >> 16 * (place % 4) & 0xFFFF
-        total = rounded_stochastically(total, bits, target.dtype)
-    target.copy_(total)
+
+    def work() -> None:
+        place = torch.arange(len(source), device=source.device)
+        width = table.shape[1]
+        word = random_words(place // (8 * width), key)
+        byte = word >> 8 * (place // width % 8) & 0xFF
+        total = source.float() + table[byte, place % width]
+        if rounding is not None and target.dtype in MANTISSA_BITS:
+            bits = random_words(place // 4, rounding) >> 16 * (place % 4) & 0xFFFF
+            total = rounded_stochastically(total, bits, target.dtype)
+        target.copy_(total)
+
+    return [work]
 
 
-def add_portable(
+def portable_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
-) -> None:
+) -> list[Work]:
     """The same in a few hundred KB on any device: words by the thousand, each byte of them one look-up."""
-    block = 8 * table.shape[1] * WORDS
-    for number, parts in enumerate(zip(source.split(block), target.split(block), strict=True)):
-        add_block(*parts, table, key, rounding, start=number * block)
+    parts = zip(source.split(BLOCK), target.split(BLOCK), strict=True)
+    return [partial(add_block, *part, table, key, rounding, number * BLOCK) for number, part in enumerate(parts)]
 
 
 def add_block(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None, start: int
 ) -> None:
-    """The part of `add_portable` whose words are hashed at once; `start`: its place in the tensor."""
+    """The part of the sum whose words are hashed at once; `start`: its place in the tensor."""
     width = table.shape[1]
     lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
     rows = random_bits(slice(start, start + len(source)), 8 * width, key, torch.uint8, source.device)

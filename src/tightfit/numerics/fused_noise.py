@@ -7,8 +7,7 @@ float32 addition for each number. Nothing of a tensor's size is held.
 from __future__ import annotations
 
 import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,61 +15,48 @@ from numba import njit
 
 from tightfit.numerics.compiled import Array, as_array, has_data
 from tightfit.numerics.counter_noise import Key
+from tightfit.numerics.threads import Work
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 TILE = 1024  # numbers whose noise is held, in the processor's nearest cache
-SHARE = 2**16  # numbers, at least, for a thread of its own to be worth its start
+PART = 2**18  # numbers of a piece of work
 
 SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
-LOWEST, ONE, HALF_BITS, JUST_BELOW_HALF = np.uint64(1), np.uint32(1), np.uint32(16), np.uint32(0x7FFF)
+LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
+ONE, HALF_BITS, JUST_BELOW_HALF = np.uint32(1), np.uint32(16), np.uint32(0x7FFF)
 
 
-def add_fused(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None = None
-) -> None:
+def fused_work(
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+) -> list[Work]:
     """Write `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
 
-    Does nothing to tensors without data (meta, fake), as it allocates nothing.
+    Nothing is to be done for tensors without data (meta, fake), as it would allocate nothing.
     """
-    if has_data(source):
-        sweep(as_array(source), as_array(target), table.numpy(), (*key, *(rounding or ())), torch.get_num_threads())
+    if not has_data(source):
+        return []
+    return work_on(as_array(source), as_array(target), table.numpy(), (*key, *(rounding or ())))
 
 
-def sweep(source: Array, target: Array, table: Array, keys: tuple[int, ...], most_threads: int) -> None:
+def work_on(source: Array, target: Array, table: Array, keys: tuple[int, ...]) -> list[Work]:
     """The same for arrays. keys: two numbers, and two more where sums are rounded stochastically."""
-    threads = max(1, min(most_threads, len(source) // SHARE))
-    tiles = -(-len(source) // TILE)
     words = tuple(np.uint64(key) for key in keys)
-
-    def share(thread: int) -> None:
-        part = slice(tiles * thread // threads * TILE, tiles * (thread + 1) // threads * TILE)
-        given = source[part], target[part], table, part.start // TILE
-        if source.dtype == np.float32:
-            _add_to_floats(*given, *words[:2])
-        elif len(words) == 2:
-            _add_to_halves(*given, *words)
-        else:
-            _add_to_halves_stochastically(*given, *words)
-
-    if threads == 1:
-        share(0)
+    if source.dtype == np.float32:
+        sweep, words = _add_to_floats, words[:2]
     else:
-        list(pool(os.getpid(), threads).map(share, range(threads)))
-
-
-@functools.cache
-def pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: those of the process it was forked from do not run in it."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="noise")
+        sweep = _add_to_halves if len(words) == 2 else _add_to_halves_stochastically
+    parts = [slice(start, start + PART) for start in range(0, len(source), PART)]
+    return [partial(sweep, source[part], target[part], table, part.start // TILE, *words) for part in parts]
 
 
 @functools.cache
 def compile_kernels(dtype: torch.dtype, width: int) -> None:
-    """Compile, or load, what `add_fused` needs, so that no training step waits for it."""
+    """Compile, or load, what `fused_work` runs, so that no training step waits for it."""
     weights = np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16)
     for keys in ((0, 0), (0, 0, 0, 0)):
-        sweep(weights, weights, np.zeros((256, width), np.float32), keys, most_threads=1)
+        for work in work_on(weights, weights, np.zeros((256, width), np.float32), keys):
+            work()
 
 
 @njit(nogil=True, cache=True)
@@ -142,9 +128,11 @@ def _fill(noise: Array, words: Array, table: Array, tile: int, low: np.uint64, h
                 signs[bit] = most if (word >> np.uint64(bit)) & LOWEST else least
     else:
         _hash(words, tile * len(words), low, high)
-        rows = words.view(np.uint8)
-        for lane in range(TILE):
-            noise[lane] = table[rows[lane], 0]
+        numbers = table.ravel()
+        for index in range(words.size):  # shifts, for looking the bytes up in memory takes half as long again
+            word, eight = words[index], noise[8 * index : 8 * index + 8]
+            for byte in range(8):
+                eight[byte] = numbers[(word >> np.uint64(8 * byte)) & LOWEST_BYTE]
 
 
 @njit(nogil=True, cache=True)

@@ -11,6 +11,7 @@ CUDA. `rademacher` and `gaussian_fast` are counter-based (`counter_noise`): the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -21,11 +22,12 @@ from tightfit.numerics.counter_noise import (
     MANTISSA_BITS,
     TABLES,
     Kernel,
-    add_portable,
-    add_reference,
+    portable_work,
+    reference_work,
     rounded_stochastically,
     rounding_bits,
 )
+from tightfit.numerics.threads import Work, share_out, threads_for
 from tightfit.seeds import derive, permute32, permute64
 
 Noise = Literal["gaussian", "rademacher", "gaussian_fast"]
@@ -46,8 +48,8 @@ class Stream(Protocol):
 
     weights: torch.Tensor  # flat, as they are at rest or where the last sweep in place left them
 
-    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
-        """Write weights + `scale` × z(counter) to the flat `target`, which may be the weights.
+    def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
+        """What, done in any order, writes weights + `scale` × z(counter) to the flat `target`: it may be the weights.
 
         Sums are rounded to the nearest; or, for 16-bit weights and if asked, up or down by chance, so that a change
         too small for them is kept on average. The chances are a function of the counter too.
@@ -65,7 +67,10 @@ class NormalStream:
         self._rounding = derive(seed, "rounding", name)
         self._generator = torch.Generator(device=weights.device)
 
-    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
+    def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
+        return [partial(self._write, target, scale, counter, stochastically)]  # a generator draws in one order only
+
+    def _write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool) -> None:
         self._generator.manual_seed(permute32(counter, self._key))
         targets = self._pieces if target is self.weights else target.split(PIECE)
         rounding = (self._rounding, permute64(counter, self._rounding))
@@ -94,13 +99,13 @@ class CounterStream:
         self._table = TABLES[noise].to(weights.device)
         self._words, self._counters = derive(seed, noise, "words", name), derive(seed, noise, "counters", name)
         self._rounding = derive(seed, "rounding", name)
-        self._add = choose_kernel(kernel, weights, width=self._table.shape[1])
+        self._kernel = choose_kernel(kernel, weights, width=self._table.shape[1])
 
-    def write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> None:
+    def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         place = permute64(counter, self._counters)
         rounding = (self._rounding, place) if stochastically and target.dtype in MANTISSA_BITS else None
         # Scaled once, not number by number: each weight then sees a single rounding on every kernel.
-        self._add(self.weights, target, self._table * scale, (self._words, place), rounding)
+        return self._kernel(self.weights, target, self._table * scale, (self._words, place), rounding)
 
 
 class Perturbation:
@@ -132,8 +137,16 @@ class Perturbation:
 
     def add_(self, scale: float, step: int, query: int = 0, stochastically: bool = False) -> None:
         """Add `scale` × z(step, query) to the parameters in place."""
-        for stream in self.streams.values():
-            stream.write(stream.weights, scale, self.counter(step, query), stochastically)
+        streams, counter = self.streams.values(), self.counter(step, query)
+        share_out(
+            (work for stream in streams for work in stream.work(stream.weights, scale, counter, stochastically)),
+            threads_for([stream.weights for stream in streams]),
+        )
+
+    def write(self, parameter: nn.Parameter, target: torch.Tensor, scale: float, step: int, query: int = 0) -> None:
+        """Write `parameter` + `scale` × z(step, query) to the flat `target`, rounded to the nearest."""
+        stream = self.streams[parameter]
+        share_out(stream.work(target, scale, self.counter(step, query)), threads_for([target]))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
@@ -159,16 +172,16 @@ def choose_kernel(kernel: str, weights: torch.Tensor, width: int) -> Kernel:
     Raises ValueError when `fused` is asked for but cannot be had.
     """
     if kernel in ("reference", "portable"):
-        return add_reference if kernel == "reference" else add_portable
+        return reference_work if kernel == "reference" else portable_work
     obstacle = obstacle_to_fusing(weights)
     if obstacle is None:
-        from tightfit.numerics.fused_noise import add_fused, compile_kernels  # numba is optional
+        from tightfit.numerics.fused_noise import compile_kernels, fused_work  # numba is optional
 
         compile_kernels(weights.dtype, width)
-        return add_fused
+        return fused_work
     if kernel == "fused":
         raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
-    return add_portable
+    return portable_work
 
 
 def obstacle_to_fusing(weights: torch.Tensor) -> str | None:

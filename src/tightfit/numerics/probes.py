@@ -82,13 +82,12 @@ class LayerByLayer:
     @contextmanager
     def at(self, scale: float, step: int, query: int = 0) -> Generator[None]:
         """Raises ValueError when the model ran without running the module of some parameter."""
-        counter = self._perturbation.counter(step, query)
         moved: set[nn.Parameter] = set()
 
         def enter(own: list[nn.Parameter], *_: Any) -> None:
             for parameter in own:
                 copy = self._room_for(self._at_rest[parameter])
-                self._perturbation.streams[parameter].write(copy, scale, counter)
+                self._perturbation.write(parameter, copy, scale, step, query)
                 parameter.data = copy.view(parameter.shape)
             moved.update(own)
 
