@@ -179,8 +179,8 @@ def test_threads_change_nothing(method: Optimizer) -> None:
 @every({name: method for name, method in METHODS.items() if "_gaussian_m" not in name and "_gaussian_e" not in name})
 def test_pieces_change_nothing(method: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = losses_and_slopes(method)
-    monkeypatch.setattr(perturbation, "has_numba", lambda: False)  # the fused kernel has no pieces
-    monkeypatch.setattr(counter_noise, "WORDS", 240)
+    monkeypatch.setattr(perturbation, "has_numba", lambda: False)  # whose pieces are fixed
+    monkeypatch.setattr(counter_noise, "BLOCK", 15360)
     monkeypatch.setattr(counter_noise, "PIECE", 1920)
     assert losses_and_slopes(method) == usual
 

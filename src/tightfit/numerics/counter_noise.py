@@ -26,7 +26,7 @@ Key = tuple[int, int]
 # (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], list[Work]]
 
-BLOCK = 2**18  # numbers of a piece of work: their words, 32 or 256 KB, stay in the processor's cache
+BLOCK = 2**19  # numbers of a piece of work: their words, 64 or 512 KB, stay in the processor's cache
 PIECE = 32768  # numbers looked up at once; operators on no more than these use no threads of PyTorch's
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
