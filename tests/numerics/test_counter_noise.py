@@ -89,6 +89,18 @@ def test_kernels_agree_about_weights_at_the_ends_of_their_range(noise: str, dtyp
                 torch.testing.assert_close(moved, expected, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [2.0**-26, 2.0**-15, 1e-3, 1.0, 3e4])
+def test_kernels_agree_about_every_number_of_16_bits(dtype: torch.dtype, scale: float) -> None:
+    source, table = torch.arange(2**16).to(torch.uint16).view(dtype), TABLES["gaussian_fast"] * scale
+    for rounding in (None, ROUNDING):
+        expected, moved = torch.empty_like(source), torch.empty_like(source)
+        add(reference_work, source, expected, table, rounding)
+        for kernel in kernels_for(dtype, table.shape[1]):
+            add(kernel, source, moved, table, rounding)
+            torch.testing.assert_close(moved, expected, rtol=0, atol=0, equal_nan=True)
+
+
 @every_noise
 @pytest.mark.parametrize("kernel", ["auto", "portable"])
 def test_noise_does_not_depend_on_the_thread_count(noise: str, kernel: str) -> None:
@@ -176,8 +188,8 @@ def test_every_kernel_moves_weights_to_the_same_bits(monkeypatch: pytest.MonkeyP
 
 def test_a_fused_kernel_is_refused_where_it_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tightfit.numerics.perturbation.has_numba", lambda: True)
-    with pytest.raises(ValueError, match=r"float16 on cpu; use torch.float32 or torch.bfloat16"):
-        choose_kernel("fused", torch.zeros(1, dtype=torch.float16), 8)
+    with pytest.raises(ValueError, match="float32 on meta; use one of 16 or 32 bits on the cpu"):
+        choose_kernel("fused", torch.zeros(1, device="meta"), 8)
     monkeypatch.setattr("tightfit.numerics.perturbation.has_numba", lambda: False)
     with pytest.raises(ValueError, match="numba is not installed"):
         choose_kernel("fused", torch.zeros(1), 8)

@@ -15,6 +15,14 @@ from numba import njit
 
 from tightfit.numerics.compiled import Array, as_array, has_data
 from tightfit.numerics.counter_noise import Key
+from tightfit.numerics.half_bits import (
+    bfloat16_by_chance,
+    bfloat16_nearest,
+    bfloat16_value,
+    float16_by_chance,
+    float16_nearest,
+    float16_value,
+)
 from tightfit.numerics.threads import Work
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
@@ -24,7 +32,6 @@ PART = 2**18  # numbers of a piece of work
 SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
 LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
-ONE, HALF_BITS, JUST_BELOW_HALF = np.uint32(1), np.uint32(16), np.uint32(0x7FFF)
 
 
 def fused_work(
@@ -36,16 +43,19 @@ def fused_work(
     """
     if not has_data(source):
         return []
-    return work_on(as_array(source), as_array(target), table.numpy(), (*key, *(rounding or ())))
+    return work_on(as_array(source), as_array(target), source.dtype, table.numpy(), key, rounding)
 
 
-def work_on(source: Array, target: Array, table: Array, keys: tuple[int, ...]) -> list[Work]:
-    """The same for arrays. keys: two numbers, and two more where sums are rounded stochastically."""
-    words = tuple(np.uint64(key) for key in keys)
-    if source.dtype == np.float32:
+def work_on(
+    source: Array, target: Array, dtype: torch.dtype, table: Array, key: Key, rounding: Key | None
+) -> list[Work]:
+    """The same for the memory of numbers of `dtype`."""
+    words = tuple(np.uint64(half) for half in (*key, *(rounding or ())))
+    if dtype == torch.float32:
         sweep, words = _add_to_floats, words[:2]
     else:
-        sweep = _add_to_halves if len(words) == 2 else _add_to_halves_stochastically
+        sweep = _add_to_halves if rounding is None else _add_to_halves_stochastically
+        source, target, words = source.view(np.uint16), target.view(np.uint16), (dtype == torch.bfloat16, *words)
     parts = [slice(start, start + PART) for start in range(0, len(source), PART)]
     return [partial(sweep, source[part], target[part], table, part.start // TILE, *words) for part in parts]
 
@@ -53,9 +63,12 @@ def work_on(source: Array, target: Array, table: Array, keys: tuple[int, ...]) -
 @functools.cache
 def compile_kernels(dtype: torch.dtype, width: int) -> None:
     """Compile, or load, what `fused_work` runs, so that no training step waits for it."""
-    weights = np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16)
-    for keys in ((0, 0), (0, 0, 0, 0)):
-        for work in work_on(weights, weights, np.zeros((256, width), np.float32), keys):
+    weights, table = (
+        np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16),
+        np.zeros((256, width), np.float32),
+    )
+    for rounding in (None, (0, 0)):
+        for work in work_on(weights, weights, dtype, table, (0, 0), rounding):
             work()
 
 
@@ -71,16 +84,20 @@ def _add_to_floats(source: Array, target: Array, table: Array, first: int, low: 
 
 
 @njit(nogil=True, cache=True)
-def _add_to_halves(source: Array, target: Array, table: Array, first: int, low: np.uint64, high: np.uint64) -> None:
-    """The same for the bits of bfloat16 numbers, rounded to the nearest, ties to even."""
+def _add_to_halves(
+    source: Array, target: Array, table: Array, first: int, brain: bool, low: np.uint64, high: np.uint64
+) -> None:
+    """The same for the bits of bfloat16 (`brain`) or float16 numbers, rounded to the nearest."""
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 8, np.uint64)
     for start in range(0, target.size, TILE):
         _fill(noise, words, table, first + start // TILE, low, high)
         part = _moved_tile(source, target, start)
-        for lane in range(part.size):
-            total = _sum_bits(part[lane], noise[lane])
-            carry = JUST_BELOW_HALF + ((total >> HALF_BITS) & ONE)
-            part[lane] = np.uint16(np.uint32(total + carry) >> HALF_BITS)
+        if brain:
+            for lane in range(part.size):
+                part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
+        else:
+            for lane in range(part.size):
+                part[lane] = float16_nearest(float16_value(part[lane]) + noise[lane])
 
 
 @njit(nogil=True, cache=True)
@@ -89,12 +106,13 @@ def _add_to_halves_stochastically(
     target: Array,
     table: Array,
     first: int,
+    brain: bool,
     low: np.uint64,
     high: np.uint64,
     rounding_low: np.uint64,
     rounding_high: np.uint64,
 ) -> None:
-    """The same, where 16 random bits for each number decide about a carry out of the half that is cut off."""
+    """The same, where 16 random bits for each number decide about a carry out of the part that is cut off."""
     noise, words, chances = np.empty(TILE, np.float32), np.empty(TILE // 8, np.uint64), np.empty(TILE // 4, np.uint64)
     carries = chances.view(np.uint16)
     for start in range(0, target.size, TILE):
@@ -102,9 +120,12 @@ def _add_to_halves_stochastically(
         _fill(noise, words, table, tile, low, high)
         _hash(chances, tile * len(chances), rounding_low, rounding_high)
         part = _moved_tile(source, target, start)
-        for lane in range(part.size):
-            total = _sum_bits(part[lane], noise[lane])
-            part[lane] = np.uint16(np.uint32(total + np.uint32(carries[lane])) >> HALF_BITS)
+        if brain:
+            for lane in range(part.size):
+                part[lane] = bfloat16_by_chance(bfloat16_value(part[lane]) + noise[lane], carries[lane])
+        else:
+            for lane in range(part.size):
+                part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
 
 
 @njit(nogil=True, cache=True)
@@ -147,9 +168,3 @@ def _mix(x: np.uint64) -> np.uint64:
     x = (x ^ (x >> SHIFT_1)) * MULTIPLIER_1
     x = (x ^ (x >> SHIFT_2)) * MULTIPLIER_2
     return x ^ (x >> SHIFT_3)
-
-
-@njit(inline="always")
-def _sum_bits(half: np.uint16, noise: np.float32) -> np.uint32:
-    """The bits of the float32 sum of `noise` and a bfloat16, which is the upper half of a float32."""
-    return np.float32(np.uint32(np.uint32(half) << HALF_BITS).view(np.float32) + noise).view(np.uint32)

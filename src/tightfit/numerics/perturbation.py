@@ -188,6 +188,6 @@ def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
     """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
     if not has_numba():
         return "numba is not installed; pip install 'tightfit[fast]'"
-    if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.bfloat16):
-        return f"the weights are {weights.dtype} on {weights.device}; use torch.float32 or torch.bfloat16 on the cpu"
+    if weights.device.type != "cpu" or weights.dtype not in SUMMED_IN_FLOAT32:
+        return f"the weights are {weights.dtype} on {weights.device}; use one of 16 or 32 bits on the cpu"
     return None
