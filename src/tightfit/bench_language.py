@@ -8,9 +8,13 @@ perturbation in place can beat: two forwards, and three times reading and writin
 from __future__ import annotations
 
 import argparse
+import csv
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.bench import Work, paired_ratio
-from tightfit.machine import describe_machine, keep_freed_memory
+from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
 
@@ -49,7 +53,11 @@ class Workload:
     dtype: torch.dtype = torch.float32
 
     def __str__(self) -> str:
-        return f"{self.model}, {self.sequences} × {self.length} tokens, {str(self.dtype).removeprefix('torch.')}"
+        return f"{self.model}, {self.sequences} × {self.length} tokens, {dtype_name(self.dtype)}"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 SHAPES = {"55M": Shape(384, 23, 6, 2, 1024), "135M": Shape(576, 30, 9, 3, 1536)}
@@ -124,35 +132,65 @@ def two_forwards(model: nn.Module, batch: Batch) -> Work:
     return work
 
 
-def measure(workload: Workload, console: Console) -> None:
-    """Print the table of one workload."""
+def measure(workload: Workload) -> Iterator[dict[str, Any]]:
+    """A row for each step: its seconds over those of two forward passes (median, quartiles), and in themselves."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (workload.sequences, workload.length), generator=generator)
     model = llama(SHAPES[workload.model], workload.dtype)
     batch = Batch(tokens, tokens[:, 0], 0, 0.0)
     reference = two_forwards(model, batch)
     reference()
-    table = Table("step", "/ two forwards", "quartiles", "seconds", title=str(workload))
     for name, step in contenders(model, batch).items():
         step()
         pairs = PAIRS_OF_SLOW if name.endswith(SLOW) else PAIRS
         low, median, high, seconds = paired_ratio(step, reference, pairs, repeats=1)
-        table.add_row(name, f"{median:.3f}", f"{low:.3f}–{high:.3f}", f"{seconds:.3f}")
+        yield {"step": name, "ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
+
+
+def show(workload: Workload, rows: Iterable[dict[str, Any]], console: Console) -> None:
+    table = Table("step", "/ two forwards", "quartiles", "seconds", title=str(workload))
+    for row in rows:
+        quartiles = f"{row['ratio_low']:.3f}–{row['ratio_high']:.3f}"
+        table.add_row(row["step"], f"{row['ratio']:.3f}", quartiles, f"{row['seconds']:.3f}")
     console.print(table)
+
+
+def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Append `rows` to the CSV file at `path`, each with its workload, the commit, the machine and the time."""
+    head, dirty = commit()
+    known = {**asdict(workload), "dtype": dtype_name(workload.dtype)}
+    evidence = {"commit": head[:12], "dirty": dirty, **describe_machine(torch.device("cpu"))}
+    evidence["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    rounded = ({name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()} for row in rows)
+    lines = [{**known, **row, **evidence} for row in rounded]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tightfit.bench_language", description=__doc__)
     parser.add_argument("--full", action="store_true", help="every model, number of tokens and type of weights")
+    parser.add_argument("--only", default="", metavar="TEXT", help='tables whose title has it, such as "135M, 4 ×"')
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
     options = parser.parse_args()
+    workloads = [workload for workload in (FULL if options.full else SHORT) if options.only in str(workload)]
+    if not workloads:
+        parser.error(f"--only={options.only!r} is in no title; choose a part of one of: {'; '.join(map(str, FULL))}")
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     console = Console()
     machine = describe_machine(torch.device("cpu"))
     console.print(f"{machine['cpu']}, {options.threads} threads, torch {machine['torch']}; medians of {PAIRS} pairs\n")
-    for workload in FULL if options.full else SHORT:
-        measure(workload, console)
+    for workload in workloads:
+        rows = list(measure(workload))
+        show(workload, rows, console)
+        if options.csv:
+            record(workload, rows, options.csv)
 
 
 if __name__ == "__main__":

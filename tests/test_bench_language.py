@@ -1,0 +1,39 @@
+"""What the bench writes down; how long steps take is no test."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from tightfit import bench_language
+from tightfit.bench_language import Shape, Workload, main, measure, record
+
+TINY = Workload("tiny", sequences=2, length=3)
+ROW = {"step": "a step", "ratio": 1.1234567, "ratio_low": 1.0, "ratio_high": 1.2, "seconds": 0.5, "pairs": 7}
+
+
+def test_every_step_is_measured_on_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench_language.SHAPES, "tiny", Shape(8, 1, 2, 1, 8))
+    monkeypatch.setattr(bench_language, "VOCABULARY", 100)
+    monkeypatch.setattr(bench_language, "PAIRS", 3)
+    rows = list(measure(TINY))
+    assert {row["step"] for row in rows} >= {"rademacher, fused", "four draws out of place, as published"}
+    assert all(0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
+
+
+def test_a_record_grows_and_names_its_evidence(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "steps.csv"
+    record(TINY, [ROW, ROW], path)
+    record(Workload("tiny", 4, 8, torch.bfloat16), [ROW], path)
+    first, _, last = csv.DictReader(path.read_text().splitlines())
+    assert (first["model"], first["sequences"], first["dtype"], first["ratio"]) == ("tiny", "2", "float32", "1.12346")
+    assert (last["length"], last["dtype"], last["pairs"]) == ("8", "bfloat16", "7")
+    assert all(last[name] for name in ("dirty", "cpu", "threads", "torch", "measured_at"))
+
+
+def test_a_title_that_no_table_has_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("sys.argv", ["bench_language", "--only", "7B"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--only='7B' is in no title; choose a part of one of: 55M, 1 × 64 tokens, float32" in capsys.readouterr().err
