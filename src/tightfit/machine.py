@@ -46,6 +46,11 @@ def has_numba() -> bool:
     return find_spec("numba") is not None
 
 
+def has_triton() -> bool:
+    """Whether sweeps over weights on CUDA can be compiled (comes with PyTorch's builds for CUDA on Linux)."""
+    return find_spec("triton") is not None
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep freed blocks for the next step, where it is one that can be told (glibc).
 

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
-from tightfit.machine import has_numba
+from tightfit.machine import has_numba, has_triton
 from tightfit.numerics.counter_noise import (
     MANTISSA_BITS,
     TABLES,
@@ -32,7 +32,7 @@ from tightfit.seeds import derive, permute32, permute64
 
 Noise = Literal["gaussian", "rademacher", "gaussian_fast"]
 # How a counter-based stream is added: `reference` holds all of z, `portable` is PyTorch's operators on pieces, `fused`
-# one compiled sweep (numba); `auto` is fused where it can be had. All give the same bits.
+# one compiled sweep (numba, or Triton on CUDA); `auto` is fused where it can be had. All give the same bits.
 KernelName = Literal["auto", "reference", "portable", "fused"]
 NOISES, KERNELS = ("gaussian", *TABLES), ("auto", "reference", "portable", "fused")
 
@@ -175,19 +175,30 @@ def choose_kernel(kernel: str, weights: torch.Tensor, width: int) -> Kernel:
         return reference_work if kernel == "reference" else portable_work
     obstacle = obstacle_to_fusing(weights)
     if obstacle is None:
-        from tightfit.numerics.fused_noise import compile_kernels, fused_work  # numba is optional
-
-        compile_kernels(weights.dtype, width)
-        return fused_work
+        return fused_kernel(weights, width)
     if kernel == "fused":
         raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
     return portable_work
 
 
+def fused_kernel(weights: torch.Tensor, width: int) -> Kernel:
+    """The compiled kernel for the device of `weights`; the compilers are optional, so imported only here."""
+    if weights.device.type == "cuda":
+        from tightfit.numerics.triton_noise import triton_work
+
+        return triton_work
+    from tightfit.numerics.fused_noise import compile_kernels, fused_work
+
+    compile_kernels(weights.dtype, width)
+    return fused_work
+
+
 def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
-    """What keeps `weights` from being perturbed by the compiled kernel, with its remedy."""
-    if not has_numba():
+    """What keeps `weights` from being perturbed by a compiled kernel, with its remedy."""
+    if weights.device.type not in ("cpu", "cuda"):
+        return f"the weights are on {weights.device}; use the cpu or cuda"
+    if weights.device.type == "cpu" and not has_numba():
         return "numba is not installed; pip install 'tightfit[fast]'"
-    if weights.device.type != "cpu" or weights.dtype not in SUMMED_IN_FLOAT32:
-        return f"the weights are {weights.dtype} on {weights.device}; use one of 16 or 32 bits on the cpu"
+    if weights.device.type == "cuda" and not has_triton():
+        return "triton is not installed; pip install triton"
     return None
