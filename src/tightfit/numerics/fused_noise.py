@@ -37,7 +37,7 @@ LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
 def fused_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
 ) -> list[Work]:
-    """Write `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
+    """What writes `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
 
     Nothing is to be done for tensors without data (meta, fake), as it would allocate nothing.
     """
@@ -63,10 +63,8 @@ def work_on(
 @functools.cache
 def compile_kernels(dtype: torch.dtype, width: int) -> None:
     """Compile, or load, what `fused_work` runs, so that no training step waits for it."""
-    weights, table = (
-        np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16),
-        np.zeros((256, width), np.float32),
-    )
+    weights = np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16)
+    table = np.zeros((256, width), np.float32)
     for rounding in (None, (0, 0)):
         for work in work_on(weights, weights, dtype, table, (0, 0), rounding):
             work()

@@ -24,7 +24,7 @@ MULTIPLIER_1, MULTIPLIER_2 = (tl.constexpr(as_int64(multiplier)) for multiplier 
 def triton_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
 ) -> list[Work]:
-    """Write `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
+    """What writes `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
 
     Nothing is to be done for tensors without data, as it would allocate nothing.
     """
