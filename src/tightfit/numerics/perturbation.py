@@ -167,17 +167,18 @@ def check_noise(noise: str, kernel: str) -> None:
 
 
 def choose_kernel(kernel: str, weights: torch.Tensor, width: int) -> Kernel:
-    """The kernel of that name, ready to run on `weights`; for `auto` the fused one where it can be had.
+    """The kernel of that name, ready to run on `weights`; for `auto` the fused one on the CPU where it can be had.
 
+    On CUDA the fused kernel was held to the reference by Triton's interpreter and never ran: it is for who asks for it.
     Raises ValueError when `fused` is asked for but cannot be had.
     """
     if kernel in ("reference", "portable"):
         return reference_work if kernel == "reference" else portable_work
     obstacle = obstacle_to_fusing(weights)
-    if obstacle is None:
-        return fused_kernel(weights, width)
-    if kernel == "fused":
+    if kernel == "fused" and obstacle is not None:
         raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
+    if kernel == "fused" or (obstacle is None and weights.device.type == "cpu"):
+        return fused_kernel(weights, width)
     return portable_work
 
 
