@@ -55,7 +55,7 @@ format: setup  ## put the code into its one form
 bench: setup  ## measure what a step costs on this machine (OPTIONS=--full: more sizes of language models)
 	$(PYTHON) -m tightfit.bench
 	$(PYTHON) -m tightfit.bench_language $(OPTIONS)
-	$(PYTHON) -m tightfit.bench_device $(OPTIONS)
+	$(PYTHON) -m tightfit.bench_device $(filter --full,$(OPTIONS))
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)
