@@ -25,8 +25,8 @@ from tightfit.on_device.program import TrainingStep
 class RunsOfOperators(XnnpackPartitioner):
     """Delegates each run of operators that XNNPACK has, in the order of the graph.
 
-    The class it inherits from merges what it can find for XNNPACK by comparing every pair of operators with all that
-    depends on them: some hours for a model of 30 layers. Operators that follow one another can be merged unseen.
+    The class it inherits from compares every pair of operators with all that depends on them, to merge what it can: too
+    slow for an adapter at each projection of 30 layers. Operators that follow one another can be merged unseen.
     """
 
     def generate_partitions(self, ep: torch.export.ExportedProgram) -> list[Partition]:
