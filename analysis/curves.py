@@ -257,8 +257,12 @@ def reading(records: Records, profile: str) -> str:
 
 
 def seeds_note(runs: pd.DataFrame) -> str:
-    seeds = runs["seed"].nunique()
-    return f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed"
+    """Of how many seeds each line is the mean."""
+    finished = runs[runs["status"] == "finished"]
+    counts = sorted(set(finished.groupby(["cell_row", "cell_column"])["seed"].nunique()))
+    if not counts or counts[-1] == 1:
+        return "one seed"
+    return f"mean of {' or '.join(map(str, counts))} seeds, band from lowest to highest"
 
 
 def profile_note(profile: str, runs: pd.DataFrame) -> str:

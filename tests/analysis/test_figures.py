@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_milliseconds, step_time
-from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves
+from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves, seeds_note
 from analysis.load import load_published, load_runs
 from analysis.loss_sign import loss_sign
 from analysis.report import report_experiment
@@ -192,3 +192,12 @@ def test_a_report_of_nothing_names_what_is_missing(experiments: Path, tmp_path: 
     files = report_experiment(BUDGETS, "paper", tmp_path / "nowhere", out=tmp_path, experiments=experiments)
     assert files == []
     assert "accuracy_by_seconds is not drawn: no run had a memory budget" in capsys.readouterr().out
+
+
+def test_a_figure_says_of_how_many_seeds_its_lines_are_the_mean(tmp_path: Path) -> None:
+    make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
+    make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.5])
+    assert seeds_note(load_runs(tmp_path, TABLE).runs) == "one seed"
+    for seed in (1, 2):
+        make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9], seed=seed)
+    assert seeds_note(load_runs(tmp_path, TABLE).runs).startswith("mean of 1 or 3 seeds")
