@@ -262,7 +262,8 @@ def seeds_note(runs: pd.DataFrame) -> str:
     counts = sorted(set(finished.groupby(["cell_row", "cell_column"])["seed"].nunique()))
     if not counts or counts[-1] == 1:
         return "one seed"
-    return f"mean of {' or '.join(map(str, counts))} seeds, band from lowest to highest"
+    many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"mean of {many} seeds, band from lowest to highest"
 
 
 def profile_note(profile: str, runs: pd.DataFrame) -> str:

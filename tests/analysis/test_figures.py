@@ -200,4 +200,4 @@ def test_a_figure_says_of_how_many_seeds_its_lines_are_the_mean(tmp_path: Path) 
     assert seeds_note(load_runs(tmp_path, TABLE).runs) == "one seed"
     for seed in (1, 2):
         make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9], seed=seed)
-    assert seeds_note(load_runs(tmp_path, TABLE).runs).startswith("mean of 1 or 3 seeds")
+    assert seeds_note(load_runs(tmp_path, TABLE).runs).startswith("mean of 1 to 3 seeds")
