@@ -249,11 +249,15 @@ def clip(share: float, odds: float) -> float:
 
 def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
-    machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
-    return (
-        "Each method trains with the largest batch that fits. Labels: final accuracy.\n"
-        f"{seeds_note(records.runs)}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
+    return "Each method trains with the largest batch that fits. Labels: final accuracy.\n" + conditions(
+        records.runs, profile
     )
+
+
+def conditions(runs: pd.DataFrame, profile: str) -> str:
+    """Of how many seeds, on what machines and by how much of the protocol `runs` came about."""
+    machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
+    return f"{seeds_note(runs)}; {'; '.join(machines)}{profile_note(profile, runs)}"
 
 
 def seeds_note(runs: pd.DataFrame) -> str:

@@ -7,12 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.curves import by_method, curve, draw, profile_note, seeds_note
+from analysis.curves import by_method, conditions, curve, draw
 from analysis.fine_tuning import ZERO_SHOT, Target, budgets_in, reason, target_of, within
 from analysis.load import Records
 from analysis.names import method, model_title, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from analysis.tables import machine
 
 BELOW_ZERO_SHOT = 0.15  # how far down the accuracy axis reaches: a new head starts at chance, which is of no interest
 
@@ -67,9 +66,7 @@ def panel(axes: Axes, records: Records, target: Target | None) -> tuple[list[End
 
 def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
-    machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
     return (
         "Each method trains the largest model that fits with the largest batch that fits. Labels: final accuracy. "
-        "Grey: no training, 95% interval.\n"
-        f"{seeds_note(records.runs)}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
+        "Grey: no training, 95% interval.\n" + conditions(records.runs, profile)
     )

@@ -11,14 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.curves import by_method, curve, draw, profile_note, seeds_note
+from analysis.curves import by_method, conditions, curve, draw
 from analysis.fine_tuning import reason
 from analysis.fine_tuning_table import table
 from analysis.load import Records
 from analysis.names import mebibytes, method, model_title, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.summary import Estimate, estimate
-from analysis.tables import interval_text, machine, ours_text, percent, profile_banner, provenance
+from analysis.tables import interval_text, ours_text, percent, profile_banner, provenance
 
 QUERIES = "mobizo/queries"
 HEADERS = (
@@ -171,9 +171,7 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
 
 
 def reading(records: Records, profile: str) -> str:
-    machines = dict.fromkeys(map(machine, records.runs.dropna(subset="cpu").to_dict("records")))
     return (
         "P-RGE: q directions with both signs, and B sentences, in one pass of 2 q B rows; equally many steps. "
-        "Labels: final accuracy.\n"
-        f"{seeds_note(records.runs)}; {'; '.join(machines)}{profile_note(profile, records.runs)}"
+        "Labels: final accuracy.\n" + conditions(records.runs, profile)
     )
