@@ -181,7 +181,6 @@ def test_pieces_change_nothing(method: Optimizer, monkeypatch: pytest.MonkeyPatc
     usual = losses_and_slopes(method)
     monkeypatch.setattr(perturbation, "has_numba", lambda: False)  # whose pieces are fixed
     monkeypatch.setattr(counter_noise, "BLOCK", 15360)
-    monkeypatch.setattr(counter_noise, "PIECE", 1920)
     assert losses_and_slopes(method) == usual
 
 

@@ -26,8 +26,9 @@ Key = tuple[int, int]
 # (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], list[Work]]
 
-BLOCK = 2**19  # numbers of a piece of work: their words, 64 or 512 KB, stay in the processor's cache
-PIECE = 32768  # numbers looked up at once; operators on no more than these use no threads of PyTorch's
+# Numbers whose noise is held at once: few enough for the processor's cache, enough for each operator to be shared out
+# among PyTorch's threads. Python's own threads would wait for one another between operators.
+BLOCK = 2**18
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
 
@@ -73,7 +74,7 @@ def reference_work(
 def portable_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
 ) -> list[Work]:
-    """The same in a few hundred KB on any device: words by the thousand, each byte of them one look-up."""
+    """The same in a few MB on any device: words by the thousand, each byte of them one look-up."""
     parts = zip(source.split(BLOCK), target.split(BLOCK), strict=True)
     return [partial(add_block, *part, table, key, rounding, number * BLOCK) for number, part in enumerate(parts)]
 
@@ -81,25 +82,11 @@ def portable_work(
 def add_block(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None, start: int
 ) -> None:
-    """The part of the sum whose words are hashed at once; `start`: its place in the tensor."""
+    """The part of the sum whose noise is held at once; `start`: its place in the tensor."""
     width = table.shape[1]
     lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
     rows = random_bits(slice(start, start + len(source)), 8 * width, key, torch.uint8, source.device)
-    pieces = source.split(PIECE), target.split(PIECE), rows.split(PIECE // width)
-    for number, (before, after, row) in enumerate(zip(*pieces, strict=True)):
-        add_piece(before, after, lookup, row, rounding, start + number * PIECE)
-
-
-def add_piece(
-    source: torch.Tensor,
-    target: torch.Tensor,
-    lookup: torch.Tensor,
-    row: torch.Tensor,
-    rounding: Key | None,
-    start: int,
-) -> None:
-    """The part of a block whose noise is held at once."""
-    noise = lookup.index_select(0, row.long()).view(-1)[: len(source)]
+    noise = lookup.index_select(0, rows.long()).view(-1)[: len(source)]
     if target.dtype == torch.float32:
         torch.add(source, noise, out=target)
         return

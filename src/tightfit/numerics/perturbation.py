@@ -47,6 +47,7 @@ class Stream(Protocol):
     """The directions of one tensor: z(counter) for every counter."""
 
     weights: torch.Tensor  # flat, as they are at rest or where the last sweep in place left them
+    shared_out: bool  # whether its work is to be, among threads: PyTorch's operators on large pieces do it themselves
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         """What, done in any order, writes weights + `scale` × z(counter) to the flat `target`: it may be the weights.
@@ -59,6 +60,8 @@ class Stream(Protocol):
 
 class NormalStream:
     """Standard normal numbers for the tensor called `name`, by PyTorch's generator."""
+
+    shared_out = True
 
     def __init__(self, name: str, weights: torch.Tensor, seed: int) -> None:
         self.weights = weights.view(-1)
@@ -100,6 +103,7 @@ class CounterStream:
         self._words, self._counters = derive(seed, noise, "words", name), derive(seed, noise, "counters", name)
         self._rounding = derive(seed, "rounding", name)
         self._kernel = choose_kernel(kernel, weights, width=self._table.shape[1])
+        self.shared_out = self._kernel not in (reference_work, portable_work)
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         place = permute64(counter, self._counters)
@@ -140,13 +144,14 @@ class Perturbation:
         streams, counter = self.streams.values(), self.counter(step, query)
         share_out(
             (work for stream in streams for work in stream.work(stream.weights, scale, counter, stochastically)),
-            threads_for([stream.weights for stream in streams]),
+            threads_for([stream.weights for stream in streams if stream.shared_out]),
         )
 
     def write(self, parameter: nn.Parameter, target: torch.Tensor, scale: float, step: int, query: int = 0) -> None:
         """Write `parameter` + `scale` × z(step, query) to the flat `target`, rounded to the nearest."""
         stream = self.streams[parameter]
-        share_out(stream.work(target, scale, self.counter(step, query)), threads_for([target]))
+        threads = threads_for([target] if stream.shared_out else [])
+        share_out(stream.work(target, scale, self.counter(step, query)), threads)
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
