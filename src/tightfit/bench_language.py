@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from tightfit.bench import Work, paired_ratio
 from tightfit.machine import commit, describe_machine, keep_freed_memory
+from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
 
@@ -68,9 +69,8 @@ FULL = [Workload(m, b, s, d) for m in SHAPES for d in (torch.float32, torch.bflo
 
 def llama(shape: Shape, dtype: torch.dtype) -> nn.Module:
     """A network of that shape with random weights, as a function of tokens to the logits of the last position."""
-    from transformers import LlamaConfig, LlamaForCausalLM  # of the extra `lm`
-
-    config = LlamaConfig(
+    library = transformers()
+    config = library.LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
@@ -81,7 +81,7 @@ def llama(shape: Shape, dtype: torch.dtype) -> nn.Module:
         use_cache=False,
     )
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).to(dtype).eval()
+    return library.LlamaForCausalLM(config).to(dtype).eval()
 
 
 def loss(model: Any, batch: Batch) -> torch.Tensor:
