@@ -180,7 +180,7 @@ def test_threads_change_nothing(method: Optimizer) -> None:
 def test_pieces_change_nothing(method: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = losses_and_slopes(method)
     monkeypatch.setattr(perturbation, "has_numba", lambda: False)  # whose pieces are fixed
-    monkeypatch.setattr(counter_noise, "BLOCK", 15360)
+    monkeypatch.setattr(counter_noise, "BLOCK_OF_FEW", 15360)
     assert losses_and_slopes(method) == usual
 
 

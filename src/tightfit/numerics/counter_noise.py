@@ -26,9 +26,10 @@ Key = tuple[int, int]
 # (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
 Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], list[Work]]
 
-# Numbers whose noise is held at once: few enough for the processor's cache, enough for each operator to be shared out
-# among PyTorch's threads. Python's own threads would wait for one another between operators.
-BLOCK = 2**18
+# Numbers whose noise is held at once, in tensors of more than `FEW`: enough for each operator to be shared out among
+# PyTorch's threads, for Python's own would wait for one another between operators. Smaller tensors are those of models
+# beside which that noise would count.
+BLOCK, BLOCK_OF_FEW, FEW = 2**18, 2**15, 2**17
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
 
@@ -75,8 +76,9 @@ def portable_work(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
 ) -> list[Work]:
     """The same in a few MB on any device: words by the thousand, each byte of them one look-up."""
-    parts = zip(source.split(BLOCK), target.split(BLOCK), strict=True)
-    return [partial(add_block, *part, table, key, rounding, number * BLOCK) for number, part in enumerate(parts)]
+    block = BLOCK if len(source) > FEW else BLOCK_OF_FEW
+    parts = zip(source.split(block), target.split(block), strict=True)
+    return [partial(add_block, *part, table, key, rounding, number * block) for number, part in enumerate(parts)]
 
 
 def add_block(
