@@ -10,15 +10,24 @@ from tightfit import bench_language
 from tightfit.bench_language import Shape, Workload, main, measure, record
 
 TINY = Workload("tiny", sequences=2, length=3)
-ROW = {"step": "a step", "ratio": 1.1234567, "ratio_low": 1.0, "ratio_high": 1.2, "seconds": 0.5, "pairs": 7}
+ROW = {
+    "step": "a step",
+    "ratio": 1.1234567,
+    "ratio_low": 1.0,
+    "ratio_high": 1.2,
+    "seconds": 0.5,
+    "pairs": 7,
+    "peak": 1.01,
+}
 
 
 def test_every_step_is_measured_on_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bench_language.SHAPES, "tiny", Shape(8, 1, 2, 1, 8))
-    monkeypatch.setattr(bench_language, "VOCABULARY", 100)
+    monkeypatch.setitem(bench_language.SHAPES, "tiny", Shape(64, 1, 2, 1, 64))
+    monkeypatch.setattr(bench_language, "VOCABULARY", 1500)
     monkeypatch.setattr(bench_language, "PAIRS", 3)
     rows = list(measure(TINY))
-    assert {row["step"] for row in rows} >= {"rademacher, fused", "four draws out of place, as published"}
+    peaks = {row["step"]: row["peak"] for row in rows}
+    assert 1 <= peaks["rademacher, fused"] < 1.05 < peaks["four draws out of place, as published"]
     assert all(0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
 
 
@@ -30,6 +39,16 @@ def test_a_record_grows_and_names_its_evidence(tmp_path: Path) -> None:
     assert (first["model"], first["sequences"], first["dtype"], first["ratio"]) == ("tiny", "2", "float32", "1.12346")
     assert (last["length"], last["dtype"], last["pairs"]) == ("8", "bfloat16", "7")
     assert all(last[name] for name in ("dirty", "cpu", "threads", "torch", "measured_at"))
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    path.write_text("model,seconds\n")
+    with pytest.raises(
+        ValueError, match=r"steps\.csv has other columns than a step's record .model, .*name another file"
+    ):
+        record(TINY, [ROW], path)
+    assert path.read_text() == "model,seconds\n"
 
 
 def test_a_title_that_no_table_has_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -2,7 +2,8 @@
 
 Random weights in the shape of Llama; one loss at the last position. Each step is timed in turn with the two forwards
 it contains, so a machine that slows down slows both; medians of the ratios, with quartiles. The bound is what no
-perturbation in place can beat: two forwards, and three times reading and writing the weights.
+perturbation in place can beat: two forwards, and three times reading and writing the weights. Beside it stands the
+most that a step holds at once, over what inference does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 from tightfit.bench import Work, paired_ratio
 from tightfit.machine import commit, describe_machine, keep_freed_memory
+from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
@@ -133,30 +135,41 @@ def two_forwards(model: nn.Module, batch: Batch) -> Work:
 
 
 def measure(workload: Workload) -> Iterator[dict[str, Any]]:
-    """A row for each step: its seconds over those of two forward passes (median, quartiles), and in themselves."""
+    """A row for each step: its seconds over those of two forward passes (median, quartiles), and in themselves.
+
+    Its `peak` is the most bytes of tensors alive in it, over the same of a forward pass.
+    """
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, VOCABULARY, (workload.sequences, workload.length), generator=generator)
     model = llama(SHAPES[workload.model], workload.dtype)
     batch = Batch(tokens, tokens[:, 0], 0, 0.0)
     reference = two_forwards(model, batch)
-    reference()
+
+    def peak(work: Work) -> int:
+        return peak_live_bytes(work, list(model.parameters()), uncounted=[batch.inputs, batch.labels])
+
+    inference = peak(reference)
     for name, step in contenders(model, batch).items():
         step()
         pairs = PAIRS_OF_SLOW if name.endswith(SLOW) else PAIRS
         low, median, high, seconds = paired_ratio(step, reference, pairs, repeats=1)
-        yield {"step": name, "ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
+        times = {"ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
+        yield {"step": name, **times, "peak": peak(step) / inference}
 
 
 def show(workload: Workload, rows: Iterable[dict[str, Any]], console: Console) -> None:
-    table = Table("step", "/ two forwards", "quartiles", "seconds", title=str(workload))
+    table = Table("step", "/ two forwards", "quartiles", "seconds", "peak / inference", title=str(workload))
     for row in rows:
         quartiles = f"{row['ratio_low']:.3f}–{row['ratio_high']:.3f}"
-        table.add_row(row["step"], f"{row['ratio']:.3f}", quartiles, f"{row['seconds']:.3f}")
+        table.add_row(row["step"], f"{row['ratio']:.3f}", quartiles, f"{row['seconds']:.3f}", f"{row['peak']:.3f}")
     console.print(table)
 
 
 def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Append `rows` to the CSV file at `path`, each with its workload, the commit, the machine and the time."""
+    """Append `rows` to the CSV file at `path`, each with its workload, the commit, the machine and the time.
+
+    Raises ValueError when the file has other columns.
+    """
     head, dirty = commit()
     known = {**asdict(workload), "dtype": dtype_name(workload.dtype)}
     evidence = {"commit": head[:12], "dirty": dirty, **describe_machine(torch.device("cpu"))}
@@ -164,9 +177,15 @@ def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> No
     rounded = ({name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()} for row in rows)
     lines = [{**known, **row, **evidence} for row in rounded]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        columns = next(csv.reader(file), None)
+        if columns not in (None, list(lines[0])):
+            raise ValueError(
+                f"{path} has other columns than a step's record ({', '.join(lines[0])}); name another file"
+            )
         writer = csv.DictWriter(file, list(lines[0]))
-        if file.tell() == 0:
+        if columns is None:
             writer.writeheader()
         writer.writerows(lines)
 
@@ -190,7 +209,10 @@ def main() -> None:
         rows = list(measure(workload))
         show(workload, rows, console)
         if options.csv:
-            record(workload, rows, options.csv)
+            try:
+                record(workload, rows, options.csv)
+            except (OSError, ValueError) as error:
+                parser.error(f"--csv: {error}")
 
 
 if __name__ == "__main__":
