@@ -136,9 +136,9 @@ def profile_banner(profile: str, runs: pd.DataFrame) -> str:
     """Says loudly that `runs` are not the paper's protocol, and how much of it they are; nothing for those that are."""
     if profile == "paper":
         return ""
-    lengths = sorted({(run["fraction"] * run["epochs"], run["epochs"]) for run in runs.to_dict("records")})
-    length = " or ".join(f"{part:g} of {whole:g} epochs" for part, whole in lengths)
-    return f"{profile.upper()} PROFILE: {length}{', ' if length else ''}not the paper's protocol"
+    parts = " or ".join(f"{part:.3g}%" for part in sorted(set(100 * runs["fraction"])))
+    length = f"{parts} of the training, " if parts else ""
+    return f"{profile.upper()} PROFILE: {length}not the paper's protocol"
 
 
 def provenance(runs: pd.DataFrame) -> str:

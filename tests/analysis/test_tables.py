@@ -55,7 +55,7 @@ def test_terminal_table_keeps_to_120_columns(runs: Path, experiments: Path, tmp_
 def test_a_short_profile_says_so_in_the_title(tmp_path: Path, experiments: Path):
     make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.8], profile="short")
     table = table_of(tmp_path, experiments, "short")
-    assert table.title.endswith("SHORT PROFILE: 8 of 100 epochs, not the paper's protocol")
+    assert table.title.endswith("SHORT PROFILE: 8% of the training, not the paper's protocol")
 
 
 def test_recorded_paper_runs_stand_beside_those_of_another_profile(runs: Path, experiments: Path, tmp_path: Path):
