@@ -24,7 +24,6 @@ ROW = {
 def test_every_step_is_measured_on_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(bench_language.SHAPES, "tiny", Shape(64, 1, 2, 1, 64))
     monkeypatch.setattr(bench_language, "VOCABULARY", 1500)
-    monkeypatch.setattr(bench_language, "PAIRS", 3)
     rows = list(measure(TINY))
     peaks = {row["step"]: row["peak"] for row in rows}
     assert 1 <= peaks["rademacher, fused"] < 1.05 < peaks["four draws out of place, as published"]

@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.bench import Work, paired_ratio
+from tightfit.bench import Work, paired_ratio, seconds_of
 from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
@@ -33,8 +33,7 @@ from tightfit.optimizers.mezo import MeZO
 
 VOCABULARY = 49152
 LR, EPS = 1e-9, 1e-3
-PAIRS = 7
-SLOW, PAIRS_OF_SLOW = ("reference", "published"), 3  # several times a step: they are there for scale
+MOST_PAIRS, LEAST_PAIRS, SECONDS = 7, 3, 12  # of measurements, and how long those of one step may take
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,7 @@ def measure(workload: Workload) -> Iterator[dict[str, Any]]:
 
     inference = peak(reference)
     for name, step in contenders(model, batch).items():
-        step()
-        pairs = PAIRS_OF_SLOW if name.endswith(SLOW) else PAIRS
+        pairs = min(MOST_PAIRS, max(LEAST_PAIRS, round(SECONDS / 2 / seconds_of(step, repeats=1))))
         low, median, high, seconds = paired_ratio(step, reference, pairs, repeats=1)
         times = {"ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
         yield {"step": name, **times, "peak": peak(step) / inference}
@@ -204,7 +202,10 @@ def main() -> None:
     keep_freed_memory()
     console = Console()
     machine = describe_machine(torch.device("cpu"))
-    console.print(f"{machine['cpu']}, {options.threads} threads, torch {machine['torch']}; medians of {PAIRS} pairs\n")
+    console.print(
+        f"{machine['cpu']}, {options.threads} threads, torch {machine['torch']}; medians of "
+        f"{LEAST_PAIRS} to {MOST_PAIRS} pairs\n"
+    )
     for workload in workloads:
         rows = list(measure(workload))
         show(workload, rows, console)
