@@ -97,19 +97,20 @@ def step_time(records: Records, published: pd.DataFrame, profile: str = "paper")
 
     Raises NoRecords when no run recorded its phases.
     """
-    means = step_milliseconds(records.runs)
-    if means.empty:
+    runs = step_milliseconds(records.runs)
+    if runs.empty:
         raise NoRecords("no step times were recorded; run make reproduce-step-time")
-    rows = list(means.index)
+    steps = typical(runs)
+    rows = list(steps.index)
     figure = styled(height=2.0 + 0.54 * (len(rows) + 1))
     absolute, relative = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
-    stacked_bars(absolute, means, PHASE_COLORS)
-    totals = means.sum(axis="columns")
+    stacked_bars(absolute, steps, PHASE_COLORS)
+    totals = steps.sum(axis="columns")
     for place, row in enumerate(rows):
-        ratio = totals[row] / means.loc[row, "forward"]
-        text = f"{totals[row]:.3g} ms\n{ratio:.2f} × its forward time"
+        ratio = totals[row] / steps.loc[row, "forward"]
+        text = f"{totals[row]:.3g} ms{spread_text(runs.loc[[row]])}\n{ratio:.2f} × its forward time"
         beside_bar(absolute, float(totals[row]), place, text)
-    shares = means.div(totals, axis="index") * 100
+    shares = steps.div(totals, axis="index") * 100
     shares = pd.concat([shares, paper_shares(published)])[list(PHASE_COLORS)].fillna(0.0)
     stacked_bars(relative, shares, PHASE_COLORS)
     label_shares(relative, shares, published)
@@ -142,15 +143,28 @@ def of_column(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def step_milliseconds(runs: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds per step by phase (columns) of each method (rows), over all its runs; `other` is in no phase."""
+    """Milliseconds per step by phase (columns), a row for each run, by its method; `other` is in no phase."""
     runs = of_column(runs)
     runs = runs[runs["cell_row"].notna() & runs["forward_seconds"].notna() & (runs["steps"].fillna(0) > 0)]
-    columns = [f"{phase}_seconds" for phase in PHASES]
-    sums = runs.groupby("cell_row")[[*columns, "train_seconds", "steps"]].sum().astype(float)
-    sums = sums.reindex(in_order(set(sums.index)))
-    table = pd.DataFrame({phase: sums[f"{phase}_seconds"] for phase in PHASES})
-    table["other"] = (sums["train_seconds"] - table.sum(axis="columns")).clip(lower=0.0)
-    return table.div(sums["steps"], axis="index") * 1000
+    runs = latest(runs, ["cell_row", "cell_column", "seed"]).set_index("cell_row")
+    table = pd.DataFrame({phase: runs[f"{phase}_seconds"].fillna(0.0).astype(float) for phase in PHASES})
+    table["other"] = (runs["train_seconds"].astype(float) - table.sum(axis="columns")).clip(lower=0.0)
+    return table.div(runs["steps"].astype(float), axis="index") * 1000
+
+
+def typical(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of each method the run whose step takes the median time: one that was disturbed has no say."""
+    found = {}
+    for row in in_order(set(runs.index)):
+        by_total = runs.loc[[row]].iloc[runs.loc[[row]].sum(axis="columns").argsort()]
+        found[row] = by_total.iloc[(len(by_total) - 1) // 2]
+    return pd.DataFrame(found).T
+
+
+def spread_text(runs: pd.DataFrame) -> str:
+    """The fastest and the slowest of several runs of a method."""
+    totals = runs.sum(axis="columns")
+    return f" ({totals.min():.3g}–{totals.max():.3g}, {len(totals)} runs)" if len(totals) > 1 else ""
 
 
 def paper_shares(published: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +201,8 @@ def time_note(runs: pd.DataFrame, profile: str) -> str:
     machines = dict.fromkeys(map(machine, chosen.dropna(subset="cpu").to_dict("records")))
     batches = "/".join(str(size) for size in sorted(set(chosen["batch_size"].dropna())))
     how = f"batch {batches}; a zeroth-order step makes two forward passes."
-    return f"{'; '.join(machines)}, {how}{profile_note(profile, runs)}"
+    bars = "\nA bar: the run with the median step." if runs.groupby("cell_row")["seed"].nunique().max() > 1 else ""
+    return f"{'; '.join(machines)}, {how}{bars}{profile_note(profile, runs)}"
 
 
 def stacked_bars(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ GRID_POINTS = 200
 LEAST_LOSS = 1e-3  # nats; an integer network can reach exactly 0, which no logarithmic axis has
 PANELS_ABREAST = 2
 ACCURACIES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+ACCURACY_LABEL = "test accuracy (%), logit scale"
 SECONDS = (0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
@@ -93,7 +94,7 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
     if not columns:
         raise NoRecords(f"no training in {arithmetic} was recorded; run make reproduce-table1")
     figure = styled(height=1.1 + 2.9 * len(columns))
-    panels = figure.subplots(len(columns), 2, squeeze=False, sharex=True, sharey="row")
+    panels = figure.subplots(len(columns), 2, squeeze=False, sharex="row", sharey="row")
     labels = []
     for column, (training, testing) in zip(columns, panels, strict=True):
         here = records.only(records.runs["cell_column"] == column)
@@ -143,7 +144,7 @@ def accuracy_by_seconds(records: Records, profile: str = "paper") -> Figure:
     for axes, budget in zip(panels, budgets, strict=False):
         axes.set_title(budget_title(budget))
     for axes in panels[::PANELS_ABREAST]:
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel(ACCURACY_LABEL)
     drawn += [(final_panel(axes, records, budgets), "") for axes in panels[len(budgets) :]]
     headline(figure, f"What a memory budget buys: {subject(records.runs)}", reading(records, profile))
     for axes, (ends, absent) in zip(panels, drawn, strict=True):
@@ -168,7 +169,7 @@ def accuracy_by_seconds_at(records: Records, budget: int | None = None, profile:
     ends, absent = budget_panel(axes, records, budget)
     accuracy_axis([axes])
     seconds_axis([axes])
-    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylabel(ACCURACY_LABEL)
     headline(figure, f"Training in {budget_title(budget)}: {subject(records.runs)}", reading(records, profile))
     label_line_ends(axes, ends, absent)
     return figure

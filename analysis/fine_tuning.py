@@ -61,7 +61,7 @@ class Contender:
     steps: float
     forwards_in_theory: float  # per step
     forwards_measured: float  # per step: its seconds by those of one of its forward passes
-    peak_bytes: float
+    need_bytes: float  # of the longest prompts: what decided which model and batch fit
 
     @property
     def forwards(self) -> float:
@@ -128,7 +128,7 @@ def contender(budget: str, row: str, part: Records, target: Target | None, forwa
         steps=float(runs["steps"].astype(float).mean()),
         forwards_in_theory=forwards,
         forwards_measured=float((runs["train_seconds"] / runs["steps"].astype(float) / forward).mean()),
-        peak_bytes=float(runs["measured_peak_bytes"].astype(float).mean()),
+        need_bytes=float(runs["peak_live_bytes"].fillna(runs["measured_peak_bytes"]).astype(float).max()),
     )
 
 

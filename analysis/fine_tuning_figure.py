@@ -25,7 +25,7 @@ def fine_tuning_by_seconds(records: Records, profile: str = "paper") -> Figure:
     budgets = budgets_in(records)
     if not budgets:
         raise NoRecords("no run had a memory budget; run make reproduce-on-device")
-    figure = styled(height=1.25 + 3.1 * len(budgets))
+    figure = styled(height=1.45 + 3.1 * len(budgets))
     panels = figure.subplots(len(budgets), 1, squeeze=False, sharex=True, sharey=True).flatten()
     target = target_of(records)
     drawn = [panel(axes, within(records, budget), target) for axes, budget in zip(panels, budgets, strict=True)]
@@ -54,7 +54,10 @@ def panel(axes: Axes, records: Records, target: Target | None) -> tuple[list[End
         if line is not None:
             model = ", ".join(map(model_title, dict.fromkeys(finished.runs["model"])))
             end = f"{method(row).title} {line.mean[-1]:.1%}"
-            labels.append(draw(axes, line, f"{end}, {model}, batch {line.batch_size}"))
+            seeds = " (1 seed)" if line.seeds == 1 else ""
+            labels.append(draw(axes, line, f"{end}{seeds}, {model}, batch {line.batch_size}"))
+            scored = finished.evals
+            axes.plot(scored["train_seconds"], scored["accuracy"], ".", color=method(row).color, markersize=3)
     if target is not None:
         color = method(ZERO_SHOT).color
         axes.axhline(target.zero_shot, color=color, linestyle=(0, (4, 2)), linewidth=1.2)
@@ -67,6 +70,7 @@ def panel(axes: Axes, records: Records, target: Target | None) -> tuple[list[End
 def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
     return (
-        "Each method trains the largest model that fits with the largest batch that fits. Labels: final accuracy. "
-        "Grey: no training, 95% interval.\n" + conditions(records.runs, profile)
+        "Each method trains the largest model that fits with the largest batch that fits. Labels: final accuracy.\n"
+        "Dots: single runs, when they are scored. Grey: no training, with its 95% interval.\n"
+        + conditions(records.runs, profile)
     )

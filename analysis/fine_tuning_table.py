@@ -10,11 +10,11 @@ import pandas as pd
 from analysis.fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
 from analysis.load import Records
 from analysis.names import mebibytes, method, model_title, subject
-from analysis.tables import interval_text, ours_text, percent, profile_banner, provenance
+from analysis.tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 HEADERS = (
     *("budget", "method", "model", "batch", "accuracy ± (n)", "95% interval", "s to target"),
-    *("steps", "forwards per step", "forwards in all", "peak"),
+    *("steps", "forwards per step", "forwards in all", "need"),
 )
 
 
@@ -28,15 +28,17 @@ def render_markdown(records: Records, theory: pd.DataFrame, profile: str) -> str
     if overtaken:
         headers = ("budget", "without backpropagation", "overtakes", "after (s)")
         parts.append(table(headers, map(crossing_line, overtaken)))
-    return "\n\n".join(filter(None, [*parts, provenance(records.runs)])) + "\n"
+    return "\n\n".join([*filter(None, parts), ONE_SEED, provenance(records.runs)]) + "\n"
 
 
 def legend(target: Target | None) -> str:
     goal = f", {percent(target.accuracy)}%" if target else ""
     return (
-        f"Target: the end of the 95% interval of zero-shot{goal}. Forwards per step: derived, and measured as a step's "
-        "seconds by those of one of its forward passes. Times over several seeds: mean, lowest – highest, and in how "
-        "many cases."
+        f"Target: the end of the 95% interval of zero-shot{goal}. Need: the most bytes of tensors alive at once, on "
+        "the longest prompts. Forwards per step: derived, and measured as a step's seconds by those of one of its "
+        "forward passes. Times over several seeds: mean, lowest – highest, and in how many cases; a target is seen at "
+        "an evaluation, of which each run has few, and between them crossings are those of straight lines. Intervals "
+        "are of seeds: all are scored on the same sentences."
     )
 
 
@@ -59,7 +61,7 @@ def line(one: Contender) -> list[str]:
         f"{one.steps:.0f}" if known else "–",
         f"{one.forwards_in_theory:g}, measured {one.forwards_measured:.2f}" if known else "–",
         f"{one.forwards:.0f}" if known else "–",
-        "–" if math.isnan(one.peak_bytes) else mebibytes(one.peak_bytes),
+        "–" if math.isnan(one.need_bytes) else mebibytes(one.need_bytes),
     ]
 
 
@@ -108,7 +110,7 @@ def render_csv(records: Records, theory: pd.DataFrame, profile: str) -> str:
             "forwards_in_theory": one.forwards_in_theory,
             "forwards_measured": one.forwards_measured,
             "forwards": one.forwards,
-            "peak_bytes": one.peak_bytes,
+            "need_bytes": one.need_bytes,
             "note": one.note,
         }
         for one in contenders(records, theory)

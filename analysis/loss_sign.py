@@ -41,9 +41,8 @@ def loss_sign(records: Records) -> Figure:
         "over all steps; a tie counts as wrong and changes no weight. 0 binary places are the paper's form.",
     )
     left.axhline(PUBLISHED_AGREEMENT, color="#999999", linewidth=1, linestyle=":")
-    left.annotate(
-        "paper: “about 95 %”", (runs["places"].min(), PUBLISHED_AGREEMENT), (0, 3), textcoords="offset points"
-    )
+    where = (runs["places"].min(), PUBLISHED_AGREEMENT)
+    left.annotate("paper: about 95", where, (0, 3), textcoords="offset points", fontsize=9)
     panel(left, runs, "agreement", "steps with the sign of float64, %")
     panel(right, runs, "accuracy", "final test accuracy, %")
     return figure

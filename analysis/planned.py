@@ -9,6 +9,7 @@ name: those that the paper's caption leaves open.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -84,7 +85,7 @@ def draw_lines(axes: Axes, plan: pd.DataFrame, values: pd.Series) -> None:
             linestyle=SECOND_RHO_STYLE if rho != plan["rho"].iloc[0] else "-",
             marker="o",
             markersize=3,
-            label=f"MeZO, ρ = {rho:.3g}" if mezo else TITLES[str(method)],
+            label=f"MeZO, ρ = {share_of_blocks(rows['rho'].iloc[0])}" if mezo else TITLES[str(method)],
         )
     contexts = sorted(set(plan["sequence_length"]))
     axes.set_xscale("log", base=2)
@@ -94,6 +95,12 @@ def draw_lines(axes: Axes, plan: pd.DataFrame, values: pd.Series) -> None:
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xticks(contexts, [str(context) for context in contexts])
     axes.set_xlabel("context length, positions")
+
+
+def share_of_blocks(rho: float) -> str:
+    """`1/32` for the thirty-second part, `0.15` for what is none."""
+    blocks = round(1 / rho)
+    return f"1/{blocks}" if blocks > 1 and math.isclose(rho * blocks, 1, rel_tol=1e-3) else f"{rho:.3g}"
 
 
 def ends(axes: Axes) -> list[EndLabel]:
@@ -127,7 +134,7 @@ def memory_by_reading(plan: pd.DataFrame, published: pd.DataFrame) -> Figure:
         f"All else is a reading. Bars: {first['sequence_length']} positions, logits of the {first['logits']}; bits of "
         "weights and activations, below 16 of weights alone;\n"
         "BP has 16 bytes a parameter with gradient and Adam's states; s × s matrices are held unless attention is "
-        f"fused;\nno dropout unless counted. Black: within {NEAR_GB} GB of the published need.",
+        f"fused;\nno dropout unless counted. Names in black: within {NEAR_GB} GB of the published need.",
     )
     return figure
 
@@ -147,7 +154,7 @@ def readings_panel(axes: Axes, plan: pd.DataFrame, need: float) -> None:
 def reading(row: pd.Series) -> str:
     """The assumptions by which the readings of a model differ."""
     bits = f"{8 * row['weight_bytes']:g} bits"
-    words = [f"ρ = {row['rho']:.3g}, {bits}" if row["optimizer"] == "mezo" else bits]
+    words = [f"ρ = {share_of_blocks(row['rho'])}, {bits}" if row["optimizer"] == "mezo" else bits]
     words += ["dropout counted"] if row["dropout"] else []
     words += ["fused attention"] if row["fused_attention"] else []
     words += ["checkpoints at every block"] if row["checkpointing"] == "every_layer" else []

@@ -58,7 +58,7 @@ def predicted_against_measured(runs: pd.DataFrame) -> Figure:
     headline(
         figure,
         f"Memory predicted without data against memory measured: {len(trained)} cells, {places(cells)}",
-        f"{accuracy(cells)}\n{worst(cells)}\n"
+        f"{accuracy(cells)}{worst(cells)}\n"
         "peak_live: two steps rehearsed on tensors without data. all_buffers_live: the papers' convention.",
     )
     draw_scatter(both, cells)
@@ -99,11 +99,13 @@ def accuracy(cells: pd.DataFrame) -> str:
 
 
 def worst(cells: pd.DataFrame) -> str:
-    """The cell with the largest error, by name; ties go to the largest measurement."""
+    """A line with the cell of the largest error, by name, if there is any; ties go to the largest measurement."""
     cell = cells.assign(size=cells["error"].abs()).sort_values(["size", "measured"]).iloc[-1]
+    if cell["error"] == 0:
+        return ""
     where = f"{GRID_MODELS.get(cell['model'], cell['model'])}, {look(cell['method']).title}, batch {cell['batch_size']}"
     sizes = f"{mebibytes(cell['predicted'])} predicted, {mebibytes(cell['measured'])} measured"
-    return f"Worst case: {where}: {sizes}."
+    return f"\nWorst case: {where}: {sizes}."
 
 
 def places(cells: pd.DataFrame) -> str:
@@ -132,8 +134,8 @@ def draw_scatter(axes: Axes, cells: pd.DataFrame) -> None:
             marker=style.marker,
             color=style.color,
             label=style.title,
-            alpha=0.75,
-            linewidths=0,
+            edgecolors="white",
+            linewidths=0.5,
         )
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, xlabel="measured peak, MiB")
     axes.set_title("predicted peak (peak_live), MiB")
@@ -152,8 +154,10 @@ def draw_ratios(axes: Axes, cells: pd.DataFrame) -> None:
             chosen, style = cells["method"] == method, look(method)
             ratios = (cells[accounting] / cells["measured"])[chosen].astype("float64")
             heights = rows[chosen] + 0.4 * lower - 0.2
-            axes.scatter(ratios, heights, s=26, marker=style.marker, color=style.color, alpha=0.6, linewidths=0)
-    axes.set(xscale="log", xlabel="over the measured peak", ylim=(len(models) - 0.5, -0.5))
+            axes.scatter(
+                ratios, heights, s=26, marker=style.marker, color=style.color, edgecolors="white", linewidths=0.5
+            )
+    axes.set(xscale="log", xlabel="predicted / measured peak", ylim=(len(models) - 0.5, -0.5))
     axes.set_yticks(
         [place + offset for place in range(len(models)) for offset in (-0.2, 0.2)],
         [text for model in models for text in (f"{GRID_MODELS.get(model, model)}   peak_live", "all_buffers_live")],

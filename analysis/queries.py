@@ -69,7 +69,7 @@ def share(model: str, row: str, runs: pd.DataFrame) -> Share:
         final=estimate(finished["final_accuracy"].tolist(), int(examples)) if len(finished) else None,
         best=float(finished["best_accuracy"].mean()),
         step_seconds=float((finished["train_seconds"] / finished["steps"].astype(float)).mean()),
-        peak_bytes=float(finished["measured_peak_bytes"].astype(float).mean()),
+        peak_bytes=float(finished["measured_peak_bytes"].astype(float).max()),
         note="; ".join(dict.fromkeys(map(reason, others))),
     )
 

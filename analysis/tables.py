@@ -23,6 +23,7 @@ from analysis.names import budget_title, column_title, experiment_title, mebibyt
 from analysis.summary import Estimate, estimate
 
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
+NOT_RUN = "not run"
 COLUMNS_ABREAST = 2  # in markdown: more do not fit a page
 ONE_SEED = "† one seed: the interval is of its test set's size (Wilson) and knows nothing of other seeds"
 
@@ -61,6 +62,9 @@ class ResultTable:
     def of(self, column: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.column == column]
 
+    def is_published(self, column: str) -> bool:
+        return any(cell.published is not None for cell in self.of(column))
+
 
 def build_table(
     experiment: str, profile: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None = None
@@ -81,14 +85,18 @@ def build_table(
         if not ran or column in ran
     ]
     title = ". ".join(filter(None, [f"{experiment_title(experiment)}: accuracy in %", profile_banner(profile, runs)]))
-    return ResultTable(experiment, profile, title, provenance(runs), tuple(cells), recorded is not None)
+    behind = provenance(latest(runs, ["cell_row", "cell_column", "seed"]))
+    return ResultTable(experiment, profile, title, behind, tuple(cells), recorded is not None)
 
 
 def build_cell(
     row: str, column: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None
 ) -> Cell:
     ours, note = measured(runs, row, column)
-    value = published.loc[(published["row"] == row) & (published["column"] == column), "value"].dropna()
+    of_column = published[published["column"] == column].dropna(subset="value")
+    value = of_column.loc[of_column["row"] == row, "value"]
+    if note == NOT_RUN and len(of_column) and value.empty:
+        note = ""  # the paper has no such cell either
     beside = None if recorded is None else measured(recorded, row, column)[0]
     return Cell(row, column, ours, note, float(value.iloc[0]) / 100 if len(value) else None, beside)
 
@@ -103,7 +111,7 @@ def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None
         here, accuracy = latest(here[here["cell_row"] == row], ["seed"]), "final_accuracy"
         counted = here[here["status"] == "finished"]
     if here.empty:
-        return None, "not run"
+        return None, NOT_RUN
     without = here.drop(counted.index)
     reasons = "; ".join(dict.fromkeys(why(run) for run in without.to_dict("records")))
     if counted.empty:
@@ -154,9 +162,13 @@ def provenance(runs: pd.DataFrame) -> str:
 
 def machine(run: Mapping[Any, Any]) -> str:
     """The processor that trained, and how much of it a run used."""
-    threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''} per run"
+    cores, threads = counted(run["cores"], "core"), counted(run["threads"], "thread")
     accelerator = "" if run["device"] == "cpu" else f" + {run['device']}"
-    return f"{run['cpu']}{accelerator}, {run['cores']} cores, {threads}, torch {run['torch']}"
+    return f"{run['cpu']}{accelerator}, {cores}, {threads} per run, torch {run['torch']}"
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def percent(share: float | None, sign: str = "") -> str:
@@ -195,7 +207,7 @@ def render_terminal(table: ResultTable) -> RichTable:
 
 
 def terminal_row(cell: Cell, shows_recorded: bool) -> list[Text]:
-    ours = Text(ours_text(cell.ours) if cell.ours else cell.note, style="bold" if cell.ours else "dim italic")
+    ours = Text(ours_text(cell.ours) if cell.ours else cell.note or "–", style="bold" if cell.ours else "dim italic")
     if cell.ours and cell.note:
         ours.append(f"\n{cell.note}", style="dim italic")
     difference = cell.difference
@@ -223,8 +235,7 @@ def render_markdown(table: ResultTable) -> str:
 
 
 def markdown_block(table: ResultTable, columns: Sequence[str]) -> str:
-    parts = ["ours", "published", "difference", *(["recorded, paper profile"] if table.shows_recorded else [])]
-    titles = [f"{column_title(column)}: {part}" if part == "ours" else part for column in columns for part in parts]
+    titles = [title for column in columns for title in markdown_titles(table, column)]
     rows = [
         [method(cells[0].row).title, *(text for cell in cells for text in markdown_cell(cell, table))]
         for cells in zip(*(table.of(column) for column in columns), strict=True)
@@ -233,11 +244,19 @@ def markdown_block(table: ResultTable, columns: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def markdown_titles(table: ResultTable, column: str) -> list[str]:
+    """Headers of what `markdown_cell` says; a column of which nothing is published has no room for it."""
+    beside = ["published", "difference"] if table.is_published(column) else []
+    recorded = ["recorded, paper profile"] if table.shows_recorded else []
+    return [f"{column_title(column)}: ours", *beside, *recorded]
+
+
 def markdown_cell(cell: Cell, table: ResultTable) -> list[str]:
     note = f"*{cell.note}*" if cell.note else ""
-    ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note
-    texts = [ours, percent(cell.published), percent(cell.difference, "+")]
-    return [*texts, ours_text(cell.recorded)] if table.shows_recorded else texts
+    ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note or "–"
+    beside = [percent(cell.published), percent(cell.difference, "+")] if table.is_published(cell.column) else []
+    recorded = [ours_text(cell.recorded)] if table.shows_recorded else []
+    return [ours, *beside, *recorded]
 
 
 def render_csv(table: ResultTable) -> str:

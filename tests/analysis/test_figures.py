@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from analysis.breakdowns import by_arithmetic, memory_breakdown, step_milliseconds, step_time
+from analysis.breakdowns import by_arithmetic, memory_breakdown, spread_text, step_milliseconds, step_time, typical
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves, seeds_note
 from analysis.load import load_published, load_runs
 from analysis.loss_sign import loss_sign
@@ -126,18 +127,25 @@ def test_where_the_paper_gives_only_an_overhead_it_stands_beside_ours(tmp_path: 
 
 
 def test_step_time_is_split_by_phase_and_the_rest_is_other(runs: Path):
-    means = step_milliseconds(load_runs(runs, TABLE).runs)
-    assert means.loc["full_zo"].to_dict() == pytest.approx(
+    steps = typical(step_milliseconds(load_runs(runs, TABLE).runs))
+    assert steps.loc["full_zo"].to_dict() == pytest.approx(
         {"forward": 80.0, "backward": 0.0, "perturb": 10.0, "update": 0.0, "other": 10.0}
     )
-    assert means.loc["full_bp"].sum() == pytest.approx(40.0)  # 4 s for 100 steps
+    assert steps.loc["full_bp"].sum() == pytest.approx(40.0)  # 4 s for 100 steps
 
 
 def test_step_times_of_two_arithmetics_are_rows_of_one_figure(tmp_path: Path):
     for column in ("mnist_fp32", "mnist_int8"):
         make_run(tmp_path, "elasticzo/step_time_b256", "full_zo", column, [0.1, 0.2])
-    means = step_milliseconds(by_arithmetic(load_runs(tmp_path, "elasticzo/step_time_b256")).runs)
-    assert list(means.index) == ["Full ZO, FP32", "Full ZO, INT8"]
+    runs = step_milliseconds(by_arithmetic(load_runs(tmp_path, "elasticzo/step_time_b256")).runs)
+    assert list(typical(runs).index) == ["Full ZO, FP32", "Full ZO, INT8"]
+
+
+def test_a_run_that_was_disturbed_does_not_set_a_methods_step_time():
+    runs = pd.DataFrame({"forward": [3.0, 9.0, 2.0], "other": [1.0, 9.0, 1.0]}, index=["full_zo"] * 3)
+    assert typical(runs).loc["full_zo"].to_dict() == {"forward": 3.0, "other": 1.0}
+    assert spread_text(runs) == " (3–18, 3 runs)"
+    assert spread_text(runs.iloc[:1]) == ""
 
 
 def test_step_time_figure_has_a_bar_for_each_method_and_one_for_the_paper(runs: Path):
@@ -146,7 +154,7 @@ def test_step_time_figure_has_a_bar_for_each_method_and_one_for_the_paper(runs: 
     assert names == ["Full ZO", "Full BP", "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"]
     totals = np.array([[bar.get_width() for bar in phase] for phase in relative.containers]).sum(0)
     assert totals == pytest.approx([100.0, 100.0, 100.0])
-    assert label_texts(absolute)[0] == "100 ms\n1.25 × its forward time"
+    assert label_texts(absolute)[0] == "100 ms (100–100, 3 runs)\n1.25 × its forward time"
     assert "84.3–84.8" in [text.get_text() for text in relative.texts]
 
 

@@ -43,8 +43,12 @@ def test_errors_are_signed_and_inference_is_one_cell_for_each_batch() -> None:
 
 def test_the_worst_case_is_named_with_its_sizes() -> None:
     cells = grid_cells(grid(("mezo", 1, 1.02, 1.0), ("bp_sgd", 1, 3.9, 4.0), ("bp_sgd", 8, 5.0, 5.0)))
-    assert worst(cells) == "Worst case: LeNet-5, BP SGD, batch 1: 3.90 MiB predicted, 4.00 MiB measured."
+    assert worst(cells) == "\nWorst case: LeNet-5, BP SGD, batch 1: 3.90 MiB predicted, 4.00 MiB measured."
     assert accuracy(cells).endswith("median error 2 %, worst 2.5 %; 1 of 3 cells agree to the byte.")
+
+
+def test_where_nothing_is_off_no_cell_is_the_worst() -> None:
+    assert worst(grid_cells(grid(("mezo", 1, 1.0, 1.0), ("bp_sgd", 8, 5.0, 5.0)))) == ""
 
 
 def test_the_figure_has_a_point_for_each_cell_in_both_conventions() -> None:

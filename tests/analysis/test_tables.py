@@ -101,7 +101,9 @@ def test_columns_are_those_run_or_all_published_when_nothing_was(runs: Path, exp
     assert table_of(runs, experiments).columns == ["mnist_fp32"]
     nothing = table_of(tmp_path / "nowhere", experiments)
     assert nothing.columns == ["mnist_fp32", "mnist_int8_star"]
-    assert {cell.note for cell in nothing.cells} == {"not run"}
+    notes = {(cell.row, cell.column): cell.note for cell in nothing.cells}
+    assert notes.pop(("full_bp", "mnist_int8_star")) == ""  # the paper has none either
+    assert set(notes.values()) == {"not run"}
     assert "not run" in printed(nothing)
 
 
