@@ -29,7 +29,7 @@ Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], l
 # Numbers whose noise is held at once, in tensors of more than `FEW`: enough for each operator to be shared out among
 # PyTorch's threads, for Python's own would wait for one another between operators. Smaller tensors are those of models
 # beside which that noise would count.
-BLOCK, BLOCK_OF_FEW, FEW = 2**18, 2**15, 2**17
+BLOCK, BLOCK_OF_FEW, FEW = 2**19, 2**15, 2**17
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
 
