@@ -111,10 +111,10 @@ def contenders(model: nn.Module, batch: Batch) -> dict[str, Work]:
 
     return {
         "bound: two forwards, three bare sweeps": bound,
-        "rademacher, fused": stepper(noise="rademacher", kernel="auto"),
-        "gaussian_fast, fused": stepper(noise="gaussian_fast", kernel="auto"),
-        "rademacher, fused, exact": stepper(noise="rademacher", kernel="auto", restore="exact"),
-        "gaussian_fast, fused, exact": stepper(noise="gaussian_fast", kernel="auto", restore="exact"),
+        "rademacher, fused": stepper(noise="rademacher", kernel="fused"),
+        "gaussian_fast, fused": stepper(noise="gaussian_fast", kernel="fused"),
+        "rademacher, fused, exact": stepper(noise="rademacher", kernel="fused", restore="exact"),
+        "gaussian_fast, fused, exact": stepper(noise="gaussian_fast", kernel="fused", restore="exact"),
         "rademacher, portable": stepper(noise="rademacher", kernel="portable"),
         "gaussian_fast, portable": stepper(noise="gaussian_fast", kernel="portable"),
         "gaussian": stepper(noise="gaussian"),
