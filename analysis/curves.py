@@ -72,9 +72,9 @@ def draw(axes: Axes, line: Curve, text: str) -> EndLabel:
     return EndLabel(float(line.x[-1]), float(line.mean[-1]), text, color)
 
 
-def by_method(records: Records, per: tuple[str, ...] = ()) -> Iterator[tuple[str, Records]]:
+def by_method(records: Records) -> Iterator[tuple[str, Records]]:
     """The latest runs of each method, in the order of the tables."""
-    runs = latest(records.runs.dropna(subset="cell_row"), [*per, "cell_row", "seed"])
+    runs = latest(records.runs.dropna(subset="cell_row"), ["cell_row", "seed"])
     for row in in_order(set(runs["cell_row"])):
         chosen = runs[runs["cell_row"] == row]
         yield row, Records(chosen, records.evals[records.evals["key"].isin(chosen["key"])])
@@ -131,7 +131,6 @@ def plain_log_ticks(axes: Axes) -> None:
 def accuracy_by_seconds(records: Records, profile: str = "paper") -> Figure:
     """Test accuracy by seconds of training, a panel for each memory budget, each method at the largest batch that fits.
 
-    Where the grid leaves a panel free, it shows the final accuracy by budget.
     Raises NoRecords when no run had a budget.
     """
     budgets = budgets_of(records)
@@ -145,9 +144,10 @@ def accuracy_by_seconds(records: Records, profile: str = "paper") -> Figure:
         axes.set_title(budget_title(budget))
     for axes in panels[::PANELS_ABREAST]:
         axes.set_ylabel(ACCURACY_LABEL)
-    drawn += [(final_panel(axes, records, budgets), "") for axes in panels[len(budgets) :]]
+    for axes in panels[len(budgets) :]:
+        axes.set_visible(False)
     headline(figure, f"What a memory budget buys: {subject(records.runs)}", reading(records, profile))
-    for axes, (ends, absent) in zip(panels, drawn, strict=True):
+    for axes, (ends, absent) in zip(panels, drawn, strict=False):
         label_line_ends(axes, ends, absent)
     return figure
 
@@ -194,21 +194,6 @@ def budget_panel(axes: Axes, records: Records, budget: int) -> tuple[list[EndLab
             text = f"{method(row).title} {100 * line.mean[-1]:.1f}%, batch {line.batch_size}"
             labels.append(draw(axes, line, text))
     return labels, "\n".join(absent)
-
-
-def final_panel(axes: Axes, records: Records, budgets: list[int]) -> list[EndLabel]:
-    """Draw the mean final accuracy of each method by budget; returns the labels of the lines."""
-    labels = []
-    for row, part in by_method(records.only(records.runs["status"] == "finished"), per=("budget_bytes",)):
-        means = part.runs.dropna(subset="budget_bytes").groupby("budget_bytes")["final_accuracy"].mean()
-        x, y = means.index.to_numpy(float) / 2**20, means.to_numpy(float)
-        axes.plot(x, y, "o-", color=method(row).color, markersize=4, label=method(row).title)
-        labels.append(EndLabel(x[-1], y[-1], method(row).title, method(row).color))
-    axes.set(title="final accuracy by budget", xlabel="memory budget (MiB)", xscale="log")
-    axes.xaxis.set_major_locator(FixedLocator([size / 2**20 for size in budgets]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:.4g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    return labels
 
 
 def why_in_panel(run: Mapping[Any, Any]) -> str:
