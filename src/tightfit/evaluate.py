@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,16 +27,27 @@ class Score:
     loss: float  # mean cross-entropy in nats
 
 
-@torch.no_grad()
 def score(model: nn.Module, examples: Examples, encode: Encoding) -> Score:
     """Accuracy and mean loss of `model` on all of `examples`; the model is left as it was."""
-    was_training = model.training
-    model.eval()
-    correct, loss, size = 0, 0.0, getattr(model, "scoring_batch", SCORING_BATCH)
-    for start in range(0, len(examples.labels), size):
-        labels = examples.labels[start : start + size]
-        logits = model(encode(examples.inputs[start : start + size])).float()
+    correct, loss = 0, 0.0
+    for logits, labels in answers(model, examples, encode):
         correct += int((logits.argmax(dim=1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-    model.train(was_training)
     return Score(correct / len(examples.labels), loss / len(examples.labels))
+
+
+def right_answers(model: nn.Module, examples: Examples, encode: Encoding) -> torch.Tensor:
+    """Which of `examples` the model gets right, (n,) bool; the model is left as it was."""
+    return torch.cat([logits.argmax(dim=1) == labels for logits, labels in answers(model, examples, encode)])
+
+
+@torch.no_grad()
+def answers(model: nn.Module, examples: Examples, encode: Encoding) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits and labels of a few hundred examples at a time, in order."""
+    was_training = model.training
+    model.eval()
+    size = getattr(model, "scoring_batch", SCORING_BATCH)
+    for start in range(0, len(examples.labels), size):
+        part = slice(start, start + size)
+        yield model(encode(examples.inputs[part])).float(), examples.labels[part]
+    model.train(was_training)
