@@ -15,11 +15,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import fine_tuning_table, parallel_modes, queries
+from analysis import fine_tuning_table, gains, parallel_modes, queries
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
-from analysis.load import EXPERIMENTS, ROOT, Records, load_published, load_results, load_runs, merge
+from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
 from analysis.parallel_modes import step_by_mode
 from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
@@ -121,7 +121,7 @@ def report_records(
     if experiment in TABLES:
         files += report_table(experiment, profile, chosen, console, folder, experiments)
     if experiment == FINE_TUNING and len(chosen.runs):
-        files += report_fine_tuning(chosen, profile, console, folder, load_published(experiment, experiments))
+        files += report_fine_tuning(chosen, profile, console, folder, experiments)
     if experiment in PAGES and len(chosen.runs):
         files += report_page(experiment, profile, chosen, console, folder, experiments)
     for drawing in drawings(experiments):
@@ -149,10 +149,11 @@ def report_table(
     return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
 
 
-def report_fine_tuning(
-    records: Records, profile: str, console: Console, folder: Path, theory: pd.DataFrame
-) -> list[Path]:
-    """Print the contenders and their crossings and write them as markdown and as data."""
+def report_fine_tuning(records: Records, profile: str, console: Console, folder: Path, experiments: Path) -> list[Path]:
+    """Print the contenders and their crossings and write them as markdown and as data; and what training gained, where
+    that was scored.
+    """
+    theory = load_published(FINE_TUNING, experiments)
     table = fine_tuning_table.render_markdown(records, theory, profile)
     console.print(table, markup=False, highlight=False, soft_wrap=True)
     contents = {
@@ -160,6 +161,10 @@ def report_fine_tuning(
         "fine_tuning.csv": fine_tuning_table.render_csv(records, theory, profile),
         "fine_tuning_crossings.csv": fine_tuning_table.render_crossings_csv(records),
     }
+    gained = gains.load_gains(FINE_TUNING, experiments)
+    gained = gained[gained["key"].isin(latest(records.runs, ["memory_budget", "cell_row", "seed"])["key"])]
+    if len(gained):
+        contents["fine_tuning_gains.md"] = gains.render_markdown(gained)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (folder / name).write_text(content)

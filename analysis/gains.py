@@ -1,0 +1,54 @@
+"""What training gained on the same examples before and after, as a table: the records of `tightfit.gain`."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.load import EXPERIMENTS
+from analysis.names import in_order, method, model_title
+from analysis.summary import estimate
+from analysis.tables import ours_text
+
+HEADERS = ("budget", "method", "model", "before", "after ± (n)", "difference of each seed, 95% interval")
+
+
+def load_gains(experiment: str, experiments: Path = EXPERIMENTS) -> pd.DataFrame:
+    """What is committed for `experiment`, a row for each run; empty where there is nothing."""
+    paper, _, name = experiment.partition("/")
+    path = experiments / paper / "results" / f"{name}_gains.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["key"])
+
+
+def render_markdown(gains: pd.DataFrame) -> str:
+    """A line for each method under each budget, with the difference that each of its seeds made."""
+    examples = ", ".join(f"{count:,}" for count in sorted(set(gains["examples"])))
+    note = (
+        f"All {examples} test sentences, before and after training, by the weights that each run ended with. "
+        "The interval is of the paired difference (Wald), for sentences drawn at random."
+    )
+    lines = [HEADERS, ["---"] * len(HEADERS), *(line(*group) for group in grouped(gains))]
+    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    commits = ", ".join(sorted({str(commit)[:7] for commit in gains["commit"]}))
+    return f"**What training gained, sentence by sentence**\n\n{note}\n\n{rows}\n\nscored at commit {commits}\n"
+
+
+def grouped(gains: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Budget, method and their runs, in the order of the tables."""
+    groups = {(budget, row): runs for (budget, row), runs in gains.sort_values("seed").groupby(["budget", "cell_row"])}
+    budgets, rows = dict.fromkeys(gains["budget"]), in_order(set(gains["cell_row"]))
+    return [(*names, groups[names]) for names in product(budgets, rows) if names in groups]
+
+
+def line(budget: str, row: str, runs: pd.DataFrame) -> list[str]:
+    before = sorted(set(runs["before"] / runs["examples"]))
+    beginnings = f"{100 * before[0]:.1f}" + (f" – {100 * before[-1]:.1f}" if len(before) > 1 else "")
+    differences = "; ".join(
+        f"{100 * run['difference']:+.1f} ({100 * run['low']:+.1f} – {100 * run['high']:+.1f})"
+        for run in runs.to_dict("records")
+    )
+    models = ", ".join(dict.fromkeys(map(model_title, runs["model"])))
+    after = ours_text(estimate((runs["after"] / runs["examples"]).tolist()))
+    return [budget, method(row).title, models, beginnings, after, differences]
