@@ -196,5 +196,5 @@ def reading(records: Records, profile: str) -> str:
     seeds = runs["seed"].nunique()
     return (
         "Four directions, both signs, four sentences. ×: times as fast as MeZO LoRA and LoRA-FA, probe after probe.\n"
-        f"{'; '.join(machines)}, mean of {seeds} run{'s' if seeds > 1 else ''}{profile_note(profile, runs)}"
+        f"{'; '.join(machines)}, {f'mean of {seeds} runs' if seeds > 1 else 'one run'}{profile_note(profile, runs)}"
     )
