@@ -17,7 +17,7 @@ from analysis.fine_tuning_table import table
 from analysis.load import Records
 from analysis.names import mebibytes, method, model_title, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from analysis.summary import Estimate, estimate
+from analysis.summary import Estimate, estimate, wilson
 from analysis.tables import interval_text, ours_text, percent, profile_banner, provenance
 
 QUERIES = "mobizo/queries"
@@ -161,7 +161,7 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
         lines = [line for row, part in here if (line := curve(part, row, "train_seconds", "accuracy"))]
         labels.append([draw(axes, line, f"{method(line.row).title}: {line.mean[-1]:.1%}") for line in lines])
         axes.set(title=model_title(model), ylabel="test accuracy")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
         axes.set_xlim(left=0)
     panels[-1].set_xlabel("seconds of training; evaluation does not count")
     headline(figure, f"Directions or sentences: {subject(finished.runs)}", reading(finished, profile))
@@ -173,5 +173,14 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
 def reading(records: Records, profile: str) -> str:
     return (
         "P-RGE: q directions with both signs, and B sentences, in one pass of 2 q B rows; equally many steps. "
-        "Labels: final accuracy.\n" + conditions(records.runs, profile)
+        f"Labels: final accuracy,\n{uncertainty(records.runs)}" + conditions(records.runs, profile)
     )
+
+
+def uncertainty(runs: pd.DataFrame) -> str:
+    """How far off an accuracy may be for its test set's size; empty where that is unknown."""
+    known = runs.dropna(subset=["final_accuracy", "split_examples"])
+    if known.empty:
+        return ""
+    low, high = wilson(float(known["final_accuracy"].mean()), int(known["split_examples"].min()))
+    return f"each of a run within {100 * (high - low) / 2:.1f} points (95%, by the size of the test set).\n"
