@@ -21,7 +21,15 @@ from .test_language_runs import text_config
 from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
+PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
+
+
+CLOUDS = {
+    "model": {"_target_": "tightfit.models.pointnet.pointnet", "name": "pointnet"},
+    "dataset": {"_target_": "tests.synthetic.boxes", "name": "boxes"},
+}
+KEEP_LOSSES = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": "losses"}
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -45,23 +53,45 @@ def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_
         assert (folder / REPLAY_LOG).exists() == (bp_layers == 0)
 
 
+@pytest.mark.parametrize("parallel", ["none", "outer", "inner", "both"])
+def test_passes_that_hold_several_copies_leave_a_log_all_the_same(parallel: str, tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path, optimizer={**PRGE, "parallel": parallel}, training=KEEP_LOSSES)).folder
+    assert not (folder / WEIGHTS).exists()
+    rebuild(folder)
+
+
 def test_a_run_that_was_asked_to_keep_losses_writes_no_weights_unless_it_needs_them(tmp_path: Path) -> None:
-    training = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": "losses"}
-    zeroth_order = carry_out(config(tmp_path, optimizer=MEZO, training=training)).folder
+    zeroth_order = carry_out(config(tmp_path, optimizer=MEZO, training=KEEP_LOSSES)).folder
     assert not (zeroth_order / WEIGHTS).exists()
     rebuild(zeroth_order)
-    backpropagated = carry_out(config(tmp_path, training=training)).folder
+    backpropagated = carry_out(config(tmp_path, training=KEEP_LOSSES)).folder
     assert (backpropagated / WEIGHTS).exists()
 
 
+def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_log(tmp_path: Path) -> None:
+    """Losses alone would rebuild the weights with the statistics of an untrained network."""
+    arguments = {**CLOUDS, "optimizer": MEZO, "training": KEEP_LOSSES}
+    whole = carry_out(config(tmp_path / "whole", **arguments)).folder
+    assert (whole / WEIGHTS).exists()
+    assert not (whole / REPLAY_LOG).exists()
+    with killed_at_second_checkpoint():
+        carry_out(config(tmp_path / "killed", **arguments))
+    resumed = carry_out(config(tmp_path / "killed", **arguments)).folder
+    assert summary(resumed)["weights_sha256"] == summary(whole)["weights_sha256"]
+    assert not (resumed / REPLAY_LOG).exists()
+
+
+@pytest.mark.parametrize("optimizer", [MEZO, PRGE], ids=["mezo", "p_rge"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
-def test_a_killed_run_continues_from_either_kind_of_checkpoint(keep: str, tmp_path: Path) -> None:
-    training = {"epochs": 4, "evaluations": 4, "batch_size": 16, "keep": keep}
-    whole = carry_out(config(tmp_path / "whole", optimizer=MEZO, training=training)).folder
+def test_a_killed_run_continues_from_either_kind_of_checkpoint(
+    keep: str, optimizer: dict[str, Any], tmp_path: Path
+) -> None:
+    training = {**KEEP_LOSSES, "keep": keep}
+    whole = carry_out(config(tmp_path / "whole", optimizer=optimizer, training=training)).folder
     with killed_at_second_checkpoint() as saves:
-        carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training))
+        carry_out(config(tmp_path / "killed", optimizer=optimizer, training=training))
     assert (saves[0].stat().st_size < 10_000) == (keep == "losses")
-    resumed = carry_out(config(tmp_path / "killed", optimizer=MEZO, training=training)).folder
+    resumed = carry_out(config(tmp_path / "killed", optimizer=optimizer, training=training)).folder
     assert summary(resumed)["weights_sha256"] == summary(whole)["weights_sha256"]
     assert (resumed / REPLAY_LOG).read_bytes() == (whole / REPLAY_LOG).read_bytes()
     assert not (resumed / CHECKPOINT).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,18 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | Non
 
 def weights_digest(model: nn.Module) -> str:
     """sha256 over names and values of the weights: equal exactly when the models are."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
-    return digest.hexdigest()
+    return digest(model.state_dict())
+
+
+def buffers_digest(model: nn.Module) -> str:
+    """The same over what is saved with the weights and is no parameter, such as statistics of batches."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return digest({name: tensor for name, tensor in model.state_dict().items() if name not in parameters})
+
+
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    sha256 = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha256.update(name.encode())
+        sha256.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
+    return sha256.hexdigest()

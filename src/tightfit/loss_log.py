@@ -31,6 +31,10 @@ class LossLog:
         self.losses.append(loss.item())  # a float32, which an array of floats holds exactly
         return loss
 
+    def __len__(self) -> int:
+        """How many losses are noted."""
+        return len(self.losses)
+
     def continue_after(self, losses: bytes) -> None:
         """Take up noting after `losses`."""
         self.rewind(losses)

@@ -132,6 +132,7 @@ class Run:
     def bind(self) -> None:
         task = self.task
         self.learner = task.optimizer.bind(task.model, self.losses, task.seed)
+        self.buffers = checkpoint.buffers_digest(task.model)
 
     def replay(self, losses: bytes, steps: int) -> None:
         """Take the learner through its first `steps` steps by the losses noted then, without forward passes."""
@@ -141,9 +142,14 @@ class Run:
 
     @property
     def is_replayable(self) -> bool:
-        """Whether the losses noted are all that the weights depend on."""
+        """Whether the losses noted are all that the weights depend on.
+
+        A pass over several perturbed copies gives several losses, one that compares integers none. Statistics that
+        passes move, as those of batch normalisation, are not to be had without the passes.
+        """
         position = self.position
-        return position.backward_passes == 0 and position.forward_passes == len(self.losses.losses)
+        noted = position.backward_passes == 0 and position.forward_passes <= len(self.losses)
+        return noted and checkpoint.buffers_digest(self.task.model) == self.buffers
 
     @property
     def keeps_weights(self) -> bool:
