@@ -13,7 +13,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import from_tar, sha256_of
 from tightfit.datasets.sentiment import mr, read_tsv, sst2
 from tightfit.datasets.text import Encoder, Labelled, Prompting, Splits, drawn, split_by_hash, text_dataset
-from tightfit.datasets.text_file import text_file
+from tightfit.datasets.text_file import read_rows, text_file
 
 
 class Letters:
@@ -150,6 +150,13 @@ def test_a_users_own_file_is_read_by_its_columns(kind: str, tmp_path: Path) -> N
     assert dataset.train.labels[0] == number % 2
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_unicode_calls_line_ends_are_part_of_a_text(end: str, tmp_path: Path) -> None:
+    content = "".join(json.dumps({"body": f"a\u2028b\x85c {row}"}, ensure_ascii=False) + end for row in (1, 2))
+    rows = read_rows(Path("mine.jsonl"), content.encode())
+    assert [row["body"] for row in rows] == ["a\u2028b\x85c 1", "a\u2028b\x85c 2"]
+
+
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
@@ -157,6 +164,7 @@ def test_a_users_own_file_is_read_by_its_columns(kind: str, tmp_path: Path) -> N
         (ROWS, {"text": "words"}, r"has no 'words' \(dataset.text\); its columns are \['body', 'mood', 'site'\]"),
         (ROWS, {"label": "class"}, r"has no 'class' \(dataset.label\)"),
         (ROWS, {"template": "{title} {label}"}, r"dataset.template names \{title\}"),
+        (ROWS, {"verbalizers": ["bad", "good"]}, "dataset.verbalizers=.* names no labels; write {label: word, …}"),
         ([*ROWS, {**ROWS[0], "body": ""}], {}, "row 61: body is empty; fill it or leave the row out"),
     ],
 )

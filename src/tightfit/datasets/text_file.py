@@ -32,6 +32,8 @@ def text_file(
     verbalizers: label → word.
     Raises ValueError for a file of another kind, missing columns, empty texts, or labels without a word.
     """
+    if not isinstance(verbalizers, Mapping):
+        raise ValueError(f"dataset.verbalizers={verbalizers} names no labels; write {{label: word, …}}")
     content = Path(path).read_bytes()
     words = {str(value): word for value, word in verbalizers.items()}
     rows = read_rows(Path(path), content)
@@ -44,9 +46,8 @@ def text_file(
 def read_rows(path: Path, content: bytes) -> list[dict[str, Any]]:
     """Rows by column; a table's first line names its columns."""
     if path.suffix == ".jsonl":
-        return [
-            parsed(line, f"{path} row {row}") for row, line in enumerate(content.decode().splitlines(), start=1) if line
-        ]
+        lines = content.decode().split("\n")  # not `splitlines`: a text may hold what Unicode calls line ends
+        return [parsed(line, f"{path} row {row}") for row, line in enumerate(lines, start=1) if line.strip()]
     if path.suffix not in SEPARATORS:
         raise ValueError(f"dataset.path={path} is no file this reads; choose a .jsonl, .tsv or .csv file")
     quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
