@@ -201,6 +201,11 @@ def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
         ({"fraction": -1}, "training.fraction=-1"),
         ({"batch_size": "huge"}, "training.batch_size='huge'"),
         ({"batch_size": 0}, "training.batch_size=0"),
+        ({"epochs": float("nan")}, "training.epochs=nan"),
+        ({"seconds": 0}, "training.seconds=0 is no amount of training; write a number above 0, or null for no limit"),
+        ({"seconds": -5}, "training.seconds=-5"),
+        ({"evaluations": 2.5}, "training.evaluations=2.5 counts nothing; write a whole number from 1"),
+        ({"evaluations": 0.5}, "training.evaluations=0.5"),
     ],
 )
 def test_impossible_training_is_refused(options: dict[str, Any], message: str) -> None:

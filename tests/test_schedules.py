@@ -1,6 +1,6 @@
 import pytest
 
-from tightfit.schedules import Piecewise, StepDecay, value_at
+from tightfit.schedules import Piecewise, StepDecay, check_positive, value_at
 
 
 def test_step_decay_multiplies_once_every_period() -> None:
@@ -17,6 +17,14 @@ def test_piecewise_holds_each_value_from_its_start() -> None:
 def test_piecewise_refuses_starts_that_do_not_fit(values: tuple[float, ...], starts: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="start"):
         Piecewise(values, starts)
+
+
+def test_each_value_of_a_schedule_is_checked() -> None:
+    check_positive("eps", Piecewise(values=(0.1, 0.2), starts=(0, 5)))
+    with pytest.raises(ValueError, match="eps=-1 is not more than 0"):
+        check_positive("eps", Piecewise(values=(0.1, -1), starts=(0, 5)))
+    with pytest.raises(ValueError, match=r"eps=0.0 is not more than 0"):
+        check_positive("eps", StepDecay(initial=0, factor=0.8, every_epochs=10))
 
 
 def test_a_plain_number_is_a_constant() -> None:

@@ -6,6 +6,7 @@ Any numeric hyperparameter of any optimizer may be a plain number or a schedule.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,21 @@ Schedulable = float | Schedule
 def value_at(hyperparameter: Schedulable, epoch: float) -> float:
     """The value of `hyperparameter` at `epoch`."""
     return hyperparameter if isinstance(hyperparameter, float | int) else hyperparameter(epoch)
+
+
+def check_each(name: str, hyperparameter: Schedulable, rule: Callable[[float], bool], words: str) -> None:
+    """Raise ValueError unless `rule`, which is `words`, holds for a number, or for what a schedule begins with and
+    each value that a piecewise one names."""
+    if not callable(hyperparameter) and not isinstance(hyperparameter, float | int):
+        raise ValueError(f"{name}={hyperparameter!r} is neither a number nor a schedule; write a number")
+    values = hyperparameter.values if isinstance(hyperparameter, Piecewise) else (value_at(hyperparameter, 0.0),)
+    for value in values:
+        if not rule(value):
+            raise ValueError(f"{name}={value} is not {words}; choose a number that is")
+
+
+def check_positive(name: str, hyperparameter: Schedulable) -> None:
+    check_each(name, hyperparameter, lambda value: value > 0, "more than 0")
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,14 @@ class Training:
     keep: Literal["weights", "losses"] = "weights"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "fraction", "evaluations", "batch_limit"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"training.{name}={getattr(self, name)} must be more than 0")
-        if self.batch_size != LARGEST and (not isinstance(self.batch_size, int) or self.batch_size < 1):
-            raise ValueError(f"training.batch_size={self.batch_size!r}: write a whole number from 1, or {LARGEST}")
+        for name in ("epochs", "fraction"):
+            check_amount(name, getattr(self, name))
+        if self.seconds is not None:
+            check_amount("seconds", self.seconds, or_else=", or null for no limit")
+        for name in ("evaluations", "batch_limit"):
+            check_count(name, getattr(self, name))
+        if self.batch_size != LARGEST:
+            check_count("batch_size", self.batch_size, or_else=f", or {LARGEST}")
         if self.keep not in ("weights", "losses"):
             raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
 
@@ -53,6 +56,18 @@ class Training:
 
     def steps(self, steps_per_epoch: int) -> int:
         return max(1, round(self.epochs * self.fraction * steps_per_epoch))
+
+
+def check_amount(name: str, value: object, or_else: str = "") -> None:
+    """Raise ValueError unless `value` is a finite number above 0."""
+    if not isinstance(value, float | int) or not 0 < value < math.inf:
+        raise ValueError(f"training.{name}={value!r} is no amount of training; write a number above 0{or_else}")
+
+
+def check_count(name: str, value: object, or_else: str = "") -> None:
+    """Raise ValueError unless `value` is a whole number from 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"training.{name}={value!r} counts nothing; write a whole number from 1{or_else}")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from tightfit.numerics.probes import Restore, check_restore, probe_for
 from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
-from tightfit.optimizers.mezo import clipped_slope
+from tightfit.optimizers.mezo import check_slope, clipped_slope
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
@@ -57,6 +57,7 @@ class ElasticZO:
     def __post_init__(self) -> None:
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
+        check_slope(self.eps, self.clip)
         check_noise(self.noise, self.kernel)
         check_restore(self.restore)
 

@@ -22,7 +22,7 @@ from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, ch
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
 from tightfit.optimizers.niti_bp import IntegerBackward
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_each, value_at
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class ElasticZOInt8:
 
     def __post_init__(self) -> None:
         check_perturbation(self.r_max, self.saturation)
+        check_each("optimizer.p_zero", self.p_zero, lambda part: 0 <= part < 1, "from 0 to less than 1")
         comparison(self.loss_sign, self.fraction_bits)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:

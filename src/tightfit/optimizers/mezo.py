@@ -22,7 +22,7 @@ from tightfit.numerics.probes import Probe, Restore, check_restore, probe_for
 from tightfit.numerics.rounding import check_perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_positive, value_at
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class MeZO:
 
     def __post_init__(self) -> None:
         check_queries(self.queries)
+        check_slope(self.eps, self.clip)
         if self.noise == published.NAME:
             published.check_published(self.queries, self.kernel, self.restore)
         else:
@@ -105,6 +106,12 @@ class MeZOLearner(WeightsOnly):
 def check_queries(queries: int) -> None:
     if queries < 1:
         raise ValueError(f"queries={queries} but a step needs at least one direction; choose 1 or more")
+
+
+def check_slope(eps: Schedulable, clip: Schedulable) -> None:
+    """Raise ValueError for a length of perturbations that has no slope, or a bound that leaves none."""
+    check_positive("optimizer.eps", eps)
+    check_positive("optimizer.clip", clip)
 
 
 def clipped_slope(plus: float, minus: float, eps: float, clip: float) -> float:

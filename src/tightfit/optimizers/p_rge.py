@@ -20,7 +20,7 @@ from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.models.mp_lora import with_mp_lora
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.optimizers.mezo import check_queries, clipped_slope
+from tightfit.optimizers.mezo import check_queries, check_slope, clipped_slope
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, value_at
 
@@ -51,6 +51,7 @@ class PRGE:
 
     def __post_init__(self) -> None:
         check_queries(self.queries)
+        check_slope(self.eps, self.clip)
         if self.rank < 1:
             raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
