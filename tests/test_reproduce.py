@@ -93,6 +93,30 @@ def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monk
         estimated_seconds([(tmp_path, counted.config)])
 
 
+def test_a_damaged_record_gets_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["profile=smoke", f"paths.runs={tmp_path}"]
+    first = plan(["experiments=elasticzo/table1", *overrides])[0]
+    first.folder.mkdir(parents=True)
+    (first.folder / "run.json").write_text("{")
+    assert main(["elasticzo/table1", *overrides]) == 2
+    output = capsys.readouterr().out
+    assert "delete the folder to run it again" in output
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["dataset=text_file", "memory_budget=custom"])
+def test_a_value_without_a_default_is_asked_for(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["elasticzo/table1", missing]) == 2
+    assert "has no default; write " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_runs_that_fail_fail_the_command_and_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["profile=smoke", "tracker=local", "dataset=mnist", f"dataset.folder={tmp_path}"]
+    assert main(["elasticzo/table1", "seed=0", *overrides, f"paths.runs={tmp_path / 'runs'}"]) == 1
+    assert "failed: " in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_one_command_runs_the_sweeps_and_prints_their_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The floating-point and the integer columns of one table are two sweeps."""

@@ -102,13 +102,15 @@ def read_run(folder: Path) -> RunRecord | None:
         return None
     try:
         content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete the folder to run it again") from error
-    if content.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; delete the folder to run it again"
-        )
-    return RunRecord(**content)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; delete the folder to run it again")
+    try:
+        return RunRecord(**content)
+    except TypeError as error:
+        raise ValueError(f"{path} is no record of a run ({error}); delete the folder to run it again") from error
 
 
 def read_evals(folder: Path) -> list[dict[str, Any]]:

@@ -70,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides = with_plain_sizes([word for word in options.words if "=" in word])
         plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
-    except (HydraException, ValueError) as error:
-        console.print(f"[red]{str(error).splitlines()[0]}[/red]", highlight=False)
+        runs = [run for planned in plans.values() for run in planned]
+        check(runs)
+    except (HydraException, ValueError, OSError) as error:
+        console.print(str(error).splitlines()[0], style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
-    runs = [run for planned in plans.values() for run in planned]
     jobs = options.jobs or cores_for(runs[0].config["threads"])
     announce(console, runs, jobs)
     code = 0
@@ -101,6 +102,14 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
     return [Planned(config, run_folder(config)) for config in configs]
 
 
+def check(runs: Sequence[Planned]) -> None:
+    """Raise ValueError where the record of a run is damaged, OSError where none
+    can be written."""
+    for run in runs:
+        read_run(run.folder)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+
+
 def values_of(override: Override) -> list[str]:
     """What `override` sets its key to: several values when it is swept over."""
     return (
@@ -124,9 +133,9 @@ def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
 
 
 def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:
-    """Run the Hydra multirun in a process of its own while showing where each run stands; its exit code."""
+    """Run the Hydra multirun in a process of its own while showing where each run stands; its exit code, which is not
+    0 where a run failed."""
     log = missing[0].folder.parent / "sweep.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     launcher = ["hydra/launcher=all_cores", f"hydra.launcher.n_jobs={jobs}"]
     command = [sys.executable, "-m", "tightfit.run", "-m", *overrides, *launcher]
     with log.open("w") as output:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
 # The top-level folders of the checkout; conf/ refers to it to make experiments/ a config group.
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -16,39 +16,63 @@ os.environ.setdefault("TIGHTFIT_ROOT", ROOT)
 
 import hydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from hydra.errors import CompactHydraException  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
-from omegaconf import DictConfig, OmegaConf  # noqa: E402
+from omegaconf import MISSING, DictConfig, OmegaConf  # noqa: E402
 
 from tightfit.memory.budget import with_plain_sizes  # noqa: E402
 
-if TYPE_CHECKING:
-    from tightfit.session import Outcome
-
 
 def cores_for(threads: int) -> int:
-    """How many runs of `threads` threads this machine's cores carry side by side."""
+    """How many runs of `threads` threads this machine's cores carry side by side; a run refuses less than one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)
+    return max(1, cores // threads) if isinstance(threads, int) and threads > 0 else cores
 
 
 OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """`config` as plain dicts and lists, with every interpolation replaced by its value."""
+    """`config` as plain dicts and lists, with every interpolation replaced by its value.
+
+    Raises ValueError when a value that has no default is missing.
+    """
+    if missing := missing_in(OmegaConf.to_container(config)):
+        raise ValueError(f"{missing[0]} has no default; write {missing[0]}=…")
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 
 
+def missing_in(part: Any, name: str = "") -> list[str]:
+    """The values in `part`, which is called `name`, that have no default and were not given."""
+    if isinstance(part, dict):
+        return [key for child in part for key in missing_in(part[child], f"{name}.{child}".removeprefix("."))]
+    return [name] if part == MISSING else []
+
+
 @hydra.main(version_base="1.3", config_path=os.path.join(ROOT, "conf"), config_name="config")
 def main(config: DictConfig) -> str:
-    from tightfit.session import carry_out  # after Hydra, so that --help need not wait for torch
+    from tightfit.session import EXPECTED, carry_out  # after Hydra, so that --help need not wait for torch
 
-    outcome: Outcome = carry_out(resolved(config))
-    if HydraConfig.get().mode == RunMode.RUN and outcome.exit_code:
-        sys.exit(outcome.exit_code)
+    try:
+        outcome = carry_out(resolved(config))
+    except EXPECTED as error:  # that no record tells
+        print(error, file=sys.stderr, flush=True)
+        fail(str(error))
+    if outcome.status == "failed":
+        fail(outcome.reason)
     return outcome.status
+
+
+def fail(reason: str) -> NoReturn:
+    """End a run with exit status 1. The other runs of a sweep are made all the same, and that is its status too.
+
+    A run that diverged or was over its budget is a result and no failure.
+    """
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise CompactHydraException(reason)  # Hydra keeps it until all have run
+    sys.exit(1)
 
 
 if __name__ == "__main__":

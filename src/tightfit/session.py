@@ -33,20 +33,18 @@ EXPECTED = (ValueError, DataUnavailable, OSError, torch.OutOfMemoryError)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and where its record is."""
+    """How a run ended, why, and where its record is."""
 
     status: Status
     folder: Path
-
-    @property
-    def exit_code(self) -> int:
-        return {"finished": 0, "over_budget": 0, "interrupted": 130}.get(self.status, 1)
+    reason: str = ""
 
 
 def carry_out(config: Mapping[str, Any]) -> Outcome:
     """Run what `config` describes unless it already ended; a finished run is returned as it is.
 
-    Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too.
+    Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too, and an error among
+    EXPECTED where nothing can be recorded, or what is on record must stay.
     """
     if Interruption.process_is_stopping:
         raise KeyboardInterrupt
@@ -57,27 +55,33 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
         before = read_run(folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
-            return Outcome(before.status, folder)
-        record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
-        record.commit, record.dirty = commit()
-        tracker = build(config["tracker"])
-        try:
-            task = build_task(config, record)
-            run(task, record, folder, tracker, lambda *progress: report(label, *progress))
-        except EXPECTED as error:
-            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-        except KeyboardInterrupt:
-            record.status, record.reason = "interrupted", "stopped on request; run again to continue"
-        except BaseException as error:
-            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            write_end(folder, record)
-            tracker.finish(record)
+            return Outcome(before.status, folder, before.reason)
+        record = attempt(config, folder, label)
     say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
     if record.status == "interrupted":
         raise KeyboardInterrupt
-    return Outcome(record.status, folder)
+    return Outcome(record.status, folder, record.reason)
+
+
+def attempt(config: Mapping[str, Any], folder: Path, label: str) -> RunRecord:
+    """Run what `config` describes, from its checkpoint where it has one; the record is written however the run ends."""
+    record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
+    record.commit, record.dirty = commit()
+    tracker = build(config["tracker"])
+    try:
+        task = build_task(config, record)
+        run(task, record, folder, tracker, lambda *progress: report(label, *progress))
+    except EXPECTED as error:
+        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        record.status, record.reason = "interrupted", "stopped on request; run again to continue"
+    except BaseException as error:
+        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        write_end(folder, record)
+        tracker.finish(record)
+    return record
 
 
 def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
@@ -113,7 +117,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     optimizer = build(config["optimizer"])
     device = choose_device(config)
     record.machine = describe_machine(device)
-    tokenizer = build(config["model"]["tokenizer"]) if "tokenizer" in config["model"] else None
+    tokenizer = build_tokenizer(config)
     dataset = build_dataset(config, tokenizer)
     record.dataset = {
         "name": dataset.name,
@@ -138,13 +142,21 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
-    torch.set_num_threads(config["threads"])
+    threads = config["threads"]
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads={threads} but a run has a whole number of them; choose 1 or more")
+    torch.set_num_threads(threads)
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
         raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
     device = torch.device(config["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={config['device']} but this machine has no CUDA device; choose device=cpu")
     return device
+
+
+def build_tokenizer(config: Mapping[str, Any]) -> Any:
+    """What the model reads text by; None for a model that reads none."""
+    return build(config["model"]["tokenizer"]) if "tokenizer" in config["model"] else None
 
 
 def build_dataset(config: Mapping[str, Any], tokenizer: Any) -> Dataset:
@@ -186,9 +198,13 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def only_process_in(folder: Path) -> Generator[None]:
-    """Holds the run in `folder`; waits while another process does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    """Holds the run in `folder`; waits while another process does. Raises ValueError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose a place by paths.runs=…") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
