@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from tightfit import checkpoint, runner
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.records import read_evals, read_run, run_key
-from tightfit.session import carry_out
+from tightfit.records import read_evals, read_run, run_key, write_run
+from tightfit.session import carry_out, checksums
+
+from . import synthetic
+from .killing import killed_at_second_checkpoint
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -174,6 +178,59 @@ def test_a_tracker_that_cannot_be_built_leaves_no_record(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"tracker.mode='x' is unknown; choose auto, online, offline or disabled"):
         carry_out(config(tmp_path, tracker=tracker))
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.fixture
+def file(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The checksum of the data, to be changed: that of the user's own file."""
+    content = {"sha256": "1" * 64}
+    real = synthetic.bars
+    monkeypatch.setattr("tests.synthetic.bars", lambda **_: replace(real(), checksums={"file.npz": content["sha256"]}))
+    checksums.cache_clear()
+    return content
+
+
+OWN = {"_target_": "tests.synthetic.bars", "name": "bars", "folder": "mine"}
+CHANGED = r"a run on file.npz with sha256 111111111111…, but that has 222222222222… now; put the earlier data back, or"
+
+
+def test_a_run_on_a_users_file_that_changed_since_is_not_passed_for_one_on_what_it_is_now(
+    tmp_path: Path, file: dict[str, str]
+) -> None:
+    folder = carry_out(config(tmp_path, dataset=OWN)).folder
+    record = (folder / "run.json").read_bytes()
+    assert carry_out(config(tmp_path, dataset=OWN)).status == "finished"
+    file["sha256"] = "2" * 64
+    checksums.cache_clear()
+    with pytest.raises(ValueError, match=CHANGED):
+        carry_out(config(tmp_path, dataset=OWN))
+    assert (folder / "run.json").read_bytes() == record
+
+
+def test_a_killed_run_is_not_continued_on_other_data(tmp_path: Path, file: dict[str, str]) -> None:
+    with killed_at_second_checkpoint():
+        carry_out(config(tmp_path, dataset=OWN))
+    file["sha256"] = "2" * 64
+    with pytest.raises(ValueError, match=CHANGED):
+        carry_out(config(tmp_path, dataset=OWN))
+
+
+def test_records_without_checksums_and_data_that_are_gone_leave_a_finished_run_finished(
+    tmp_path: Path, file: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(**_: object) -> None:
+        raise DataUnavailable("gone")
+
+    folder = carry_out(config(tmp_path, dataset=OWN)).folder
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.synthetic.bars", unavailable)
+        assert carry_out(config(tmp_path, dataset=OWN)).status == "finished"
+    file["sha256"] = "2" * 64
+    record = read_run(folder)
+    assert record is not None
+    del record.dataset["checksums"]
+    write_run(folder, record)
+    assert carry_out(config(tmp_path, dataset=OWN)).status == "finished"
 
 
 def test_a_row_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ Status = Literal["running", "finished", "over_budget", "diverged", "failed", "in
 FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
 COSMETIC = ("tracker", "paths")
-COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums, not the place, decide what the data is
+COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, not the place, tell what the data was
+OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
 # keep their keys.
@@ -111,6 +112,14 @@ def read_run(folder: Path) -> RunRecord | None:
         return RunRecord(**content)
     except TypeError as error:
         raise ValueError(f"{path} is no record of a run ({error}); delete the folder to run it again") from error
+
+
+def rests_on_own_files(record: RunRecord, config: Mapping[str, Any]) -> bool:
+    """Whether the data of `record`, or of `config` of the same key, are files of the user's own, which may change.
+
+    All others are known by their sha256 and read only if they have it.
+    """
+    return any(described["dataset"].get(setting) for described in (record.config, config) for setting in OWN_FILES)
 
 
 def read_evals(folder: Path) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.memory.budget import with_plain_sizes
-from tightfit.records import FINAL, read_evals, read_run, run_folder
+from tightfit.records import FINAL, read_evals, read_run, rests_on_own_files, run_folder
 from tightfit.run import ROOT, cores_for, resolved
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
@@ -103,10 +103,14 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
 
 
 def check(runs: Sequence[Planned]) -> None:
-    """Raise ValueError where the record of a run is damaged, OSError where none
+    """Raise ValueError where the record of a run is damaged or on other data than there are now, OSError where none
     can be written."""
     for run in runs:
-        read_run(run.folder)
+        record = read_run(run.folder)
+        if record is not None and rests_on_own_files(record, run.config):
+            from tightfit.session import check_data  # imports torch
+
+            check_data(run.config, record, run.folder)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import json
 import re
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from tightfit.fitting import refusal
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.memory.table import layer_table
-from tightfit.records import FINAL, RunRecord, Status, read_run, run_folder, write_run
-from tightfit.runner import WEIGHTS, run
+from tightfit.records import FINAL, RunRecord, Status, read_run, rests_on_own_files, run_folder, write_run
+from tightfit.runner import CHECKPOINT, WEIGHTS, run
 from tightfit.task import LARGEST, Task, Training
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
@@ -53,6 +55,8 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
     label = describe(config)
     with only_process_in(folder):
         before = read_run(folder)
+        if before is not None:
+            check_data(config, before, folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
             return Outcome(before.status, folder, before.reason)
@@ -82,6 +86,34 @@ def attempt(config: Mapping[str, Any], folder: Path, label: str) -> RunRecord:
         write_end(folder, record)
         tracker.finish(record)
     return record
+
+
+def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> None:
+    """Raise ValueError when the run that `before` has on record in `folder` saw other data than `config` names now.
+
+    Data without a checksum on record, and data that are gone, contradict nothing.
+    """
+    known = before.dataset.get("checksums", {})
+    has_trained = before.status in FINAL or (folder / CHECKPOINT).exists()
+    if not has_trained or not known or not rests_on_own_files(before, config):
+        return
+    try:
+        found = checksums(json.dumps({part: config[part] for part in ("dataset", "model")}))
+    except (DataUnavailable, OSError):
+        return
+    for name in known.keys() & found.keys():
+        if known[name] != found[name]:
+            raise ValueError(
+                f"{folder} is a run on {name} with sha256 {known[name][:12]}…, but that has {found[name][:12]}… now; "
+                f"put the earlier data back, or keep the runs on the new ones elsewhere by paths.runs=…"
+            )
+
+
+@cache  # many runs of a sweep share their data
+def checksums(described: str) -> Mapping[str, str]:
+    """Of the data that a configuration in JSON names, as they are now."""
+    config = json.loads(described)
+    return build_dataset(config, build_tokenizer(config)).checksums
 
 
 def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
