@@ -15,7 +15,7 @@ from tightfit.evaluate import Score, cross_entropy, score
 from tightfit.export import folder_of, prepared
 from tightfit.on_device.program import adapters
 from tightfit.session import EXPECTED
-from tightfit.settings import read_settings
+from tightfit.settings import asks_for_help, read_settings
 
 
 def score_adapters(folder: Path, path: Path) -> Score:
@@ -39,6 +39,9 @@ def score_adapters(folder: Path, path: Path) -> Score:
 
 
 def main(arguments: list[str]) -> int:
+    if asks_for_help(arguments):
+        print(__doc__)
+        return 0
     try:
         settings = read_settings(arguments, {"run": "", "adapters": ""})
         result = score_adapters(folder_of(str(settings["run"])), Path(str(settings["adapters"])))

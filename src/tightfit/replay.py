@@ -19,6 +19,7 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.records import read_run, write_atomically
 from tightfit.runner import REPLAY_LOG, Run
 from tightfit.session import EXPECTED, build_task
+from tightfit.settings import asks_for_help
 from tightfit.tracking.local import LocalOnly
 
 REBUILT = "model.safetensors"
@@ -60,6 +61,9 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def main(folders: list[str]) -> int:
+    if asks_for_help(folders):
+        print(__doc__)
+        return 0
     if not folders:
         print("name the folder of a run: python -m tightfit.replay runs/scratch/0123456789ab", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""`name=value` arguments of commands that need no composed configuration."""
+"""Arguments of commands that need no composed configuration: `name=value`, or a call for help."""
 
 from __future__ import annotations
 
@@ -20,3 +20,7 @@ def read_settings(arguments: Sequence[str], known: Mapping[str, str | None]) -> 
         if value == "":
             raise ValueError(f"{name} is missing; write {name}=…")
     return settings
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)

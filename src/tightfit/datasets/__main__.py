@@ -6,9 +6,13 @@ import sys
 
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.datasets.rotated import UPRIGHT
+from tightfit.settings import asks_for_help
 
 
 def main(names: list[str]) -> int:
+    if asks_for_help(names):
+        print(__doc__)
+        return 0
     unknown = [name for name in names if name not in UPRIGHT]
     if unknown or not names:
         print(f"unknown data sets {unknown}; choose from {', '.join(UPRIGHT)}", file=sys.stderr)

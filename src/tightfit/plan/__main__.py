@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 from tightfit.plan.question import answers, assumptions_of, parse
 from tightfit.plan.show import draw, print_csv, print_json, print_table
+from tightfit.settings import asks_for_help
 
 USAGE_ERROR = 2  # exit code
 
 
 def main(words: Sequence[str]) -> int:
     """Print the plan that `words` ask for; the exit code."""
-    if {"-h", "--help"} & set(words):
+    if asks_for_help(words):
         print(__doc__)
         return 0
     try:
