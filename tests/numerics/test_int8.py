@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reference import integers as reference
-from tightfit.numerics import int8
+from tightfit.numerics import int8, int8_compiled
 from tightfit.numerics.int8 import (
     Accumulator,
     Number,
@@ -137,11 +137,11 @@ def test_maxima_taken_while_rounding_are_those_of_the_rounded(shape: tuple[int, 
 @pytest.mark.parametrize("r_max", [2, 15, 126])
 def test_direction_is_the_same_compiled_and_eager(r_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
     directions = []
-    for _ in range(2):
+    for sweeps in (int8_compiled, None):
+        monkeypatch.setattr(int8, "compiled", sweeps)
         direction = torch.empty(1001, dtype=torch.int8)
         draw_(direction, r_max, 0.4, torch.Generator().manual_seed(1))
         directions.append(direction)
-        monkeypatch.setattr(int8, "compiled", None)
     assert torch.equal(*directions)
 
 

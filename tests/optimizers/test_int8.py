@@ -13,7 +13,7 @@ from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy
 from tightfit.models.int8_layers import Conv2d, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics import int8
+from tightfit.numerics import int8, int8_compiled
 from tightfit.numerics.int8 import Number
 from tightfit.numerics.int8_perturbation import Int8Perturbation
 from tightfit.optimizers.base import Batch, Optimizer
@@ -101,9 +101,11 @@ def test_every_backend_trains_the_same_weights() -> None:
 def test_compiled_and_eager_sweeps_train_the_same_weights(
     optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = trained(optimizer)
-    monkeypatch.setattr(int8, "compiled", None)
-    assert torch.equal(trained(optimizer), compiled)
+    ends = []
+    for sweeps in (int8_compiled, None):
+        monkeypatch.setattr(int8, "compiled", sweeps)
+        ends.append(trained(optimizer))
+    assert torch.equal(*ends)
 
 
 def test_audit_counts_agreement_and_ties_and_changes_nothing() -> None:
