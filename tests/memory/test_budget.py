@@ -1,7 +1,6 @@
 import pytest
 
-from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.budget import MemoryBudget, OverBudget, largest_batch, parse_size, readable, with_plain_sizes
+from tightfit.memory.budget import MemoryBudget, OverBudget, largest, parse_size, readable, with_plain_sizes
 
 
 @pytest.mark.parametrize(
@@ -73,15 +72,12 @@ def test_budget_allows_exactly_its_size() -> None:
     assert MemoryBudget("unlimited").allows(10**18)
 
 
-def need(batch_size: int) -> Breakdown:
-    return Breakdown(parameters=50, activations=7 * batch_size)
-
-
 @pytest.mark.parametrize("size", range(40, 140))
-def test_largest_batch_is_the_last_that_fits(size: int) -> None:
-    budget = MemoryBudget("custom", size)
-    obvious = max((batch for batch in range(1, 11) if budget.allows(need(batch).total)), default=0)
-    assert largest_batch(need, budget, most=10) == obvious
+def test_the_largest_is_the_last_that_fits(size: int) -> None:
+    def fits(batch: int) -> bool:
+        return 50 + 7 * batch <= size
+
+    assert largest(fits, most=10) == max(filter(fits, range(1, 11)), default=0)
 
 
 def test_refusal_states_need_budget_and_accounting() -> None:

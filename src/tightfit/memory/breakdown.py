@@ -21,7 +21,3 @@ class Breakdown:
 
     def as_dict(self) -> dict[str, int]:
         return {**asdict(self), "total": self.total}
-
-    def overhead_over(self, other: Breakdown) -> float:
-        """How much more this holds than `other`, as a fraction of `other`."""
-        return self.total / other.total - 1.0

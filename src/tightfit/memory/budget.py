@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tightfit.memory.breakdown import Breakdown
-
 UNITS = {
     "B": 1,
     **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)},
@@ -112,11 +110,6 @@ class MemoryBudget:
         has_a_say = accounting == self.decided_by or (self.enforce and accounting == MEASURED)
         if has_a_say and not self.allows(need):
             raise OverBudget(self.refusal(need, accounting))
-
-
-def largest_batch(memory: Callable[[int], Breakdown], budget: MemoryBudget, most: int) -> int:
-    """The largest batch size up to `most` whose `memory(batch_size)` the budget allows; 0 when not even one fits."""
-    return largest(lambda batch_size: budget.allows(memory(batch_size).total), most)
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
