@@ -8,12 +8,12 @@ import pytest
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.estimate import estimated_seconds
 from tightfit.records import RunRecord, append_eval, write_run
-from tightfit.reproduce import Planned, main, plan, readable, standing, time_left
+from tightfit.reproduce import Planned, duration, main, plan, standing, time_left
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_are_told_in_the_unit_people_think_in(seconds: float, text: str) -> None:
-    assert readable(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_time_left_follows_from_the_share_done() -> None:

@@ -132,7 +132,7 @@ def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
     seconds = estimated_seconds([(run.folder, run.config) for run in missing])
-    expected = f"about [bold]{readable(seconds / jobs)}[/bold] with {jobs} runs side by side"
+    expected = f"about [bold]{duration(seconds / jobs)}[/bold] with {jobs} runs side by side"
     console.print(f"Expected duration on this machine: {expected}.")
 
 
@@ -195,10 +195,10 @@ def standing(run: Planned) -> tuple[float, str]:
 
 
 def time_left(elapsed: float, share: float) -> str:
-    return f"about {readable(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+    return f"about {duration(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
 
 
-def readable(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return (
         f"{seconds:.0f} s"
         if seconds < 90

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tightfit.evaluate import cross_entropy
-from tightfit.numerics.rounding import check_perturbation, share_moved
+from tightfit.numerics.rounding import check_rounding, share_moved
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 
@@ -28,9 +28,9 @@ def test_every_number_counts_alike_and_none_is_changed() -> None:
 
 def test_what_is_lost_in_16_bits_passes_in_32() -> None:
     weights = torch.full((64,), 0.1)
-    check_perturbation([weights], 1e-5)
+    check_rounding([weights], 1e-5)
     with pytest.raises(ValueError, match=r"optimizer.eps=1e-05 changes 0.0% of the weights in bfloat16, .* larger eps"):
-        check_perturbation([weights.bfloat16()], 1e-5)
+        check_rounding([weights.bfloat16()], 1e-5)
 
 
 @pytest.mark.parametrize("optimizer", [MeZO(lr=0.1, eps=1e-6), ElasticZO(lr=0.1, bp_lr=0.1, eps=1e-6, bp_layers=1)])

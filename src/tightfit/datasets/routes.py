@@ -70,7 +70,7 @@ def obtain(
             name: read_given(Path(folder), name, sha256, setting) for name, sha256 in checksums.items()
         }, f"folder {folder}"
     place = cache_folder(cache) / dataset
-    with only_process_in(place):
+    with only_process_to_fetch(place):
         cached = read_cache(place, checksums)
         if cached is not None:
             return cached, cached_route(place)
@@ -140,7 +140,7 @@ def write_cache(place: Path, files: Files) -> None:
 
 
 @contextmanager
-def only_process_in(place: Path) -> Generator[None]:
+def only_process_to_fetch(place: Path) -> Generator[None]:
     """Holds the cache of one data set, so that two runs that start together fetch it once; a cache that cannot be
     written to, or whose disk knows no locks, is not locked."""
     with ExitStack() as stack:

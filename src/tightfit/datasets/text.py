@@ -19,7 +19,7 @@ from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.seeds import generator
 
 ANSWER = "{label}"
-MULTIPLE = 8  # prompts are padded to a multiple of this, which processors like
+WIDTH_MULTIPLE = 8  # prompts are padded to a multiple of this, which processors like
 
 
 class Tokenizer(Protocol):
@@ -224,7 +224,7 @@ def by_length(prompts: list[list[int]], texts: list[Labelled]) -> tuple[list[lis
 
 def padded(prompts: list[list[int]], texts: list[Labelled], pad: int) -> Examples:
     """inputs: (n, s) int64, padded on the right; s is a multiple of 8."""
-    width = -(-max(map(len, prompts)) // MULTIPLE) * MULTIPLE
+    width = -(-max(map(len, prompts)) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
     inputs = torch.full((len(prompts), width), pad, dtype=torch.int64)
     for row, prompt in zip(inputs, prompts, strict=True):
         row[: len(prompt)] = torch.tensor(prompt)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-MULTIPLE = 8  # batches are as wide as their longest prompt, rounded up to this
+from tightfit.datasets.text import WIDTH_MULTIPLE
 
 
 class LanguageModel(nn.Module):
@@ -60,8 +60,9 @@ class LanguageModel(nn.Module):
         return self.trimmed
 
     def trimmed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """As wide as the longest prompt, rounded up as the data set's are."""
         longest = int(self.last_positions(tokens).max()) + 1
-        return tokens[:, : -(-longest // MULTIPLE) * MULTIPLE]
+        return tokens[:, : -(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE]
 
     def last_positions(self, tokens: torch.Tensor) -> torch.Tensor:
         """Where each prompt ends, (b,) int64."""

@@ -79,7 +79,7 @@ def draw_(z: torch.Tensor, r_max: int, p_zero: float, generator: torch.Generator
     z.mul_((random_bytes[2 * count : 3 * count] >= zeros).view(torch.int8))
 
 
-def check_perturbation(r_max: int, saturation: str) -> None:
+def check_steps(r_max: int, saturation: str) -> None:
     """Raise ValueError for values with which nothing would be learned."""
     if not 2 <= r_max <= LARGEST - 1:
         raise ValueError(f"r_max={r_max} but int8 steps are 2–126 (1 is rounded away by the update); choose 2–126")

@@ -28,7 +28,7 @@ def share_moved(tensors: Iterable[torch.Tensor], scale: float) -> float:
     return moved / seen if seen else 1.0
 
 
-def check_perturbation(tensors: Iterable[torch.Tensor], eps: float) -> None:
+def check_rounding(tensors: Iterable[torch.Tensor], eps: float) -> None:
     """Raise ValueError where a perturbation of `eps` leaves nearly all weights as they are: no slope would be seen."""
     tensors = list(tensors)
     share = share_moved(tensors, eps)

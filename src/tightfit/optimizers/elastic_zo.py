@@ -27,7 +27,7 @@ from tightfit.memory.table import (
 )
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.numerics.probes import Restore, check_restore, probe_for
-from tightfit.numerics.rounding import check_perturbation
+from tightfit.numerics.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import check_slope, clipped_slope
@@ -88,7 +88,7 @@ class ElasticZOLearner(WeightsOnly):
         self._model = model
         self._objective = objective
         zeroth_order = split_at(model, optimizer.bp_layers)
-        check_perturbation((parameter for _, parameter in zeroth_order), value_at(optimizer.eps, 0.0))
+        check_rounding((parameter for _, parameter in zeroth_order), value_at(optimizer.eps, 0.0))
         perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
         self._probe = probe_for(optimizer.restore, model, perturbation)
 

@@ -18,7 +18,7 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable
-from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_perturbation
+from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_steps
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
 from tightfit.optimizers.niti_bp import IntegerBackward
@@ -45,7 +45,7 @@ class ElasticZOInt8:
     name: str = "elastic_zo_int8"
 
     def __post_init__(self) -> None:
-        check_perturbation(self.r_max, self.saturation)
+        check_steps(self.r_max, self.saturation)
         check_each("optimizer.p_zero", self.p_zero, lambda part: 0 <= part < 1, "from 0 to less than 1")
         comparison(self.loss_sign, self.fraction_bits)
 

@@ -19,7 +19,7 @@ from tightfit.memory.table import LayerTable, largest_trained_bytes, output_byte
 from tightfit.numerics import published
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.numerics.probes import Probe, Restore, check_restore, probe_for
-from tightfit.numerics.rounding import check_perturbation
+from tightfit.numerics.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.schedules import Schedulable, check_positive, value_at
@@ -71,7 +71,7 @@ class MeZOLearner(WeightsOnly):
         self._model = model.requires_grad_(False)
         self._objective = objective
         trained = trained_parameters(model)
-        check_perturbation((parameter for _, parameter in trained), value_at(optimizer.eps, 0.0))
+        check_rounding((parameter for _, parameter in trained), value_at(optimizer.eps, 0.0))
         self._probe = self._probe_of(trained, seed)
 
     def _probe_of(self, parameters: list[tuple[str, nn.Parameter]], seed: int) -> Probe:

@@ -26,7 +26,7 @@ from tightfit.schedules import Schedulable, value_at
 
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")
-Probe = tuple[int, int]  # a direction and its sign
+Side = tuple[int, int]  # of a direction: which one, and +1 or -1
 ADAPTER_BYTES = 4  # at least, of an element of B: see `MPLoRALinear`
 
 
@@ -58,8 +58,8 @@ class PRGE:
             raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
         check_noise(self.noise, self.kernel)
 
-    def passes(self) -> list[list[Probe]]:
-        """The probes of each forward pass, in order: a minus follows its plus, or all follow all."""
+    def passes(self) -> list[list[Side]]:
+        """The sides of each forward pass, in order: a minus follows its plus, or all follow all."""
         queries = range(self.queries)
         match self.parallel:
             case "both":
@@ -126,12 +126,12 @@ class PRGELearner(WeightsOnly):
     def step(self, batch: Batch) -> Report:
         optimizer, queries = self._optimizer, self._optimizer.queries
         lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
-        losses: dict[Probe, float] = {}
-        for probes in optimizer.passes():
+        losses: dict[Side, float] = {}
+        for sides in optimizer.passes():
             with self.phases("perturb"):
-                self._perturb(probes, eps, batch.step)
+                self._perturb(sides, eps, batch.step)
             with self.phases("forward"):
-                losses |= zip(probes, self._losses(batch, len(probes)), strict=True)
+                losses |= zip(sides, self._losses(batch, len(sides)), strict=True)
         slopes = [clipped_slope(losses[query, 1], losses[query, -1], eps, clip) for query in range(queries)]
         with self.phases("update"):
             for query, slope in enumerate(slopes):
@@ -139,10 +139,10 @@ class PRGELearner(WeightsOnly):
         loss = sum(losses.values()) / len(losses)
         return Report(loss, len(optimizer.passes()), backward_passes=0, scalars={"slope": slopes[-1]})
 
-    def _perturb(self, probes: list[Probe], eps: float, step: int) -> None:
-        """Copy k of each adapter becomes B ± eps z of the k-th probe."""
+    def _perturb(self, sides: list[Side], eps: float, step: int) -> None:
+        """Copy k of each adapter becomes B ± eps z of the k-th side."""
         directions = self._optimizer.directions
-        drawn = [query for query, sign in probes if sign == 1]
+        drawn = [query for query, sign in sides if sign == 1]
         if drawn:
             for name, adapter in self._adapters.items():
                 self._stacks[name][:directions].copy_(adapter.B)
@@ -150,7 +150,7 @@ class PRGELearner(WeightsOnly):
                 perturbation.add_(eps, step, query)
         for name, adapter in self._adapters.items():
             adapter.copies = stack = self._stacks[name]
-            if len(drawn) < len(probes):  # mirrored about B, from this pass or the one before, and not drawn again
+            if len(drawn) < len(sides):  # mirrored about B, from this pass or the one before, and not drawn again
                 torch.sub(2 * adapter.B, stack[:directions], out=stack[-directions:])
 
     def _losses(self, batch: Batch, copies: int) -> list[float]:
