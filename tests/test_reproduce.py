@@ -104,6 +104,19 @@ def test_a_damaged_record_gets_one_line_and_exit_code_2(tmp_path: Path, capsys: 
     assert output.count("\n") == 1
 
 
+def test_recorded_runs_on_a_users_files_are_shown_only_while_these_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["profile=smoke", f"paths.runs={tmp_path}", "dataset=modelnet40", "dataset.folder=mine"]
+    first = plan(["experiments=elasticzo/table1", *overrides])[0]
+    record = RunRecord(first.folder.name, "elasticzo/table1", first.config, status="finished")
+    record.dataset = {"checksums": {"train": "1" * 64}}
+    write_run(first.folder, record)
+    monkeypatch.setattr("tightfit.session.checksums", lambda _: {"train": "2" * 64})
+    assert main(["elasticzo/table1", *overrides]) == 2
+    assert "a run on train with sha256 111111111111…, but that has 222222222222… now" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("missing", ["dataset=text_file", "memory_budget=custom"])
 def test_a_value_without_a_default_is_asked_for(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["elasticzo/table1", missing]) == 2

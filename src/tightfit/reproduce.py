@@ -77,12 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     jobs = options.jobs or cores_for(runs[0].config["threads"])
     announce(console, runs, jobs)
+    code = run_missing(console, plans, overrides, jobs)
+    conclude(console, runs)
+    return code
+
+
+def run_missing(console: Console, plans: dict[str, list[Planned]], overrides: Sequence[str], jobs: int) -> int:
+    """Run what has not ended, experiment by experiment; the exit code: 0 unless a run failed or all were stopped."""
     code = 0
     for name, planned in plans.items():
         missing = [run for run in planned if not run.ended()]
         if missing and code != INTERRUPTED:
             code = sweep(console, [f"experiments={name}", *overrides], missing, jobs) or code
-    conclude(console, runs)
     return code
 
 

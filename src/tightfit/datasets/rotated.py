@@ -18,6 +18,7 @@ from tightfit.datasets.mnist import mnist
 from tightfit.seeds import generator
 
 UPRIGHT = {"mnist": mnist, "fashion_mnist": fashion_mnist}
+INTERPOLATION = "bilinear, zero fill"
 
 
 def rotated(
@@ -40,10 +41,7 @@ def rotated(
     subset_seed: which images are drawn. train_limit, test_limit: keep only the first so many of them.
     Raises ValueError for an unknown `upright`, more images than it has, or an angle that is no number.
     """
-    if upright not in UPRIGHT:
-        raise ValueError(f"upright={upright!r} is not a set that can be rotated; choose {' or '.join(UPRIGHT)}")
-    if not math.isfinite(angle):
-        raise ValueError(f"angle={angle} is not a number of degrees; choose one such as 30")
+    check_rotation(upright, angle)
     whole = UPRIGHT[upright](folder=folder, cache=cache)
     train = draw(whole.train, train_size + held_out, subset_seed, "train")
     scored = train[train_size:] if held_out else draw(whole.test, test_size, subset_seed, "test")
@@ -58,13 +56,15 @@ def rotated(
         std=whole.std,
         route=whole.route,
         checksums={**whole.checksums, "rotated train": digest(train), "rotated scored": digest(scored)},
-        details={
-            "upright": upright,
-            "angle": angle,
-            "interpolation": "bilinear, zero fill",
-            "subset_seed": subset_seed,
-        },
+        details={"upright": upright, "angle": angle, "interpolation": INTERPOLATION, "subset_seed": subset_seed},
     )
+
+
+def check_rotation(upright: str, angle: float) -> None:
+    if upright not in UPRIGHT:
+        raise ValueError(f"upright={upright!r} is not a set that can be rotated; choose {' or '.join(UPRIGHT)}")
+    if not isinstance(angle, float | int) or not math.isfinite(angle):
+        raise ValueError(f"angle={angle} is not a number of degrees; choose one such as 30")
 
 
 def draw(examples: Examples, count: int, seed: int, split: str) -> Examples:

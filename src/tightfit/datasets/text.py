@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -121,17 +121,24 @@ def text_dataset(
         route=route,
         checksums=dict(checksums),
         details={
-            "template": prompting.template,
-            "verbalizers": list(prompting.verbalizers),
-            "sequence_length": prompting.sequence_length,
+            **on_record(prompting),
             "longest_prompt": max(map(len, train_prompts + scored_prompts)),
             "prompts_cut": encoded.cut,
             "train_size": len(train),
             "scored_size": len(scored),
-            "subset_seed": prompting.subset_seed,
         },
         answers=answers,
     )
+
+
+def on_record(prompting: Prompting) -> dict[str, Any]:
+    """What a record tells of how texts became examples, beside what came of it."""
+    return {
+        "template": prompting.template,
+        "verbalizers": list(prompting.verbalizers),
+        "sequence_length": prompting.sequence_length,
+        "subset_seed": prompting.subset_seed,
+    }
 
 
 def answer_tokens(prompting: Prompting, tokenizer: Tokenizer) -> tuple[int, ...]:
