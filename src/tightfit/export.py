@@ -57,6 +57,7 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
         example_shape=list(data["inputs"].shape[1:]),
         queries=optimizer.queries,
         adapters={name: list(B.shape) for name, B in reference.adapters.items()},
+        starts=step.starts,
         steps=steps,
     )
     target.mkdir(parents=True, exist_ok=True)
