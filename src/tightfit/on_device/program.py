@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tightfit.models.mp_lora import MPLoRALinear
 from tightfit.numerics.counter_noise import TABLES, as_int64, mix_
+from tightfit.on_device.attention import use_grouped_attention
 from tightfit.seeds import derive
 
 BYTES = 8  # of a random word: each is a row of the table
@@ -63,6 +64,7 @@ class TrainingStep(nn.Module):
     def __init__(self, model: nn.Module, seed: int, noise: str, queries: int) -> None:
         super().__init__()
         check_exportable(model, noise)
+        use_grouped_attention(model)
         self.model = model
         self.queries = queries
         self.starts: dict[str, int] = {}
