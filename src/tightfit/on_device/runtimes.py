@@ -61,6 +61,7 @@ class OnnxProgram:
         runtime = library("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors alone: it warns that B may change, and of each node it does not fold
         self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._manifest = manifest
         self._state: Arrays = {}  # at first empty: the session takes the values in the file

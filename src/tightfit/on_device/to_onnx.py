@@ -39,6 +39,7 @@ def write_onnx(step: TrainingStep, example: Example, path: Path) -> None:
             input_names=[*ARGUMENTS, STATE],
             output_names=["losses", f"next.{STATE}"],
             dynamo=True,
+            optimize=False,  # it would look for each of its patterns from every node on; the runtime has its own, faster
             verbose=False,
         )
     assert program is not None
