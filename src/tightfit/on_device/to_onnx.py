@@ -39,7 +39,7 @@ def write_onnx(step: TrainingStep, example: Example, path: Path) -> None:
             input_names=[*ARGUMENTS, STATE],
             output_names=["losses", f"next.{STATE}"],
             dynamo=True,
-            optimize=False,  # it would look for each of its patterns from every node on; the runtime has its own, faster
+            optimize=False,  # it would try each of its patterns at each node; the runtime has its own, which are fast
             verbose=False,
         )
     assert program is not None
