@@ -33,6 +33,7 @@ from tightfit.optimizers.base import Batch
 STEPS, THREADS, QUERIES = 5, "1", 4
 FRAMEWORK = "framework"
 MODELS = {"llama_tiny": 8, "smollm2_135m": 2}  # and the examples of a batch
+WIDTH = 120  # characters, where the output is not a terminal
 LENGTH = 48  # tokens of the longest prompts
 RUN = [
     "optimizer=p_rge",
@@ -139,7 +140,7 @@ def median_of(costs: list[dict[str, float]], key: str) -> float:
 
 def show(workload: Workload, rows: list[dict[str, Any]], console: Console) -> None:
     title = f"{workload}, {QUERIES} directions and both signs at once"
-    columns = ("s a step", "of processor", "/ framework", "process, MB", "in training", "file, MB", "s to write it")
+    columns = ("s a step", "of processor", "/ framework", "process, MB", "in training", "file, MB", "s to export")
     table = Table("", *columns, title=title)
     for each in rows:
         sizes = (f"{each[key] / 1e6:.0f}" for key in ("process_peak_bytes", "training_peak_bytes"))
@@ -167,6 +168,7 @@ def main() -> None:
         parser.error(f"--only={options.only!r} is in no model's name; choose a part of one of: {', '.join(MODELS)}")
     torch.set_num_threads(int(THREADS))
     console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
     machine = describe_machine(torch.device("cpu"))
     console.print(f"{machine['cpu']}, {THREADS} thread, torch {machine['torch']}; medians of {options.rounds} rounds\n")
     for model in models:
