@@ -69,7 +69,7 @@ def train(program: Path, data: Path | None, steps: int | None, out: Path, thread
 
     Raises ValueError for files that do not fit together, more steps than there are, and a loss that is not finite.
     """
-    with ProcessPeak() as peak:
+    with ProcessPeak() as opening:
         manifest = read_manifest(program)
         batches = Batches(data or program.parent / manifest.data, manifest)
         steps = batches.steps if steps is None else steps
@@ -77,20 +77,47 @@ def train(program: Path, data: Path | None, steps: int | None, out: Path, thread
             choice = f"choose 1–{batches.steps}"
             raise ValueError(f"steps={steps} but the data file has batches for {batches.steps}; {choice}")
         opened = open_program(program, manifest, threads)
-        driver = Driver(opened, manifest.queries)
-        losses, seconds = array("f"), []
+    with ProcessPeak() as training:
+        driver, watch = Driver(opened, manifest.queries), Stopwatch()
+        losses = array("f")
         for step in range(steps):
-            began = time.perf_counter()
-            new = driver.step(*batches.batch(step), step, *batches.rates(step))
-            seconds.append(time.perf_counter() - began)
+            with watch:
+                new = driver.step(*batches.batch(step), step, *batches.rates(step))
             losses.extend(new.tolist())
-            report(step, steps, float(new.mean()), seconds[-1])
+            report(step, steps, float(new.mean()), watch.seconds[-1])
         driver.flush(*batches.batch(steps - 1), steps, batches.rates(steps - 1)[1])
     write_adapters(out / ADAPTERS, opened.adapters(), manifest, steps)
     write_atomically(out / LOSSES, np.array(losses, dtype="<f4").tobytes())
-    cost = {"steps": steps, "median_step_seconds": median(seconds), "process_peak_bytes": peak.bytes}
+    cost = {"steps": steps, **watch.medians(), **peaks(opening, training)}
     write_atomically(out / COST, json.dumps({"format": manifest.format, "threads": threads, **cost}).encode() + b"\n")
     return cost
+
+
+class Stopwatch:
+    """Times steps by the clock on the wall, and by that of the processor, which stops while others have the core."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._cpu_seconds: list[float] = []
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu = self._began
+        self._cpu_seconds.append(time.process_time() - cpu)
+        self.seconds.append(time.perf_counter() - wall)
+
+    def medians(self) -> dict[str, float]:
+        return {"median_step_seconds": median(self.seconds), "median_step_cpu_seconds": median(self._cpu_seconds)}
+
+
+def peaks(opening: ProcessPeak, training: ProcessPeak) -> dict[str, int]:
+    """The most that the process held, and the most while it trained, what opening left behind included."""
+    return {
+        "process_peak_bytes": max(opening.bytes, training.bytes),
+        "training_peak_bytes": training.bytes,
+    }
 
 
 def report(step: int, steps: int, loss: float, seconds: float) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from tightfit.datasets.stream import encoding_for
-from tightfit.on_device.check import STEPS, check, first_steps
+from tightfit.on_device.check import STEPS, Reference, check, first_steps
 from tightfit.on_device.formats import SUFFIXES, writer_for
 from tightfit.on_device.manifest import Manifest, file_digest
 from tightfit.on_device.program import TrainingStep, check_noise_of_device
@@ -41,24 +41,11 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
     """
     write = writer_for(format_name)
     record, optimizer, run = prepared(folder)
-    steps = record.summary.get("steps", run.steps)
-    data = data_of(run, optimizer, steps)
-    batches = [batch_of(data, run, step) for step in range(min(STEPS, steps))]
+    data = data_of(run, optimizer, record.summary.get("steps", run.steps))
+    batches = [batch_of(data, run, step) for step in range(min(STEPS, len(data["order"])))]
     reference = first_steps(optimizer, run.task.model, run.task.seed, batches)
     step = TrainingStep(run.task.model, run.task.seed, optimizer.noise, optimizer.queries)
-    manifest = Manifest(
-        format=format_name,
-        program=PROGRAM + SUFFIXES[format_name],
-        data=DATA,
-        run=record.key,
-        seed=run.task.seed,
-        noise=optimizer.noise,
-        batch_size=run.stream.batch_size,
-        example_shape=list(data["inputs"].shape[1:]),
-        queries=optimizer.queries,
-        adapters={name: list(B.shape) for name, B in reference.adapters.items()},
-        steps=steps,
-    )
+    manifest = manifest_of(format_name, run, optimizer, data, reference, step)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".unchecked.") as unchecked:
         written = Path(unchecked) / manifest.program
@@ -68,6 +55,31 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
     write_data(target / DATA, data)
     manifest.write(target / manifest.program)
     return target / manifest.program
+
+
+def manifest_of(
+    format_name: str,
+    run: Run,
+    optimizer: PRGE,
+    data: dict[str, torch.Tensor],
+    reference: Reference,
+    step: TrainingStep,
+) -> Manifest:
+    """How to call the program of `step`, which was not checked yet."""
+    return Manifest(
+        format=format_name,
+        program=PROGRAM + SUFFIXES[format_name],
+        data=DATA,
+        run=run.record.key,
+        seed=run.task.seed,
+        noise=optimizer.noise,
+        batch_size=run.stream.batch_size,
+        example_shape=list(data["inputs"].shape[1:]),
+        queries=optimizer.queries,
+        adapters={name: list(B.shape) for name, B in reference.adapters.items()},
+        starts=step.starts,
+        steps=len(data["order"]),
+    )
 
 
 def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:

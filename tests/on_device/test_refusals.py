@@ -18,7 +18,7 @@ from tightfit.on_device import to_executorch
 from tightfit.on_device.check import check, first_steps
 from tightfit.on_device.formats import SUFFIXES, writer_for
 from tightfit.on_device.manifest import Manifest, beside
-from tightfit.on_device.program import DeviceAdapter, TrainingStep
+from tightfit.on_device.program import TrainingStep
 from tightfit.optimizers import p_rge
 from tightfit.optimizers.base import Batch
 from tightfit.session import carry_out
@@ -54,7 +54,10 @@ def checked(format_name: str, folder: Path) -> dict[str, float]:
     path = folder / f"program{SUFFIXES[format_name]}"
     writer_for(format_name)(step, step.example(batches[0].inputs, batches[0].labels), path)
     shapes = {name: list(B.shape) for name, B in reference.adapters.items()}
-    return check(path, Manifest(format_name, path.name, "", "", SEED, OPTIMIZER.noise, 8, [6], 2, shapes, 3), reference)
+    where = {"adapters": shapes, "starts": step.starts}
+    return check(
+        path, Manifest(format_name, path.name, "", "", SEED, OPTIMIZER.noise, 8, [6], 2, **where, steps=3), reference
+    )
 
 
 @pytest.mark.usefixtures("_begin_elsewhere")
@@ -74,35 +77,38 @@ def test_a_program_whose_buffers_are_not_initialised_is_refused(
         checked("executorch", tmp_path)
 
 
-def without_update(self: DeviceAdapter, changes: torch.Tensor) -> torch.Tensor:
-    return changes * torch.cat([torch.zeros(2), torch.ones(2)])[:, None, None]
+Moves = tuple[torch.Tensor, torch.Tensor]  # the pending update (n,) and the probes (q, n)
 
 
-def with_the_opposite_update(self: DeviceAdapter, changes: torch.Tensor) -> torch.Tensor:
-    return changes * torch.cat([-torch.ones(2), torch.ones(2)])[:, None, None]
+def without_update(update: torch.Tensor, probes: torch.Tensor) -> Moves:
+    return torch.zeros_like(update), probes
 
 
-def with_directions_exchanged(self: DeviceAdapter, changes: torch.Tensor) -> torch.Tensor:
-    return changes[[0, 1, 3, 2]]
+def with_the_opposite_update(update: torch.Tensor, probes: torch.Tensor) -> Moves:
+    return -update, probes
 
 
-def without_probes(self: DeviceAdapter, changes: torch.Tensor) -> torch.Tensor:
-    return changes * torch.cat([torch.ones(2), torch.zeros(2)])[:, None, None]
+def with_directions_exchanged(update: torch.Tensor, probes: torch.Tensor) -> Moves:
+    return update, probes.flip(0)
+
+
+def without_probes(update: torch.Tensor, probes: torch.Tensor) -> Moves:
+    return update, torch.zeros_like(probes)
 
 
 @pytest.mark.parametrize("spoil", [without_update, with_the_opposite_update, with_directions_exchanged, without_probes])
 def test_a_program_that_trains_something_else_is_refused(
-    spoil: Callable[[DeviceAdapter, torch.Tensor], torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoil: Callable[[torch.Tensor, torch.Tensor], Moves], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = DeviceAdapter.changes
-    monkeypatch.setattr(DeviceAdapter, "changes", lambda self: spoil(self, real(self)))
+    real = TrainingStep.moves
+    monkeypatch.setattr(TrainingStep, "moves", lambda *arguments: spoil(*real(*arguments)))
     with pytest.raises(ValueError, match="the torch_export program computes something else"):
         checked("torch_export", tmp_path)
 
 
 def test_nothing_is_left_of_a_program_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = carry_out(p_rge_config(tmp_path)).folder
-    monkeypatch.setattr(DeviceAdapter, "changes", lambda self: torch.zeros(4, *self.B.shape))
+    monkeypatch.setattr(TrainingStep, "moves", lambda self, *_: (torch.zeros_like(self.B), torch.zeros(2, 1)))
     with pytest.raises(ValueError, match="something else"):
         export.export(run, "torch_export", tmp_path / "program")
     assert list((tmp_path / "program").iterdir()) == []
@@ -178,8 +184,8 @@ def test_a_manifest_that_is_missing_cut_or_of_another_version_is_refused(
     whole = beside(copied).read_text()
     beside(copied).write_text(whole[:-9])
     assert "program.json is not valid JSON" in refusal(capsys, f"program={copied}")
-    beside(copied).write_text(whole.replace('"schema": 1', '"schema": 0'))
-    assert "program.json has schema 0, this version reads 1" in refusal(capsys, f"program={copied}")
+    beside(copied).write_text(whole.replace('"schema": 2', '"schema": 1'))
+    assert "program.json has schema 1, this version reads 2" in refusal(capsys, f"program={copied}")
     beside(copied).unlink()
     assert "program.json does not exist; a program and its .json are written by" in refusal(capsys, f"program={copied}")
 

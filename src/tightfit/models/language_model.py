@@ -18,6 +18,8 @@ from torch import nn
 
 from tightfit.datasets.text import WIDTH_MULTIPLE
 
+GROUPED = "grouped"  # the name of the kernel of attention in programs: see `on_device.attention`
+
 
 class LanguageModel(nn.Module):
     """A model of the transformers library that reads prompts padded on the right.
@@ -92,8 +94,8 @@ class CausalLM(LanguageModel):
         return logits[torch.arange(len(tokens), device=tokens.device), self.last_positions(tokens)]
 
     def mask(self, width: int) -> torch.Tensor | None:
-        """For the eager kernel what is added to scores, (1, 1, s, s); the others know what is causal."""
-        if self.lm.config._attn_implementation != "eager":
+        """For some kernels what is added to scores, (1, 1, s, s); the others know what is causal."""
+        if self.lm.config._attn_implementation not in ("eager", GROUPED):
             return None
         blocked = torch.full((width, width), torch.finfo(self.lm.dtype).min, dtype=self.lm.dtype, device=self.lm.device)
         return blocked.triu(diagonal=1)[None, None]

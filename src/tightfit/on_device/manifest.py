@@ -10,7 +10,7 @@ from typing import Any
 
 from tightfit.records import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Manifest:
     example_shape: list[int]
     queries: int
     adapters: dict[str, list[int]]  # names as in the model's state dict, shapes (out, rank)
+    starts: dict[str, int]  # of each in the vector that the program keeps
     steps: int
     sha256: str = ""  # of the program; empty until it has passed the check
     check: dict[str, float] = field(default_factory=dict)  # how far from the framework it was, and might have been

@@ -17,75 +17,69 @@ from torch.nn import functional as F
 
 from tightfit.models.mp_lora import MPLoRALinear
 from tightfit.numerics.counter_noise import TABLES, as_int64, mix_
+from tightfit.on_device.attention import use_grouped_attention
 from tightfit.seeds import derive
 
 BYTES = 8  # of a random word: each is a row of the table
 
 
 @dataclass
-class Move:
-    """What one call does to all adapters: q rows for the pending update, then q for the probes. Set within a call."""
+class Copies:
+    """The perturbed copies of all adapters, one after the other in a vector; set within a call."""
 
-    words: torch.Tensor | None = None  # (2q, all words) random bits
-    tables: torch.Tensor | None = None  # (2q · 256, w) the noise's table, scaled for each row
+    flat: torch.Tensor | None = None  # (2q, n)
 
 
 class DeviceAdapter(nn.Module):
-    """An `MPLoRALinear` that takes the pending update and perturbs its copies of B itself, once per call.
+    """An `MPLoRALinear` whose copies of B are its part of those of all adapters, which a call makes at once.
 
-    words: which of the words of a `Move` are its own.
+    start: where its B begins in them.
     """
 
-    def __init__(self, adapter: MPLoRALinear, words: slice, move: Move) -> None:
+    def __init__(self, adapter: MPLoRALinear, start: int, copies: Copies) -> None:
         super().__init__()
-        self.base, self.scale = adapter.base, adapter.scale
+        self.base = adapter.base
         self.A: torch.Tensor
-        self.B: torch.Tensor
-        self.register_buffer("A", adapter.A)
-        self.register_buffer("B", adapter.B.detach().clone())
-        self._words, self._move = words, move
+        self.register_buffer("A", adapter.A * adapter.scale)
+        self._shape = adapter.B.shape
+        self._own = slice(start, start + adapter.B.numel())
+        self._copies = copies
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        updates, probes = self.changes().chunk(2)  # (q, out, rank) each
-        rest = self.B + updates.sum(0)
-        self.B.copy_(rest)
-        stack = torch.cat([rest + probes, rest - probes]) * self.scale  # (2q, out, rank)
-        hidden = F.linear(inputs, self.A).reshape(len(stack), -1, self.A.shape[0])
+        assert self._copies.flat is not None
+        stack = self._copies.flat[:, self._own].view(-1, *self._shape)  # (2q, out, rank)
+        hidden = F.linear(inputs, self.A).view(len(stack), -1, self._shape[1])
         change = torch.bmm(hidden, stack.transpose(1, 2)).view(*inputs.shape[:-1], -1)
         return self.base(inputs) + change
-
-    def changes(self) -> torch.Tensor:
-        """The scaled directions of the pending update and of the probes, (2q, out, rank)."""
-        words, tables = self._move.words, self._move.tables
-        assert words is not None
-        assert tables is not None
-        lowest_first = torch.bitwise_right_shift(words[:, self._words, None], 8 * torch.arange(BYTES)) & 0xFF
-        numbers = F.embedding(lowest_first + 256 * torch.arange(len(words))[:, None, None], tables)
-        return numbers.view(len(words), -1)[:, : self.B.numel()].reshape(-1, *self.B.shape)
 
 
 class TrainingStep(nn.Module):
     """A model with MP-LoRA adapters, which are taken from it, as a program for `queries` directions a step.
 
+    All B lie in one vector, each from the start of a random word on: noise is drawn, and added, for all of them at
+    once, so that the graph grows by a few nodes alone for each adapter. `starts`: where each is, by its name.
     Raises ValueError when the adapters are not of float32 or the noise is not one by counters.
     """
 
     def __init__(self, model: nn.Module, seed: int, noise: str, queries: int) -> None:
         super().__init__()
         check_exportable(model, noise)
+        use_grouped_attention(model)
         self.model = model
         self.queries = queries
-        self._move = Move()
+        self.starts: dict[str, int] = {}
+        self._copies = Copies()
         self.table: torch.Tensor  # (256, w)
+        self.B: torch.Tensor  # (n,) of all adapters, filled up to whole words
         self.keys: torch.Tensor  # (adapters,) of their counters
-        self.owners: torch.Tensor  # (all words,) the adapter of each
-        self.places: torch.Tensor  # (all words,) hashed with their keys: what `random_words` makes without a counter
+        self.owners: torch.Tensor  # (words,) the adapter of each
+        self.places: torch.Tensor  # (words,) hashed with their keys: what `random_words` makes without a counter
         self.register_buffer("table", TABLES[noise].clone())
         self._take_adapters(seed, noise)
 
     def _take_adapters(self, seed: int, noise: str) -> None:
         per_word = BYTES * self.table.shape[1]
-        keys, places = [], []
+        keys, places, vector = [], [], []
         start = 0
         for name, adapter in list(adapters(self.model)):
             # as in `CounterStream`
@@ -93,10 +87,12 @@ class TrainingStep(nn.Module):
             count = -(-adapter.B.numel() // per_word)
             keys.append(as_int64(counters))
             places.append(mix_(torch.arange(count) ^ as_int64(words)))
+            vector.append(F.pad(adapter.B.detach().flatten(), (0, count * per_word - adapter.B.numel())))
             parent, _, child = name.rpartition(".")
-            device_adapter = DeviceAdapter(adapter, slice(start, start + count), self._move)
-            setattr(self.model.get_submodule(parent), child, device_adapter)
-            start += count
+            setattr(self.model.get_submodule(parent), child, DeviceAdapter(adapter, start, self._copies))
+            self.starts[f"{name}.B"] = start
+            start += count * per_word
+        self.register_buffer("B", torch.cat(vector))
         self.register_buffer("keys", torch.tensor(keys))
         self.register_buffer("places", torch.cat(places))
         owners = torch.arange(len(places)).repeat_interleave(torch.tensor([len(own) for own in places]))
@@ -117,17 +113,33 @@ class TrainingStep(nn.Module):
         length of the new probes; slopes: (q,) of the call before, zeros at first.
         Returns (2q,): the losses at + of each direction, then those at −.
         """
-        queries, copies = self.queries, 2 * self.queries
-        scales = torch.cat([-lr * slopes / queries, eps.expand(queries)])
-        self._move.tables = (scales[:, None, None] * self.table).view(-1, self.table.shape[1])
-        self._move.words = self.random_words(step * queries + torch.arange(-queries, queries))
+        copies = 2 * self.queries
+        update, probes = self.moves(step, lr, eps, slopes)
+        rest = self.B + update
+        self.B.copy_(rest)
+        self._copies.flat = torch.cat([rest + probes, rest - probes])
         logits = self.model(inputs.repeat(copies, *[1] * (inputs.dim() - 1))).float()
-        self._move.words = self._move.tables = None
+        self._copies.flat = None
         chances = F.log_softmax(logits, dim=-1).view(copies, len(labels), -1)  # (2q, b, classes)
         return -chances.gather(2, labels[None, :, None].expand(copies, -1, 1)).mean(dim=(1, 2))
 
+    def moves(
+        self, step: torch.Tensor, lr: torch.Tensor, eps: torch.Tensor, slopes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pending update (n,) and what the new directions change (q, n), in all adapters."""
+        counters = step * self.queries + torch.arange(self.queries)
+        update = self.changes(counters - self.queries, -lr * slopes / self.queries).sum(0)
+        return update, self.changes(counters, eps.expand(self.queries))
+
+    def changes(self, counters: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+        """The directions of q counters for all adapters, each times its scale, (q, n)."""
+        lowest_first = torch.bitwise_right_shift(self.random_words(counters)[:, :, None], 8 * torch.arange(BYTES))
+        rows = (lowest_first & 0xFF) + 256 * torch.arange(len(scales))[:, None, None]
+        tables = (scales[:, None, None] * self.table).view(-1, self.table.shape[1])
+        return F.embedding(rows, tables).view(len(scales), -1)
+
     def random_words(self, counters: torch.Tensor) -> torch.Tensor:
-        """The words of all adapters for n directions, (n, all words): as of `counter_noise.random_words`."""
+        """The words of all adapters for q directions, (q, words): as of `counter_noise.random_words`."""
         shuffled = mix_(counters[:, None] ^ self.keys)  # as `permute64`
         return mix_(shuffled.index_select(1, self.owners) + self.places)
 

@@ -6,6 +6,7 @@ Nothing here knows the model: a program is opened by its file and its manifest a
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import numpy as np
 from tightfit.on_device.manifest import Manifest
 
 Arrays = dict[str, np.ndarray]
-PREFIX = "model."  # of the names of the model's weights in the program
+STATE = "B"  # the vector of all adapters that a program keeps: see `TrainingStep`
 # Of a call, in order: see `TrainingStep.forward`.
 ARGUMENTS = ("inputs", "labels", "step", "lr", "eps", "slopes")
 Arguments = tuple[np.ndarray, ...]
@@ -42,15 +43,15 @@ class ExecuTorchProgram:
         # The runtime keeps no reference to the program whose method it runs.
         self._program = runtime.Runtime.get().load_program(path)
         self._method = self._program.load_method("forward")
-        self._names = list(manifest.adapters)
+        self._manifest = manifest
 
     def call(self, arguments: Arguments) -> np.ndarray:
         (losses,) = self._method.execute([self._torch.from_numpy(argument) for argument in arguments])
         return losses.numpy()
 
     def adapters(self) -> Arrays:
-        attribute = self._method._method.get_attribute  # not offered by the runtime's own wrapper
-        return {name: attribute(PREFIX + name).numpy().copy() for name in self._names}
+        vector = self._method._method.get_attribute(STATE)  # not offered by the runtime's own wrapper
+        return by_name(vector.numpy(), self._manifest)
 
 
 class OnnxProgram:
@@ -60,18 +61,18 @@ class OnnxProgram:
         runtime = library("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors alone: it warns that B may change, and of each node it does not fold
         self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._names = [PREFIX + name for name in manifest.adapters]
+        self._manifest = manifest
         self._state: Arrays = {}  # at first empty: the session takes the values in the file
 
     def call(self, arguments: Arguments) -> np.ndarray:
         given = dict(zip(ARGUMENTS, arguments, strict=True))
-        losses, *state = self._session.run(None, given | self._state)
-        self._state = dict(zip(self._names, state, strict=True))
+        losses, self._state[STATE] = self._session.run(None, given | self._state)
         return losses
 
     def adapters(self) -> Arrays:
-        return {name.removeprefix(PREFIX): B for name, B in self._state.items()}
+        return by_name(self._state[STATE], self._manifest)
 
 
 class TorchExportProgram:
@@ -81,15 +82,20 @@ class TorchExportProgram:
         self._torch = library("torch")
         self._torch.set_num_threads(threads)
         self._module = self._torch.export.load(path).module()
-        self._names = list(manifest.adapters)
+        self._manifest = manifest
 
     def call(self, arguments: Arguments) -> np.ndarray:
         with self._torch.no_grad():
             return self._module(*map(self._torch.from_numpy, arguments)).numpy()
 
     def adapters(self) -> Arrays:
-        state = self._module.state_dict()
-        return {name: state[PREFIX + name].numpy().copy() for name in self._names}
+        return by_name(self._module.state_dict()[STATE].numpy(), self._manifest)
+
+
+def by_name(vector: np.ndarray, manifest: Manifest) -> Arrays:
+    """The adapters in the vector that a program keeps."""
+    parts = ((name, manifest.starts[name], shape) for name, shape in manifest.adapters.items())
+    return {name: vector[start : start + math.prod(shape)].reshape(shape).copy() for name, start, shape in parts}
 
 
 RUNTIMES: dict[str, Callable[[Path, Manifest, int], Program]] = {

@@ -14,36 +14,35 @@ from torch.func import functional_call
 
 from tightfit.on_device.formats import Example
 from tightfit.on_device.program import TrainingStep
-from tightfit.on_device.runtimes import ARGUMENTS
+from tightfit.on_device.runtimes import ARGUMENTS, STATE
 
 
 class PureStep(nn.Module):
     """A training step that returns the adapters instead of changing them."""
 
-    def __init__(self, step: TrainingStep, names: list[str]) -> None:
+    def __init__(self, step: TrainingStep) -> None:
         super().__init__()
-        self._step, self._names = step, names
+        self._step = step
 
-    def forward(self, *everything: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        arguments, state = everything[: len(ARGUMENTS)], everything[len(ARGUMENTS) :]
-        held = {name: tensor.clone() for name, tensor in zip(self._names, state, strict=True)}
-        losses = functional_call(self._step, held, arguments)
-        return losses, *held.values()
+    def forward(self, *everything: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        *arguments, state = everything
+        held = {STATE: state.clone()}
+        losses = functional_call(self._step, held, tuple(arguments))
+        return losses, held[STATE]
 
 
 def write_onnx(step: TrainingStep, example: Example, path: Path) -> None:
-    state = {name: buffer for name, buffer in step.named_buffers() if name.endswith(".B")}
-    names = list(state)
     with torch.no_grad():
         program = torch.onnx.export(
-            PureStep(step, names),
-            (*example, *state.values()),
-            input_names=[*ARGUMENTS, *names],
-            output_names=["losses", *(f"next.{name}" for name in names)],
+            PureStep(step),
+            (*example, step.B),
+            input_names=[*ARGUMENTS, STATE],
+            output_names=["losses", f"next.{STATE}"],
             dynamo=True,
+            optimize=False,  # it would try each of its patterns at each node; the runtime has its own, which are fast
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(state[name].numpy(), name) for name in names)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(step.B.numpy(), STATE))
     onnx.save(model, path)
