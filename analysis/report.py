@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import fine_tuning_table, gains, parallel_modes, queries
+from analysis import fine_tuning_table, gains, parallel_modes, queries, step_cost
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
@@ -96,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         profile = options.profile or fullest_profile(records)
         for path in report_records(experiment, profile, records, console, out=options.out):
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    costs = options.out / "step_cost" / "language.md"
+    costs.parent.mkdir(parents=True, exist_ok=True)
+    costs.write_text(step_cost.render_markdown(step_cost.load_costs()))
+    console.print(str(costs), markup=False, highlight=False, soft_wrap=True)
     README.write_text(with_recorded_table(README.read_text()))
 
 

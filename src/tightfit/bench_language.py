@@ -157,6 +157,7 @@ def measure(workload: Workload) -> Iterator[dict[str, Any]]:
 
 def show(workload: Workload, rows: Iterable[dict[str, Any]], console: Console) -> None:
     table = Table("step", "/ two forwards", "quartiles", "seconds", "peak / inference", title=str(workload))
+    table.columns[0].no_wrap = True
     for row in rows:
         quartiles = f"{row['ratio_low']:.3f}–{row['ratio_high']:.3f}"
         table.add_row(row["step"], f"{row['ratio']:.3f}", quartiles, f"{row['seconds']:.3f}", f"{row['peak']:.3f}")
