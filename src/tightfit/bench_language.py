@@ -183,7 +183,7 @@ def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> No
             raise ValueError(
                 f"{path} has other columns than a step's record ({', '.join(lines[0])}); name another file"
             )
-        writer = csv.DictWriter(file, list(lines[0]))
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         if columns is None:
             writer.writeheader()
         writer.writerows(lines)

@@ -113,7 +113,7 @@ def row(record: RunRecord, found: Gain) -> dict[str, Any]:
 def append(path: Path, line: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(line))
+        writer = csv.DictWriter(file, list(line), lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()
         writer.writerow(line)

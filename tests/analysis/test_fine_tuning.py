@@ -133,7 +133,7 @@ def test_a_report_writes_tables_and_figure(runs: Path, tmp_path: Path, capsys: p
     files = report_experiment(FINE_TUNING, "paper", runs, out=tmp_path / "figures")
     assert [path.name for path in files] == [
         *("fine_tuning.md", "fine_tuning.csv", "fine_tuning_crossings.csv"),
-        *("fine_tuning.png", "fine_tuning.svg"),
+        *("fine_tuning_gains.md", "fine_tuning.png", "fine_tuning.svg"),
     ]
     assert "overtakes" in capsys.readouterr().out
 
