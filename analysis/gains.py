@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.fine_tuning_table import table
 from analysis.load import EXPERIMENTS
 from analysis.names import in_order, method, model_title
 from analysis.summary import estimate
@@ -29,8 +30,7 @@ def render_markdown(gains: pd.DataFrame) -> str:
         f"All {examples} test sentences, before and after training, by the weights that each run ended with. "
         "The interval is of the paired difference (Wald), for sentences drawn at random."
     )
-    lines = [HEADERS, ["---"] * len(HEADERS), *(line(*group) for group in grouped(gains))]
-    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    rows = table(HEADERS, [line(*group) for group in grouped(gains)])
     commits = ", ".join(sorted({str(commit)[:7] for commit in gains["commit"]}))
     return f"**What training gained, sentence by sentence**\n\n{note}\n\n{rows}\n\nscored at commit {commits}\n"
 

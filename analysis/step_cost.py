@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.fine_tuning_table import table
 from analysis.load import EXPERIMENTS
 from analysis.tables import counted
 
@@ -44,8 +45,7 @@ def block(costs: pd.DataFrame) -> str:
         here = costs[costs["step"] == step].set_index(tokens[costs["step"] == step])
         cells = [ratio_text(here.loc[count]) if count in here.index else "–" for count in columns]
         rows.append([step, *cells, f"{here['peak'].max():.2f}"])
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return table(headers, rows)
 
 
 def ratio_text(cost: pd.Series) -> str:

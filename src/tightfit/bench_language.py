@@ -9,7 +9,6 @@ most that a step holds at once, over what inference does.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
+from tightfit.records import append_csv
 
 VOCABULARY = 49152
 LR, EPS = 1e-9, 1e-3
@@ -175,18 +175,7 @@ def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> No
     evidence["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     rounded = ({name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()} for row in rows)
     lines = [{**known, **row, **evidence} for row in rounded]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", newline="") as file:
-        file.seek(0)
-        columns = next(csv.reader(file), None)
-        if columns not in (None, list(lines[0])):
-            raise ValueError(
-                f"{path} has other columns than a step's record ({', '.join(lines[0])}); name another file"
-            )
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        if columns is None:
-            writer.writeheader()
-        writer.writerows(lines)
+    append_csv(path, lines, "a step's record")
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import math
 import sys
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from tightfit import checkpoint
 from tightfit.datasets.stream import encoding_for
 from tightfit.evaluate import right_answers
 from tightfit.machine import commit
-from tightfit.records import RunRecord, read_run
+from tightfit.records import RunRecord, append_csv, read_run
 from tightfit.replay import rebuild
 from tightfit.runner import WEIGHTS
 from tightfit.session import EXPECTED, build_task
@@ -110,15 +109,6 @@ def row(record: RunRecord, found: Gain) -> dict[str, Any]:
     }
 
 
-def append(path: Path, line: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(line), lineterminator="\n")
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerow(line)
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tightfit.gain", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that finished")
@@ -129,12 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in options.runs:
         try:
             line = row(*gain(folder))
+            if options.csv:
+                append_csv(options.csv, [line], "the record of a gain")
         except EXPECTED as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             code = 1
             continue
-        if options.csv:
-            append(options.csv, line)
         table.add_row(*texts(line))
     Console().print(table)
     return code

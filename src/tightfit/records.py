@@ -6,11 +6,12 @@ Only the standard library is used here, so that analysis can read records withou
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,23 @@ def rests_on_own_files(record: RunRecord, config: Mapping[str, Any]) -> bool:
     All others are known by their sha256 and read only if they have it.
     """
     return any(described["dataset"].get(setting) for described in (record.config, config) for setting in OWN_FILES)
+
+
+def append_csv(path: Path, rows: Sequence[Mapping[str, Any]], what: str) -> None:
+    """Append `rows`, each `what` in words, to the CSV file at `path`.
+
+    Raises ValueError when the file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        columns = next(csv.reader(file), None)
+        if columns not in (None, list(rows[0])):
+            raise ValueError(f"{path} has other columns than {what} ({', '.join(rows[0])}); name another file")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        if columns is None:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_evals(folder: Path) -> list[dict[str, Any]]:
