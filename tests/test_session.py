@@ -58,6 +58,10 @@ def test_options_added_later_leave_the_keys_of_earlier_runs(tmp_path: Path) -> N
 
     assert key(noise="gaussian", kernel="auto", restore="merged") == key(kernel="fused") == key()
     assert len({key(), key(noise="rademacher"), key(restore="exact")}) == 3
+    of_texts = [{"encoding": None, "separator": None}, {}, {"encoding": "latin-1"}, {"separator": ";"}]
+    keys = [run_key({**base, "dataset": {**base["dataset"], **settings}}) for settings in of_texts]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
 
 
 def test_full_disk_fails_with_the_reason_and_a_later_run_continues(

@@ -23,6 +23,7 @@ FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
 COSMETIC = ("tracker", "paths")
 COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, not the place, tell what the data was
+ADDED_TO_DATASETS = ("encoding", "separator")  # after runs had been recorded: left out of the key where they are null
 OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
@@ -54,10 +55,15 @@ class RunRecord:
 def run_key(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
-    essential["dataset"] = {n: value for n, value in config["dataset"].items() if n not in COSMETIC_OF_DATASET}
+    essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
     essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def counts_of_dataset(name: str, value: Any) -> bool:
+    """Whether a setting of the data set can change what a run computes, and is no null that came after runs."""
+    return name not in COSMETIC_OF_DATASET and not (name in ADDED_TO_DATASETS and value is None)
 
 
 def counts_of_optimizer(name: str, value: Any) -> bool:

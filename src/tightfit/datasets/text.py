@@ -82,6 +82,9 @@ class Prompting:
             raise ValueError(f"dataset.template={self.template!r} must have the place of the answer, {ANSWER}, once")
         if len(self.verbalizers) < 2:
             raise ValueError(f"dataset.verbalizers={list(self.verbalizers)} but a task has two classes or more")
+        for word in self.verbalizers:
+            if not isinstance(word, str) or not word.strip():
+                raise ValueError(f"dataset.verbalizers={list(self.verbalizers)} but {word!r} is no word; quote it")
         if self.scored not in ("test", "validation"):
             raise ValueError(f"dataset.scored={self.scored!r} is not a split; choose test or validation")
         for name in ("sequence_length", "train_size", "validation_size", "test_size", "train_limit", "test_limit"):
