@@ -1,8 +1,6 @@
 """Text tasks: what a template makes of a text, the protocol of the draw, and files of the user's own."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 
 from tightfit.datasets import superglue, vader
 from tightfit.datasets.dataset import Dataset
-from tightfit.datasets.routes import from_tar, sha256_of
+from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.sentiment import mr, read_tsv, sst2
 from tightfit.datasets.text import Encoder, Labelled, Prompting, Splits, drawn, split_by_hash, text_dataset
 from tightfit.datasets.text_file import read_rows, text_file
@@ -231,14 +229,3 @@ def test_a_folder_without_the_files_is_told_which_to_put_there(task: Any, tmp_pa
     prompting = {"template": "{text} {label}", "verbalizers": ["a", "b"]}
     with pytest.raises(ValueError, match=r"holds neither (alps_train.tsv|rt-polarity.neg)"):
         task("task", Letters(), folder=str(tmp_path), **prompting)
-
-
-def test_a_member_is_taken_from_a_tar() -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        member = tarfile.TarInfo("a/b.txt")
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"text"))
-    assert from_tar(buffer.getvalue(), "a/b.txt") == b"text"
-    with pytest.raises(KeyError):
-        from_tar(buffer.getvalue(), "c.txt")

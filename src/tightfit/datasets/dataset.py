@@ -48,3 +48,15 @@ class Dataset:
     @property
     def example_shape(self) -> tuple[int, ...]:
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def balance(self) -> dict[str, Any]:
+        """For a record: examples of each class in both splits, and the accuracy of always giving the class that most
+        of those scored are of."""
+        train, scored = (part.labels.bincount(minlength=self.classes).tolist() for part in (self.train, self.test))
+        return {
+            "classes": self.classes,
+            "train_counts": train,
+            "scored_counts": scored,
+            "majority_accuracy": max(scored) / len(self.test),
+        }

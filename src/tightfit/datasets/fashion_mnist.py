@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
+from tightfit.datasets.archives import unpacked
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.images import (
     NAMES,
@@ -50,7 +50,7 @@ def from_package() -> Files:
         packed = [path.read_bytes() for path in installed]
     else:
         packed = from_debian("dataset-fashion-mnist", members)
-    return {name: gzip.decompress(content) for name, content in zip(NAMES, packed, strict=True)}
+    return {name: unpacked(content, name) for name, content in zip(NAMES, packed, strict=True)}
 
 
 def mirror(base: str) -> Route:

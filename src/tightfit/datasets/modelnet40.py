@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import urllib.request
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -24,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tightfit.datasets.archives import read_member
 from tightfit.datasets.dataset import Dataset, DataUnavailable, Examples
 from tightfit.datasets.images import select
-from tightfit.datasets.routes import URL_SECONDS, Files, Route, cache_folder, obtain, sha256_of
+from tightfit.datasets.routes import Files, Route, cache_folder, download, obtain, sha256_of
 from tightfit.seeds import generator
 
 CLASSES = 40
@@ -176,7 +176,7 @@ def read_archive(content: bytes) -> Splits:
     """The clouds of `modelnet40_ply_hdf5_2048.zip`."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {Path(member).name: member for member in archive.namelist()}
-        return read_h5({part: archive.read(members[part]) for part in ALL_PARTS})
+        return read_h5({part: read_member(archive, members[part]) for part in ALL_PARTS})
 
 
 def read_h5(parts: Files) -> Splits:
@@ -213,11 +213,7 @@ def join(parts: list[Clouds]) -> Clouds:
 
 
 def address(base: str) -> Route:
-    def fetch() -> Files:
-        with urllib.request.urlopen(base + ARCHIVE, timeout=URL_SECONDS) as response:
-            return {ARCHIVE: response.read()}
-
-    return Route(base, fetch)
+    return Route(base, lambda: {ARCHIVE: download(base + ARCHIVE)})
 
 
 ROUTES = tuple(address(base) for base in ADDRESSES)

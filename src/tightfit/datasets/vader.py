@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tightfit.datasets.archives import from_tar
 from tightfit.datasets.dataset import Dataset
-from tightfit.datasets.routes import Files, Route, from_pypi_source, from_tar, obtain
+from tightfit.datasets.routes import Files, Route, from_pypi_source, obtain
 from tightfit.datasets.text import Labelled, Prompting, Tokenizer, split_by_hash, text_dataset
 
 FILE = "movieReviewSnippets_GroundTruth.txt"
