@@ -32,6 +32,7 @@ class Transformer:
     key_value_heads: int | None = None  # None: as many as heads
     positions: int = 0  # rows of the learned position table
     tied_head: bool = False
+    qkv_bias: bool = False  # of llama blocks: Qwen2 has biases in the query, key and value projections alone
 
     def __post_init__(self) -> None:
         if self.block not in ("gpt2", "llama"):
@@ -43,6 +44,9 @@ class Transformer:
             raise ValueError(
                 f"key_value_heads={self.key_value_heads} but {self.name} has {self.heads} heads; choose 1–{self.heads}"
             )
+        for name, parts, whole in (("heads", self.heads, "width"), ("key_value_heads", self.key_value_heads, "heads")):
+            if parts and getattr(self, whole) % parts:
+                raise ValueError(f"{name}={parts} does not divide {whole}={getattr(self, whole)} of {self.name}")
         if self.positions < 0:
             raise ValueError(f"positions={self.positions} is no number of rows; choose 0 (no such table) or more")
 
@@ -54,7 +58,8 @@ class Transformer:
     def block_parameters(self) -> int:
         attention = 2 * self.width * (self.width + self.key_value_width)
         if self.block == "llama":
-            return attention + 3 * self.width * self.feed_forward + 2 * self.width
+            biases = self.width + 2 * self.key_value_width if self.qkv_bias else 0
+            return attention + 3 * self.width * self.feed_forward + biases + 2 * self.width
         biases = 2 * self.width + 2 * self.key_value_width + self.feed_forward + self.width
         return attention + 2 * self.width * self.feed_forward + biases + 4 * self.width
 

@@ -3,7 +3,8 @@
 Bytes, step cost, and the largest batch, sequence and model that fit, all derived from plain numbers in conf/plan/:
 nothing is trained or downloaded. Several values with commas make every combination. Further keys:
 dataset.sequence_length, training.batch_size, format=table|json|csv, picture=FILE.png, and overrides such as
-assumptions.rho=1, optimizer.rank=16, device.flops_per_second=1e12. A device may be a plain size: device=17GB.
+assumptions.rho=1, optimizer.rank=16, device.flops_per_second=1e12. A device may be a plain size: device=17GB. A model
+may be a config.json of Hugging Face's form or a folder with one: model=path/to/Llama-3.2-1B.
 """
 
 from __future__ import annotations

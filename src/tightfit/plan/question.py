@@ -6,8 +6,9 @@ Options are files of plain numbers under conf/plan/; `device.KEY=`, `model.KEY=`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from tightfit.memory.budget import is_size
 from tightfit.memory.transformer import Assumptions, Transformer
 from tightfit.plan.answer import Answer, answer
+from tightfit.plan.published import is_place, read_published
 from tightfit.plan.subject import Device, Subject
 from tightfit.plan.transformers import transformer_subject
 
@@ -33,6 +35,9 @@ DEFAULTS = {
 FORMATS = ("table", "json", "csv")
 OVERRIDABLE = (*GROUPS, "assumptions")
 METHOD_NUMBERS = ("rank", "bp_layers")
+MOST = 10**9  # of any number but a device's: no model or batch has more
+MOST_OF = {"layers": 10**4, "classes": 10**5}
+FLAGS = tuple(field.name for field in fields(Transformer) if field.default is False)
 KINDS = {bool: "true or false", str: "a word", int: "a whole number", int | float: "a number", str | int: "a size"}
 
 
@@ -93,6 +98,8 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
         raise ValueError(f"{key}={text} is not a whole number; write one, or several with commas") from None
     if min(numbers) < 1:
         raise ValueError(f"{key}={text} but a step needs at least one; choose 1 or more")
+    if max(numbers) > MOST:
+        raise ValueError(f"{key}={str(max(numbers))[:15]}… is beyond any step; choose {MOST:,} or fewer")
     return numbers
 
 
@@ -105,8 +112,16 @@ def answers(question: Question) -> Iterator[Answer]:
             for optimizer in question.names["optimizer"]:
                 subject = read_subject(model, optimizer, question.overrides)
                 for s in question.sequence_lengths[: None if subject.longest else 1]:
+                    check_length(subject, s)
                     for b in question.batch_sizes:
                         yield answer(subject, device, s if subject.longest else 0, b)
+
+
+def check_length(subject: Subject, s: int) -> None:
+    if 0 < subject.longest < s:
+        raise ValueError(
+            f"sequence_length={s} but {subject.model} has {subject.longest} positions; choose 1–{subject.longest}"
+        )
 
 
 def refuse_unused(question: Question) -> None:
@@ -127,17 +142,35 @@ def read_device(name: str, overrides: Mapping[str, Any]) -> Device:
 
 def read_subject(model: str, optimizer: str, overrides: Mapping[str, Mapping[str, Any]]) -> Subject:
     """Raises ValueError for names or overrides that are not known, and for a method that is not for the model."""
-    described, method = read_option("model", model), read_option("optimizer", optimizer)
+    shown, described = read_model(model)
+    method = read_option("optimizer", optimizer)
     own = {name: method[name] for name in METHOD_NUMBERS if name in method}
     spoken = {name: value for name, value in overrides["optimizer"].items() if name in own}
     method |= overridden("optimizer", own, spoken, METHOD_NUMBERS)
     assumptions = read_assumptions(method, overrides["assumptions"])
-    kind = described.pop("kind")
+    kind, longest = described.pop("kind"), described.pop("longest", None)
+    if "positions" in overrides["model"]:
+        longest = None
     if kind == "transformer":
         network = overridden("model", described, overrides["model"], known(Transformer))
-        return transformer_subject(Transformer(name=model, **network), optimizer, method, assumptions)
-    network = overridden("model", described, overrides["model"], ("classes",))
-    return read_layered(model, network, optimizer, method)
+        subject = transformer_subject(Transformer(name=shown, **network), optimizer, method, assumptions)
+    else:
+        network = overridden("model", described, overrides["model"], ("classes",))
+        subject = read_layered(model, network, optimizer, method)
+    return replace(subject, model=labelled(shown, overrides["model"]), longest=longest or subject.longest)
+
+
+def read_model(model: str) -> tuple[str, dict[str, Any]]:
+    """The name to show and the description of an option, of a config.json or of a folder with one."""
+    if model not in options("model") and is_place(model):
+        return read_published(model)
+    return model, read_option("model", model)
+
+
+def labelled(model: str, overrides: Mapping[str, Any]) -> str:
+    """`model`, and what was said of it besides: a row is called what was asked for."""
+    changes = " ".join(f"{name}={str(value).lower()}" for name, value in overrides.items())
+    return f"{model}: {changes}" if changes else model
 
 
 def read_layered(model: str, described: Mapping[str, Any], optimizer: str, method: dict[str, Any]) -> Subject:
@@ -169,11 +202,6 @@ def options(group: str) -> list[str]:
 
 
 def read_option(group: str, name: str) -> dict[str, Any]:
-    if group == "model" and "/" in name:
-        raise ValueError(
-            f"model={name} is a name of a hub, and a plan asks no network; write the numbers of its config.json over a "
-            "model of its kind: model=llama2_7b model.layers=… model.width=…"
-        )
     if name not in options(group):
         raise ValueError(f"{group}={name} is not known; choose {', '.join(options(group))}")
     return read_yaml(CONF / "plan" / group / f"{name}.yaml")
@@ -199,12 +227,17 @@ def overridden(
         wanted = kind_of(group, name, plain)
         if isinstance(value, bool) != (wanted is bool) or not isinstance(value, wanted):
             raise ValueError(f"{group}.{name}={value} is not {KINDS[wanted]}; write one")
+        most = math.inf if group == "device" else MOST_OF.get(name, MOST)
+        if not isinstance(value, str) and most < value < math.inf:
+            raise ValueError(f"{group}.{name}={str(value)[:15]} is beyond any model; choose {most:,} or less")
     return {**plain, **overrides}
 
 
 def kind_of(group: str, name: str, plain: Mapping[str, Any]) -> Any:
     """The type of what `group`.`name` takes: that of what stands there; numbers of a network are whole."""
-    present = plain.get(name, 1)
+    present = plain.get(name)
+    if group == "model" and name in FLAGS:
+        return bool
     if isinstance(present, bool | str):
         return str | int if name == "memory" else type(present)
     return int if group in ("model", "optimizer") else int | float

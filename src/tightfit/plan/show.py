@@ -15,7 +15,7 @@ from tightfit.memory.budget import readable
 from tightfit.memory.transformer import Assumptions
 from tightfit.plan.answer import Answer
 
-WIDTH = 150  # columns where the output is no terminal
+WIDTH = 160  # columns where the output is no terminal
 KINDS = {  # of bytes, in the order and the colours of a bar
     "parameters": "#4477aa",
     "gradients": "#ee6677",
@@ -34,6 +34,8 @@ def print_table(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) 
         console.print(needs(own, f"{device}: {readable(budget)}; batch {b}" + (f", {s} positions" if s else "")))
         if any(row.largest_model_parameters is not None for row in own):
             console.print(largest_models(own))
+    for model in dict.fromkeys(row.model for row in rows if shown(row.model) != row.model):
+        console.print(model.replace(": ", ", changed: ", 1))
     console.print("All numbers are derived; none is measured. fwd: work of a step in forward passes; swp: sweeps over")
     console.print(
         "the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps the positions,"
@@ -48,15 +50,17 @@ def needs(rows: Sequence[Answer], title: str) -> Table:
     table = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("model", "method"):
         table.add_column(name, no_wrap=True)
-    numbers = ("total", "parameters", "gradients", "state", "activations", "fits", "max b", "max s", "fwd", "swp")
+    memory = ("total", "weights", "gradients", "state", "activations")
+    numbers = ("parameters", *memory, "fits", "max b", "max s", "fwd", "swp")
     for name in (*numbers, "s at peak"):
         table.add_column(name, justify="right")
     for row in rows:
         held = row.memory
         parts = (held.total, held.parameters, held.gradients, held.optimizer_state, held.activations + held.errors)
         table.add_row(
-            row.model,
+            shown(row.model),
             row.optimizer,
+            counted(row.parameters),
             *(readable(part) for part in parts),
             "[green]yes[/green]" if row.fits else "[red]no[/red]",
             str(row.largest_batch),
@@ -68,13 +72,27 @@ def needs(rows: Sequence[Answer], title: str) -> Table:
     return table
 
 
+def shown(model: str) -> str:
+    """A model in a narrow column: that it was changed; how, is said below."""
+    name, changed, _ = model.partition(": ")
+    return f"{name}, changed" if changed else name
+
+
+def counted(parameters: int) -> str:
+    """A number of parameters in four digits, as model cards give it."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= size:
+            return f"{parameters / size:.4g} {unit}"
+    return str(parameters)
+
+
 def largest_models(rows: Sequence[Answer]) -> Table:
     """For each method the largest model of the family: the same in all rows of the method."""
     table = Table(title="largest Llama-2-shaped model", title_justify="left", pad_edge=False)
     for name in ("method", "model", "parameters"):
         table.add_column(name, justify="right" if name == "parameters" else "left")
     for name, row in {row.optimizer: row for row in rows if row.largest_model_parameters is not None}.items():
-        found = f"{(row.largest_model_parameters or 0) / 1e9:.3g} G" if row.largest_model else "none"
+        found = counted(row.largest_model_parameters or 0) if row.largest_model else "none"
         table.add_row(name, row.largest_model or "–", found)
     return table
 

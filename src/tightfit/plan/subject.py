@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,10 +35,13 @@ class Device:
     bytes_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        MemoryBudget(self.name, self.memory)
+        try:
+            MemoryBudget(self.name, self.memory)
+        except OverflowError:
+            raise ValueError(f"device.memory is beyond any device: {str(self.memory)[:12]}…; write a size") from None
         for name in ("flops_per_second", "bytes_per_second"):
             rate = getattr(self, name)
-            if rate is not None and rate <= 0:
+            if rate is not None and not 0 < rate < math.inf:
                 raise ValueError(f"device.{name}={rate} is not a rate; choose more than 0")
 
     @property
