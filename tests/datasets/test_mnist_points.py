@@ -47,7 +47,10 @@ def test_counts_shapes_and_held_out_are_those_of_mnist() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"points": 0}, "points=0 but a set needs"), ({"threshold": 255}, "threshold=255 leaves image 0 without a point")],
+    [
+        ({"points": 0}, "points=0 leaves nothing; choose 1 or more"),
+        ({"threshold": 255}, "threshold=255 leaves image 0 without a point"),
+    ],
 )
 def test_impossible_point_sets_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):

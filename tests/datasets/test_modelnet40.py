@@ -158,8 +158,13 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path: Path, monkeypatch
         modelnet40(folder=str(tmp_path))
 
 
-@pytest.mark.parametrize("points", [0, 7])
-def test_more_points_than_a_cloud_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: int) -> None:
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [(0, "points=0 leaves nothing"), (7, "points=7 but clouds of the npz form have 6; choose 1–6")],
+)
+def test_more_points_than_a_cloud_has_are_refused(
+    points: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made_npz(tmp_path, monkeypatch)
-    with pytest.raises(ValueError, match=f"points={points} but clouds of the npz form have 6; choose 1–6"):
+    with pytest.raises(ValueError, match=message):
         modelnet40(folder=str(tmp_path), points=points)

@@ -78,7 +78,7 @@ def test_holding_out_everything_is_refused() -> None:
 
 @pytest.mark.parametrize("limit", ["train_limit", "test_limit"])
 def test_limit_that_leaves_nothing_is_refused(limit: str) -> None:
-    with pytest.raises(ValueError, match=f"{limit}=0 leaves nothing of mnist"):
+    with pytest.raises(ValueError, match=f"{limit}=0 leaves nothing; choose 1 or more"):
         mnist(**{limit: 0})  # type: ignore[arg-type]
 
 

@@ -60,3 +60,18 @@ class Dataset:
             "scored_counts": scored,
             "majority_accuracy": max(scored) / len(self.test),
         }
+
+
+def check_count(name: str, count: object, least: int = 1) -> None:
+    """Raise ValueError unless the setting `name` is a whole number of at least `least`."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise ValueError(f"dataset.{name}={count} is not a whole number; choose {least} or more")
+    if count < least:
+        raise ValueError(f"dataset.{name}={count} leaves nothing; choose {least} or more")
+
+
+def check_limits(**limits: object) -> None:
+    """As `check_count`; a limit may be None too."""
+    for name, limit in limits.items():
+        if limit is not None:
+            check_count(name, limit)

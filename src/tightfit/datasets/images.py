@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tightfit.datasets import idx
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits
 from tightfit.datasets.routes import Files
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -47,11 +47,10 @@ def select(dataset: Dataset, held_out: int, train_limit: int | None, test_limit:
     train_limit, test_limit: keep only the first so many.
     Raises ValueError when nothing would be left to train on or to score.
     """
-    for limit_name, limit in {"train_limit": train_limit, "test_limit": test_limit}.items():
-        if limit is not None and limit < 1:
-            raise ValueError(f"{limit_name}={limit} leaves nothing of {dataset.name}; choose 1 or more, or null")
+    check_limits(train_limit=train_limit, test_limit=test_limit)
+    check_count("held_out", held_out, least=0)
     train, scored = dataset.train, dataset.test
-    if not 0 <= held_out < len(train):
+    if held_out >= len(train):
         raise ValueError(f"held_out={held_out} but {dataset.name} has {len(train)} training examples; choose fewer")
     if held_out:
         train, scored = train[:-held_out], train[-held_out:]

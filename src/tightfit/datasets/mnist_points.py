@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Dataset, Examples, check_count
 from tightfit.datasets.images import select
 from tightfit.datasets.mnist import mnist
 
@@ -34,8 +34,7 @@ def mnist_points(
 
     Raises ValueError for less than one point, or a threshold that leaves an image without any.
     """
-    if points < 1:
-        raise ValueError(f"points={points} but a set needs at least one; choose 1 or more")
+    check_count("points", points)
     chosen = select(mnist(name="mnist", folder=folder, cache=cache), held_out, train_limit, test_limit)
     return replace(
         chosen,

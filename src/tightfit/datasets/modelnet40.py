@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from tightfit.datasets.archives import read_member
-from tightfit.datasets.dataset import Dataset, DataUnavailable, Examples
+from tightfit.datasets.dataset import Dataset, DataUnavailable, Examples, check_count
 from tightfit.datasets.images import select
 from tightfit.datasets.routes import Files, Route, cache_folder, download, obtain, sha256_of
 from tightfit.seeds import generator
@@ -77,13 +77,14 @@ def modelnet40(
     Raises ValueError when `folder` holds none of them or a damaged one, or a cloud has fewer points;
     DataUnavailable when nothing is cached and no address answers.
     """
+    check_count("points", points)
     if folder is not None:
         form, splits = read_folder(Path(folder))
         route = f"folder {folder}"
     else:
         form, splits, route = from_cache_or_address(name, cache)
     available = splits["train"].points.shape[1]
-    if not 1 <= points <= available:
+    if points > available:
         raise ValueError(f"points={points} but clouds of the {form} form have {available}; choose 1–{available}")
     whole = Dataset(
         name=name,

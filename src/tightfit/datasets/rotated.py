@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits
 from tightfit.datasets.fashion_mnist import fashion_mnist
 from tightfit.datasets.mnist import mnist
 from tightfit.seeds import generator
@@ -42,6 +42,8 @@ def rotated(
     Raises ValueError for an unknown `upright`, more images than it has, or an angle that is no number.
     """
     check_rotation(upright, angle)
+    check_limits(train_size=train_size, test_size=test_size, train_limit=train_limit, test_limit=test_limit)
+    check_count("held_out", held_out, least=0)
     whole = UPRIGHT[upright](folder=folder, cache=cache)
     train = draw(whole.train, train_size + held_out, subset_seed, "train")
     scored = train[train_size:] if held_out else draw(whole.test, test_size, subset_seed, "test")
@@ -69,7 +71,7 @@ def check_rotation(upright: str, angle: float) -> None:
 
 def draw(examples: Examples, count: int, seed: int, split: str) -> Examples:
     """`count` examples without replacement, the same for the same seed."""
-    if not 1 <= count <= len(examples):
+    if count > len(examples):
         raise ValueError(f"{count} images asked of the {split} split, which has {len(examples)}; choose fewer")
     return examples[torch.randperm(len(examples), generator=generator(seed, "subset", split))[:count]]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits
 from tightfit.seeds import generator
 
 ANSWER = "{label}"
@@ -87,10 +87,9 @@ class Prompting:
                 raise ValueError(f"dataset.verbalizers={list(self.verbalizers)} but {word!r} is no word; quote it")
         if self.scored not in ("test", "validation"):
             raise ValueError(f"dataset.scored={self.scored!r} is not a split; choose test or validation")
-        for name in ("sequence_length", "train_size", "validation_size", "test_size", "train_limit", "test_limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"dataset.{name}={value} leaves nothing; choose 1 or more")
+        for name in ("sequence_length", "validation_size"):
+            check_count(name, getattr(self, name))
+        check_limits(**{n: getattr(self, n) for n in ("train_size", "test_size", "train_limit", "test_limit")})
 
 
 def text_dataset(
