@@ -70,6 +70,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "binary": ("jsonl", b"\x89PNG\r\n\x1a\n\x00", {}, "mine.jsonl line 1 is not utf-8: byte 0x89; save the file"),
     "no encoding": ("csv", TABLE, {"encoding": "utf-9"}, "dataset.encoding=utf-9 is not known; choose utf-8"),
+    "no decoder": ("csv", TABLE, {"encoding": "undefined"}, "dataset.encoding=undefined is not known; choose utf-8"),
     "no separator": ("csv", TABLE, {"separator": "::"}, "dataset.separator='::' is not one sign; choose ';'"),
     "semicolons": ("csv", TABLE.replace(",", ";"), {}, "set dataset.separator=';' if that is between them"),
     "no header": ("csv", TABLE.partition("\n")[2], {}, "write the columns' names into line 1 if they are missing"),

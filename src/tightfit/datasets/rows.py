@@ -42,7 +42,7 @@ def decoded(path: Path, content: bytes, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line, byte = 1 + content.count(b"\n", 0, error.start), content[error.start]
         raise ValueError(f"{path} line {line} is not {encoding}: byte 0x{byte:02x}; {remedy}") from None
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, UnicodeError):
         raise ValueError(f"dataset.encoding={encoding} is not known; choose utf-8, latin-1, utf-16, …") from None
     if "\0" in text:
         line = 1 + text.count("\n", 0, text.index("\0"))
