@@ -7,6 +7,7 @@ The child is this module run as a program; it alone imports wandb, and answers a
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import queue
@@ -46,7 +47,9 @@ class WandbTracker:
     finish_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        self._mode = resolve_mode(self.mode, os.environ)
+        self._mode, why = resolve_mode(self.mode, os.environ)
+        if why:
+            say_mode(self._mode, why)
         self._key: str | None = None
 
     def start(self, record: RunRecord, folder: Path, resumed_at: int | None) -> None:
@@ -76,6 +79,11 @@ class WandbTracker:
             arguments |= {"dir": str(folder.absolute()), "project": self.project, "entity": self.entity}
             arguments |= {"mode": self._mode}
         courier_to(MODULE, self.finish_seconds, os.getpid()).send({"action": action, "arguments": arguments})
+
+
+@functools.cache  # once, however many runs a process makes
+def say_mode(mode: Mode, why: str) -> None:
+    print(f"W&B {mode}: {why}", flush=True)
 
 
 def description(record: RunRecord) -> dict[str, Any]:
