@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records import RunRecord, read_evals, read_run
+from tightfit.records import RunRecord, read_evals, read_standing
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -78,7 +78,7 @@ def load_runs(folder: Path, experiment: str) -> Records:
     runs, evals = [], []
     for path in sorted((folder / experiment).glob("*/run.json")):
         try:
-            record = read_run(path.parent)
+            record = read_standing(path.parent)
             rows = read_evals(path.parent)
             assert record is not None
             scored = eval_rows(record, rows)

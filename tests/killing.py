@@ -1,12 +1,16 @@
-"""Kills at a chosen moment, without a process to lose."""
+"""Kills at a chosen moment: most without a process to lose."""
 
+import os
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from tests.synthetic import straight_line
 from tightfit import checkpoint
 
 
@@ -29,3 +33,10 @@ def killed_at_second_checkpoint() -> Generator[list[Path]]:
         patch.setattr(checkpoint, "save", save)
         with pytest.raises(Killed):
             yield saves
+
+
+def deadly(classes: int, seed: int, deadly_seed: int) -> nn.Module:
+    """A linear classifier; its making kills the process where `seed` is the deadly one."""
+    if seed == deadly_seed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return straight_line(classes, seed)

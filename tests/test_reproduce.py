@@ -9,6 +9,7 @@ from tightfit.datasets.dataset import DataUnavailable
 from tightfit.estimate import estimated_seconds
 from tightfit.records import RunRecord, append_eval, write_run
 from tightfit.reproduce import Planned, duration, main, plan, standing, time_left
+from tightfit.session import only_process_in
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -30,9 +31,11 @@ def test_standing_tells_where_a_run_is(tmp_path: Path) -> None:
     record = RunRecord(key="k", experiment="e", config={})
     assert standing(run) == (0.0, "waiting")
     write_run(tmp_path, record)
-    assert standing(run) == (0.0, "starting")
-    append_eval(tmp_path, {"done": 0.5, "test_accuracy": 0.876, "train_seconds": 12.0})
-    assert standing(run) == (0.5, "accuracy 87.60% after 12 s of training")
+    with only_process_in(tmp_path):
+        assert standing(run) == (0.0, "starting")
+        append_eval(tmp_path, {"done": 0.5, "test_accuracy": 0.876, "train_seconds": 12.0})
+        assert standing(run) == (0.5, "accuracy 87.60% after 12 s of training")
+    assert standing(run) == (0.0, "failed: its process was killed; run again to continue")
     record.status, record.reason = "diverged", "loss is nan at step 7"
     write_run(tmp_path, record)
     assert standing(run) == (1.0, "diverged: loss is nan at step 7")

@@ -78,6 +78,44 @@ def test_a_run_that_fails_leaves_the_rest_of_the_sweep_alone_and_fails_the_comma
     assert sorted(record.status for record in records if record) == ["failed", "finished"]
 
 
+def test_a_killed_run_of_a_sweep_is_named_and_recorded_and_the_others_are_made(tmp_path: Path) -> None:
+    model = ["model._target_=tests.killing.deadly", "+model.deadly_seed=1"]
+    sweep = ["-m", "optimizer=bp_sgd", "seed=0,1,2,3,4", "profile=smoke", "hydra/launcher=all_cores"]
+    done = tightfit(tmp_path, *sweep, *model, *BARS)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    reason = "its process was killed (signal 9), perhaps for memory; run again to continue"
+    assert f"[bp_sgd · mnist · seed 1] failed: {reason}\n" in done.stdout
+    assert f"bp_sgd · mnist · seed 1: {reason}\n" in done.stderr
+    records = [record for folder in folders(tmp_path) if (record := read_run(folder))]
+    ends = {record.config["seed"]: (record.status, record.reason) for record in records}
+    assert ends == {**dict.fromkeys((0, 2, 3, 4), ("finished", "")), 1: ("failed", reason)}
+
+
+def test_ctrl_c_in_a_sweep_records_its_runs_as_interrupted_and_starts_no_other(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tightfit.run", "-m", *LONG, "seed=0,1,2", "hydra/launcher=all_cores"]
+    process = subprocess.Popen(
+        [*command, "hydra.launcher.n_jobs=2"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(found := folders(tmp_path)) < 2 or not all(read_evals(folder)[1:] for folder in found):
+        assert process.poll() is None
+        time.sleep(0.02)
+    for _ in range(2):  # the terminal's, and that of `reproduce`
+        os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in output + errors
+    reasons = [record.reason for folder in folders(tmp_path) if (record := read_run(folder))]
+    assert len(reasons) == 2
+    assert all(re.fullmatch(r"stopped on request at step \d+ of \d+; run again to continue", r) for r in reasons)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +137,8 @@ def test_a_run_that_fails_leaves_the_rest_of_the_sweep_alone_and_fails_the_comma
         (["dataset=text_file"], "dataset.path has no default; write dataset.path=…"),
         (["tracker.mode=x"], "tracker.mode='x' is unknown; choose auto, online, offline or disabled"),
         (["-m", "seed=0,1", "threads=0", "hydra/launcher=all_cores", *BARS], "threads=0"),
+        (["-m", "seed=0", "hydra/launcher=all_cores", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
+        (["-m", "optimizer=sgdd,mezo", "hydra/launcher=all_cores", *BARS], "Could not find 'optimizer/sgdd'"),
     ],
 )
 def test_bad_input_gets_one_clear_message(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Only the standard library is used here, so that analysis can read records withou
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ SCHEMA = 1
 Status = Literal["running", "finished", "over_budget", "diverged", "failed", "interrupted"]
 # A run that ended in one of these is not started again: running it once more would give the same answer.
 FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
+LOCK = ".lock"  # held by the process that makes the run
+KILLED = "its process was killed; run again to continue"
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
 COSMETIC = ("tracker", "paths")
 COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, not the place, tell what the data was
@@ -119,6 +122,26 @@ def read_run(folder: Path) -> RunRecord | None:
         return RunRecord(**content)
     except TypeError as error:
         raise ValueError(f"{path} is no record of a run ({error}); delete the folder to run it again") from error
+
+
+def read_standing(folder: Path) -> RunRecord | None:
+    """As `read_run`, but a run whose process is gone is not running: it failed."""
+    record = read_run(folder)
+    if record is not None and record.status == "running" and not is_held(folder):
+        record.status, record.reason = "failed", KILLED
+    return record
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is making the run in `folder`."""
+    try:
+        with (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def rests_on_own_files(record: RunRecord, config: Mapping[str, Any]) -> bool:

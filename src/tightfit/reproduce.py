@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.memory.budget import with_plain_sizes
-from tightfit.records import FINAL, read_evals, read_run, rests_on_own_files, run_folder
+from tightfit.records import FINAL, read_evals, read_run, read_standing, rests_on_own_files, run_folder
 from tightfit.run import ROOT, cores_for, resolved
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
@@ -188,7 +188,7 @@ def watch(console: Console, process: subprocess.Popen[bytes], missing: Sequence[
 
 def standing(run: Planned) -> tuple[float, str]:
     """The part of `run` that is done, and how it stands in words."""
-    record, rows = read_run(run.folder), read_evals(run.folder)
+    record, rows = read_standing(run.folder), read_evals(run.folder)
     if record is None:
         return 0.0, "waiting"
     if record.status not in ("running", "finished"):

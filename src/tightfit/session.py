@@ -6,6 +6,7 @@ import datetime
 import fcntl
 import json
 import re
+import signal
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,17 @@ from tightfit.fitting import refusal
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_machine, keep_freed_memory
 from tightfit.memory.table import layer_table
-from tightfit.records import FINAL, RunRecord, Status, read_run, rests_on_own_files, run_folder, write_run
+from tightfit.records import (
+    FINAL,
+    LOCK,
+    RunRecord,
+    Status,
+    is_held,
+    read_run,
+    rests_on_own_files,
+    run_folder,
+    write_run,
+)
 from tightfit.runner import CHECKPOINT, WEIGHTS, run
 from tightfit.task import LARGEST, Task, Training
 
@@ -233,7 +244,7 @@ def only_process_in(folder: Path) -> Generator[None]:
     """Holds the run in `folder`; waits while another process does. Raises ValueError where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / LOCK).open("w")
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}); choose a place by paths.runs=…") from error
     with lock:
@@ -247,6 +258,25 @@ def write_end(folder: Path, record: RunRecord) -> None:
         write_run(folder, record)
     except OSError as error:
         print(f"cannot write {folder}/run.json: {error}; free space and run again to continue", file=sys.stderr)
+
+
+def record_loss(config: Mapping[str, Any], exit_code: int) -> Outcome:
+    """Record the run that `config` describes as failed, since its process died with `exit_code`, minus the signal's
+    number; one that had ended, or that another process goes on with, stays as it is."""
+    folder = run_folder(config)
+    died = f"was killed (signal {-exit_code})" if exit_code < 0 else f"ended with exit status {exit_code}"
+    perhaps = ", perhaps for memory" if exit_code == -signal.SIGKILL else ""
+    reason = f"its process {died}{perhaps}; run again to continue"
+    if is_held(folder):
+        return Outcome("failed", folder, reason)
+    with only_process_in(folder):
+        record = read_run(folder)
+        if record is None:
+            record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
+        if record.status not in FINAL:
+            record.status, record.reason = "failed", reason
+            write_end(folder, record)
+    return Outcome(record.status, folder, record.reason)
 
 
 def describe(config: Mapping[str, Any]) -> str:

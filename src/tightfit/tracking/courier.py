@@ -8,7 +8,6 @@ closed input that the training process is gone, even when that was killed.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
@@ -18,6 +17,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping
+from multiprocessing.util import Finalize
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Courier:
             self._child = start_child(module, str(finish_seconds))
         except OSError as error:
             self._warn(f"{module} is off: its process cannot be started ({error})")
-        atexit.register(self.close)
+        Finalize(None, self.close, exitpriority=0)  # atexit is not told of the end of a forked process
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Pass on what the pipe takes now; the rest waits for the next call, or is lost when the child is gone."""

@@ -1,0 +1,111 @@
+"""Hydra's launcher of a sweep whose runs go side by side on this machine; Hydra finds launchers in `hydra_plugins`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.errors import CompactHydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+logger = logging.getLogger(__name__)
+# What sets the threads of the libraries that are loaded below; PyTorch's are set by each run.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class SideBySide(Launcher):
+    """Makes the runs of a sweep, `n_jobs` at a time; one whose process is killed fails alone."""
+
+    def __init__(self, n_jobs: int) -> None:
+        """Raises ValueError unless `n_jobs` is a whole number above 0."""
+        if not isinstance(n_jobs, int) or n_jobs < 1:
+            raise ValueError(f"hydra.launcher.n_jobs={n_jobs} but runs go side by side; choose 1 or more")
+        self.n_jobs = n_jobs
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        hydra = self.config.hydra
+        configure_log(hydra.hydra_logging, hydra.verbose)
+        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        logger.info(f"{len(job_overrides)} runs, {self.n_jobs} side by side")
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            logger.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+        self.jobs, self.first = [list(overrides) for overrides in job_overrides], initial_job_idx
+        self.load()
+        from tightfit.workers import Workers
+
+        return Workers(self.make, self.lost, self.n_jobs).carry_out(len(self.jobs))
+
+    def load(self) -> None:
+        """Import here what every run imports, and say here what each would say."""
+        for name in THREADS:
+            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
+        from tightfit.session import build
+
+        with contextlib.suppress(Exception):  # the first run will tell
+            build(described_by(self.compose(0))["tracker"])
+
+    def compose(self, job: int) -> DictConfig:
+        config = self.context.config_loader.load_sweep_config(self.config, self.jobs[job])
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{self.first + job}"
+            config.hydra.job.num = self.first + job
+        return config
+
+    def make(self, job: int) -> JobReturn:
+        """In a process of its own: the run number `job`. Every error becomes its line, which is all that can be sent
+        back; one that Hydra would not tell in a line shows its trace here."""
+        try:
+            config = self.compose(job)
+            HydraConfig.instance().set_config(config)
+            done = run_job(
+                hydra_context=self.context,
+                task_function=self.task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except CompactHydraException as error:
+            return self.failed(job, str(error))
+        error = done._return_value
+        if done.status == JobStatus.FAILED and not isinstance(error, CompactHydraException):
+            traceback.print_exception(error)
+            return self.failed(job, f"{type(error).__name__}: {error}")
+        return done
+
+    def lost(self, job: int, exit_code: int) -> JobReturn:
+        """Name and record the run number `job`, whose process died."""
+        from tightfit.records import FINAL
+        from tightfit.session import describe, record_loss, say
+
+        config = described_by(self.compose(job))
+        outcome = record_loss(config, exit_code)
+        if outcome.status in FINAL:
+            return JobReturn(self.jobs[job], status=JobStatus.COMPLETED, _return_value=outcome.status)
+        say(describe(config), f"failed: {outcome.reason}")
+        return self.failed(job, f"{describe(config)}: {outcome.reason}")
+
+    def failed(self, job: int, reason: str) -> JobReturn:
+        return JobReturn(self.jobs[job], status=JobStatus.FAILED, _return_value=CompactHydraException(reason))
+
+
+def described_by(config: DictConfig) -> dict[str, Any]:
+    """The run that `config` describes, without what is Hydra's."""
+    from tightfit.run import resolved
+
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return resolved(config)
