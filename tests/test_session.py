@@ -12,6 +12,7 @@ from tightfit import checkpoint, runner
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.records import read_evals, read_run, run_key, write_run
 from tightfit.session import carry_out, checksums
+from tightfit.tracking.local import LocalOnly
 
 from . import synthetic
 from .killing import killed_at_second_checkpoint
@@ -182,6 +183,17 @@ def test_a_tracker_that_cannot_be_built_leaves_no_record(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"tracker.mode='x' is unknown; choose auto, online, offline or disabled"):
         carry_out(config(tmp_path, tracker=tracker))
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_finished_run_that_is_met_again_has_its_mirror_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completed: list[tuple[str, Path]] = []
+    monkeypatch.setattr(LocalOnly, "complete", lambda self, record, folder: completed.append((record.status, folder)))
+    outcome = carry_out(config(tmp_path))
+    assert not completed
+    carry_out(config(tmp_path))
+    assert completed == [("finished", outcome.folder)]
 
 
 @pytest.fixture

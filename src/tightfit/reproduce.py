@@ -222,6 +222,10 @@ def conclude(console: Console, runs: Sequence[Planned]) -> None:
     config = runs[0].config
     folder = Path(config["paths"]["runs"])
     tracker: Tracker = instantiate(config["tracker"])
+    for run in runs:
+        record = read_run(run.folder)
+        if record is not None and record.status in FINAL:
+            tracker.complete(record, run.folder)
     for experiment in dict.fromkeys(run.config["experiment"] for run in runs):
         files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
         for path in files:

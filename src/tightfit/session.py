@@ -70,6 +70,7 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
             check_data(config, before, folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
+            build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
         record = attempt(config, folder, label)
     say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")

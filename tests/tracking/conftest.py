@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ import pytest
 
 from tightfit.records import RunRecord
 from tightfit.tracking.courier import courier_to
+from tightfit.tracking.offline import log_entries
 from tightfit.tracking.wandb import MODULE, WandbTracker
-
-BLOCK = 32768  # bytes; the log of an offline run is LevelDB's log format after a header of 7 bytes
 
 
 @dataclass
@@ -33,24 +31,6 @@ class OfflineRun:
     step_metrics: dict[str, str] = field(default_factory=dict)
     artifacts: list[tuple[str, str, list[str]]] = field(default_factory=list)  # name, type, files
     exit_code: int | None = None
-
-
-def log_entries(content: bytes) -> Iterator[bytes]:
-    """The whole entries of a transaction log, up to where a kill cut it."""
-    position, part = 7, b""
-    while position + 7 <= len(content):
-        left = BLOCK - position % BLOCK
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-        data = content[position + 7 : position + 7 + length]
-        if kind == 0 or len(data) < length:
-            return
-        part = part + data if kind in (3, 4) else data
-        position += 7 + length
-        if kind in (1, 4):
-            yield part
 
 
 def put_all(target: dict[str, Any], items: Iterable[Any]) -> None:

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tightfit.tracking.wandb import WandbTracker
+from tightfit.records import append_eval, write_run
+from tightfit.tracking.wandb import WandbTracker, description
 
 ROWS = [
     {"step": 0, "train_seconds": 0.0, "train_loss": None, "test_accuracy": 0.1},
@@ -25,8 +27,23 @@ PIXEL = bytes.fromhex(
 )
 
 
+SECRETS = {
+    name: f"planted-{name.lower()}-{'0' * 24}"
+    for name in ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_PASSWORD")
+}
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any, example_record: Any, settle: Any) -> Path:
+def planted() -> Iterator[None]:
+    """Secrets in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any, example_record: Any, settle: Any, planted: None) -> Path:
     """A finished run with a table and a figure, and one that went on after step 20, all in one process."""
     folder: Path = tmp_path_factory.mktemp("tracked")
     tracker = WandbTracker(mode="offline")
@@ -34,8 +51,17 @@ def folder(tmp_path_factory: Any, example_record: Any, settle: Any) -> Path:
     tracker.start(record, folder / "finished", None)
     for row in ROWS:
         tracker.log(row)
+    record.memory = {"batch_size": 32, "budget_bytes": 1_572_864, "analytic": {"activations": 1000, "total": 3000}}
     record.status, record.summary = "finished", {"best_accuracy": 0.7, "final_accuracy": 0.6, "peak_bytes": 2_000_000}
     tracker.finish(record)
+
+    cut_short = example_record("cut short")
+    tracker.start(cut_short, folder / "cut short", None)
+    tracker.log(ROWS[0])
+    cut_short.status, cut_short.summary = "finished", {"best_accuracy": 0.7}
+    write_run(folder / "cut short", cut_short)
+    for row in ROWS:
+        append_eval(folder / "cut short", row)
 
     resumed = example_record("resumed")
     tracker.start(resumed, folder / "resumed", 20)
@@ -95,9 +121,58 @@ def test_tables_and_figures_become_an_artifact_and_can_be_looked_at(folder: Path
     assert shown == {"table1": "table-file", "figure": "image-file"}
 
 
+def test_runs_of_a_sweep_have_names_of_their_own_that_tell_rate_budget_and_seed(example_record: Any) -> None:
+    first, second = (description(example_record(key)) for key in ("123456789abc", "abcdef123456"))
+    assert first["name"] == "full_zo mnist_fp32 lr=0.0003 1.5MiB seed=3 123456"
+    assert second["name"] != first["name"]
+    record = example_record("123456789abc")
+    record.config |= {"cell": None, "memory_budget": {"name": "unlimited"}, "optimizer": {"name": "zo_int8"}}
+    assert description(record)["name"] == "zo_int8 mnist seed=3 123456"
+
+
+def test_the_summary_has_the_memory_that_accuracy_is_to_be_seen_against(folder: Path, read_back: Any) -> None:
+    (run,) = read_back(folder / "finished")
+    sizes = {"batch_size": 32, "budget_bytes": 1_572_864, "activations_bytes": 1000, "total_bytes": 3000}
+    assert run.summary.items() >= sizes.items()
+
+
 def test_everything_stays_in_the_run_folder(folder: Path) -> None:
     assert {path.name for path in (folder / "finished").iterdir()} == {"wandb"}
     assert list((folder / "report" / "wandb" / "artifacts" / "staging").iterdir())
+
+
+def test_no_file_holds_a_secret_of_the_environment(folder: Path) -> None:
+    contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert any(b"full_zo" in content for content in contents)
+    assert not [name for name, value in SECRETS.items() if any(value.encode() in content for content in contents)]
+
+
+def test_a_run_whose_process_is_gone_is_closed_as_its_folder_says(folder: Path, read_back: Any) -> None:
+    (run,) = read_back(folder / "cut short")
+    assert [row["step"] for row in run.rows] == [0, 20, 40]
+    assert (run.summary["status"], run.summary["best_accuracy"], run.exit_code) == ("finished", 0.7, 0)
+
+
+def steps_and_end(runs: list[Any]) -> tuple[list[int], str, int]:
+    """Of all offline runs of one id together."""
+    return [row["step"] for run in runs for row in run.rows], runs[-1].summary["status"], runs[-1].exit_code
+
+
+def test_a_row_that_is_evaluated_again_after_a_kill_is_mirrored_once(
+    tmp_path: Path, read_back: Any, settle: Any, example_record: Any
+) -> None:
+    tracker = WandbTracker(mode="offline")
+    record = example_record("again")
+    for resumed_at, rows in ((None, ROWS), (20, ROWS[2:])):
+        tracker.start(record, tmp_path, resumed_at)
+        for row in rows:
+            tracker.log(row)
+        settle(tracker)
+    assert steps_and_end(read_back(tmp_path)) == ([0, 20, 40], "failed", 1)
+    tracker.start(record, tmp_path, None)
+    tracker.log(ROWS[0])
+    settle(tracker)
+    assert steps_and_end(read_back(tmp_path)) == ([0], "failed", 1)  # from its beginning it replaces what was there
 
 
 KILLED = """
@@ -136,14 +211,29 @@ def run_killed(folder: Path, what: str) -> tuple[float, int]:
     return float(seconds), int(rows)
 
 
-def test_when_every_process_is_killed_the_rows_of_the_last_second_at_most_are_lost(
-    tmp_path: Path, read_back: Any
+def test_when_every_process_is_killed_the_rows_of_the_last_second_are_lost_until_the_mirror_is_completed(
+    tmp_path: Path, read_back: Any, settle: Any, example_record: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed_at, _ = run_killed(tmp_path, "everything")
+    killed_at, rows = run_killed(tmp_path, "everything")
     (run,) = read_back(tmp_path)
     assert run.exit_code is None
     # One second between flushes, and half a second for a busy machine to do them in.
     assert killed_at - run.rows[-1]["train_seconds"] < 1.5
+
+    record = example_record("killed")
+    record.status = "finished"
+    for row in [{"step": step, "train_seconds": float(step)} for step in range(rows)]:
+        append_eval(tmp_path, row)
+    tracker = WandbTracker(mode="offline")
+    tracker.complete(record, tmp_path)
+    settle(tracker)
+    assert steps_and_end(read_back(tmp_path)) == ([*range(rows)], "finished", 0)
+    (tmp_path / "wandb" / "mirrored.json").unlink()
+    tracker.complete(record, tmp_path)  # which looks into the files
+    settle(tracker)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    tracker.complete(record, tmp_path)  # which need not
+    assert len(read_back(tmp_path)) == 2
 
 
 def test_when_the_training_process_alone_is_killed_no_row_is_lost(tmp_path: Path, read_back: Any) -> None:
@@ -154,4 +244,4 @@ def test_when_the_training_process_alone_is_killed_no_row_is_lost(tmp_path: Path
             break
         time.sleep(0.1)
         (run,) = read_back(tmp_path)
-    assert (len(run.rows), run.exit_code, run.summary["status"]) == (rows, 1, "running")
+    assert (len(run.rows), run.exit_code, run.summary["status"]) == (rows, 1, "failed")

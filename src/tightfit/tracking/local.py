@@ -22,5 +22,8 @@ class LocalOnly:
     def finish(self, record: RunRecord) -> None:
         pass
 
+    def complete(self, record: RunRecord, folder: Path) -> None:
+        pass
+
     def log_artifacts(self, name: str, files: Sequence[Path], kind: ArtifactKind, folder: Path) -> None:
         pass

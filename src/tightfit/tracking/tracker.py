@@ -23,5 +23,8 @@ class Tracker(Protocol):
     def finish(self, record: RunRecord) -> None:
         """Close the run with its summary, status and reason; nothing happens when it was never started."""
 
+    def complete(self, record: RunRecord, folder: Path) -> None:
+        """Add what the mirror of the ended run in `folder` lacks, where one was begun and then cut short."""
+
     def log_artifacts(self, name: str, files: Sequence[Path], kind: ArtifactKind, folder: Path) -> None:
         """Keep `files`, the parts of one table or figure, under `name`; files of the tracker go into `folder`."""

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -21,14 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tightfit.records import RunRecord
+from tightfit.records import KILLED, RunRecord, read_evals, read_run, write_atomically
 from tightfit.tracking.courier import courier_to
 from tightfit.tracking.mode import Mode, resolve_mode
+from tightfit.tracking.offline import read_mirrored
 from tightfit.tracking.tracker import ArtifactKind
 
 MODULE = "tightfit.tracking.wandb"
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 INIT_SECONDS = 8.0  # wandb tries for about twice as long; then the run is kept offline
+MARK = "wandb/mirrored.json"  # in the run folder: which end of the run W&B has been told
+MEMORY = ("batch_size", "budget_bytes", "peak_live_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
+SHORT_KEY = 6  # characters of a run's key
 FLUSH_SECONDS = 1.0  # the most that is lost of an offline run when this process and the child are killed together
 
 
@@ -56,18 +61,22 @@ class WandbTracker:
         self._key = record.key
         resume = None if resumed_at is None else "allow"
         self._send("start", folder, id=record.key, resume=resume, **description(record))
+        for row in read_evals(folder) if resume else ():  # a kill may have kept some from the mirror
+            self.log(row)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        known = {name: value for name, value in row.items() if value is not None and name != "step"}
-        self._send("log", id=self._key, row=known, step=row["step"])
+        self._send("log", id=self._key, **told(row))
 
     def finish(self, record: RunRecord) -> None:
-        if self._key is None:
+        if self._key is not None:
+            self._send("finish", id=self._key, **end(record))
+            self._key = None
+
+    def complete(self, record: RunRecord, folder: Path) -> None:
+        if not any(folder.glob("wandb/*run-*")) or read_mark(folder) == end(record)["mark"]:
             return
-        summary = {**record.summary, "status": record.status, "reason": record.reason}
-        ended_well = record.status in ("finished", "over_budget")
-        self._send("finish", id=self._key, summary=summary, exit_code=0 if ended_well else 1)
-        self._key = None
+        rows = [told(row) for row in read_evals(folder)]
+        self._send("complete", folder, id=record.key, rows=rows, end=end(record), **description(record))
 
     def log_artifacts(self, name: str, files: Sequence[Path], kind: ArtifactKind, folder: Path) -> None:
         self._send("report", folder, name=name, kind=kind, files=[str(file.absolute()) for file in files])
@@ -86,14 +95,50 @@ def say_mode(mode: Mode, why: str) -> None:
     print(f"W&B {mode}: {why}", flush=True)
 
 
+def told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation row as the mirror gets it, without what is unknown."""
+    return {
+        "row": {name: value for name, value in row.items() if value is not None and name != "step"},
+        "step": row["step"],
+    }
+
+
+def end(record: RunRecord) -> dict[str, Any]:
+    """How W&B closes the run: its summary with what memory it took, its exit code, and the mark that this was done."""
+    parts = {f"{kind}_bytes": size for kind, size in record.memory.get("analytic", {}).items()}
+    known = {name: record.memory[name] for name in MEMORY if record.memory.get(name) is not None}
+    summary = {**parts, **known, **record.summary, "status": record.status, "reason": record.reason}
+    exit_code = 0 if record.status in ("finished", "over_budget") else 1
+    return {
+        "summary": summary,
+        "exit_code": exit_code,
+        "mark": {"status": record.status, "started_at": record.started_at},
+    }
+
+
+def read_mark(folder: Path) -> Any:
+    """The mark of the end that was mirrored last; None where none was."""
+    try:
+        return json.loads((folder / MARK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def description(record: RunRecord) -> dict[str, Any]:
-    """How W&B files the run: name, group, job type, tags and configuration."""
+    """How W&B files the run: name, group, job type, tags and configuration.
+
+    The name tells what differs most often within a sweep, and ends in the run's key: no two runs share it.
+    """
     config = record.config
     names = [str(config[part]["name"]) for part in ("dataset", "model", "optimizer", "memory_budget")]
     seed = f"seed={config['seed']}"
     cell = config.get("cell") or {"row": names[2], "column": names[0]}
+    rate = config["optimizer"].get("lr")
+    rate = rate.get("initial") if isinstance(rate, Mapping) else rate
+    told_apart = [] if rate is None else [f"lr={rate}"]
+    told_apart += [] if names[3] == "unlimited" else [names[3]]
     return {
-        "name": f"{cell['row']} {cell['column']} {seed}",
+        "name": " ".join([cell["row"], cell["column"], *told_apart, seed, record.key[:SHORT_KEY]]),
         "group": record.experiment,
         "job_type": names[2],
         "tags": [tag[:LONGEST_TAG] for tag in (*names, str(config["profile"]), seed)],
@@ -101,16 +146,25 @@ def description(record: RunRecord) -> dict[str, Any]:
     }
 
 
+@dataclass
+class OpenRun:
+    """A run that W&B is being told of: its folder, and the steps whose rows need not be told again."""
+
+    run: Any
+    folder: Path
+    steps: set[int]
+
+
 class Mirror:
     """In the child: carries out messages with wandb. What fails becomes one call of `warn`; nothing is raised."""
 
     def __init__(self, warn: Callable[[str], None], finish_seconds: float) -> None:
         self.warn, self.finish_seconds = warn, finish_seconds
-        self.runs: dict[str, Any] = {}
+        self.runs: dict[str, OpenRun] = {}
         self.reachable = True  # until a first attempt fails: a sweep does not wait for a dead server twice
 
     def carry_out(self, action: str, arguments: dict[str, Any]) -> None:
-        """Call the method `action`: start, log, finish or report."""
+        """Call the method `action`: start, log, finish, complete, abandon or report."""
         try:
             getattr(self, action)(**arguments)
         except ImportError as error:
@@ -119,21 +173,56 @@ class Mirror:
             self.runs.pop(arguments.get("id", ""), None)
             self.warn(f"W&B is off for this run, its folder is kept: {one_line(error)}")
 
-    def start(self, **description: Any) -> None:
-        run = self.runs[description["id"]] = self.open(**description)
+    def start(self, id: str, dir: str, resume: str | None, **description: Any) -> None:
+        """Open the run, or go on with it: rows that its offline files hold are then not told again.
+
+        A server leaves out steps that it has by itself. A run that starts from its beginning replaces what was told of
+        it, as it replaces its rows.
+        """
+        for abandoned in Path(dir).glob(f"wandb/offline-run-*-{id}") if resume is None else ():
+            shutil.rmtree(abandoned, ignore_errors=True)
+        run = self.open(id=id, dir=dir, resume=resume, **description)
+        steps = read_mirrored(Path(dir), id).steps if resume and run.offline else set()
+        self.runs[id] = OpenRun(run, Path(dir), steps)
         run.define_metric("train_seconds")
         run.define_metric("*", step_metric="train_seconds")  # without summary=…, which would replace the last value
         run.summary["status"] = "running"
 
     def log(self, id: str, row: dict[str, Any], step: int) -> None:
-        if id in self.runs:
-            self.runs[id].log(row, step=step)
+        if id in self.runs and step not in self.runs[id].steps:
+            self.runs[id].steps.add(step)
+            self.runs[id].run.log(row, step=step)
 
-    def finish(self, id: str, summary: dict[str, Any], exit_code: int) -> None:
+    def finish(self, id: str, summary: dict[str, Any], exit_code: int, mark: dict[str, str]) -> None:
         if id in self.runs:
-            run = self.runs.pop(id)
-            run.summary.update(summary)
-            run.finish(exit_code=exit_code)
+            ended = self.runs.pop(id)
+            ended.run.summary.update(summary)
+            ended.run.finish(exit_code=exit_code)
+            self.note(ended.folder, mark)
+
+    def complete(self, id: str, dir: str, rows: list[dict[str, Any]], end: dict[str, Any], **description: Any) -> None:
+        """Tell the rows and the end of a run of which W&B knows a part, unless its offline files hold them all."""
+        there = read_mirrored(Path(dir), id)
+        if there.status != end["summary"]["status"] or not there.steps.issuperset(row["step"] for row in rows):
+            self.start(id, dir, "allow", **description)
+            for row in rows:
+                self.log(id, **row)
+            self.finish(id, **end)
+        else:
+            self.note(Path(dir), end["mark"])
+
+    def note(self, folder: Path, mark: dict[str, str]) -> None:
+        write_atomically(folder / MARK, json.dumps(mark).encode() + b"\n")
+
+    def abandon(self, id: str) -> None:
+        """Close a run whose training process is gone, by what is in its folder."""
+        folder = self.runs[id].folder
+        record = read_run(folder) or RunRecord(id, "", {})
+        if record.status == "running":
+            record.status, record.reason = "failed", KILLED
+        for row in read_evals(folder):
+            self.log(id, **told(row))
+        self.finish(id, **end(record))
 
     def report(self, name: str, kind: str, files: list[str], **place: Any) -> None:
         """A run of its own that holds `files` as an artifact, and as pictures and tables to look at."""
@@ -154,7 +243,7 @@ class Mirror:
     def close(self) -> None:
         """End the runs that nobody ended: their training process is gone."""
         for id in list(self.runs):
-            self.carry_out("finish", {"id": id, "summary": {}, "exit_code": 1})
+            self.carry_out("abandon", {"id": id})
 
     def open(self, dir: str, mode: Mode, **options: Any) -> Any:
         """A W&B run with all its files in `dir`; offline where the server cannot be reached."""
