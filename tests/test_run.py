@@ -18,8 +18,12 @@ pytestmark = pytest.mark.slow  # each test starts Python and imports torch once 
 BARS = ["dataset._target_=tests.synthetic.bars", "tracker=local"]
 
 
+SECRETS = {"HF_TOKEN": "planted-0123456789", "AWS_SECRET_ACCESS_KEY": "planted-9876543210"}
+
+
 def environment(runs: Path) -> dict[str, str]:
-    return {**os.environ, "TIGHTFIT_RUNS": str(runs), "PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
+    settings = {"TIGHTFIT_RUNS": str(runs), "PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **SECRETS, **settings}
 
 
 def tightfit(runs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +46,7 @@ def test_a_composition_runs_and_is_recorded(tmp_path: Path) -> None:
     assert record.config["seed"] == 3
     assert record.memory["budget_bytes"] == 512 * 2**20
     assert record.machine["threads"] == 1
+    assert not any(b"planted" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
@@ -136,13 +141,13 @@ def test_ctrl_c_in_a_sweep_records_its_runs_as_interrupted_and_starts_no_other(t
         (["memory_budget=custom", *BARS], "memory_budget.size has no default; write memory_budget.size=…"),
         (["dataset=text_file"], "dataset.path has no default; write dataset.path=…"),
         (["tracker.mode=x"], "tracker.mode='x' is unknown; choose auto, online, offline or disabled"),
-        (["-m", "seed=0,1", "threads=0", "hydra/launcher=all_cores", *BARS], "threads=0"),
-        (["-m", "seed=0", "hydra/launcher=all_cores", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
+        (["-m", "seed=0,1", "threads=0", "hydra/launcher=all_cores", *BARS], "threads=0 but a run has"),
+        (["-m", "seed=0", "hydra/launcher=all_cores", "hydra.launcher.n_jobs=0"], "n_jobs=0 but runs go side by side"),
         (["-m", "optimizer=sgdd,mezo", "hydra/launcher=all_cores", *BARS], "Could not find 'optimizer/sgdd'"),
     ],
 )
 def test_bad_input_gets_one_clear_message(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = tightfit(tmp_path, "profile=smoke", *arguments)
+    done = tightfit(tmp_path, *arguments, "profile=smoke")
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

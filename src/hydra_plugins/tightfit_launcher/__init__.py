@@ -67,18 +67,15 @@ class SideBySide(Launcher):
     def make(self, job: int) -> JobReturn:
         """In a process of its own: the run number `job`. Every error becomes its line, which is all that can be sent
         back; one that Hydra would not tell in a line shows its trace here."""
-        try:
-            config = self.compose(job)
-            HydraConfig.instance().set_config(config)
-            done = run_job(
-                hydra_context=self.context,
-                task_function=self.task,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-        except CompactHydraException as error:
-            return self.failed(job, str(error))
+        config = self.compose(job)
+        HydraConfig.instance().set_config(config)
+        done = run_job(
+            hydra_context=self.context,
+            task_function=self.task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
         error = done._return_value
         if done.status == JobStatus.FAILED and not isinstance(error, CompactHydraException):
             traceback.print_exception(error)
