@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tightfit.records import append_eval, write_run
-from tightfit.tracking.wandb import WandbTracker, description
+from tightfit.tracking.description import description
+from tightfit.tracking.wandb import WandbTracker
 
 ROWS = [
     {"step": 0, "train_seconds": 0.0, "train_loss": None, "test_accuracy": 0.1},
