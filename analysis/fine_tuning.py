@@ -1,6 +1,6 @@
 """What a memory budget buys in fine-tuning, in numbers: accuracy, seconds to a target, crossings, cost in forwards.
 
-Times of several seeds are given as their mean with the lowest and the highest; with three seeds nothing finer is known.
+Times of several seeds are given as their median with the lowest and the highest. A miss counts as infinity.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from analysis.summary import Estimate, estimate, wilson
 from analysis.tables import why
 
 ZERO_SHOT = "zero_shot"
-BACKPROPAGATION = ("bp_adam", "bp_adam_checkpointed", "bp_sgd", "bp_lora")
 GRID_POINTS = 500
 
 
@@ -32,8 +32,13 @@ class Times:
     tries: int
 
     @property
-    def mean(self) -> float:
-        return math.fsum(self.seconds) / len(self.seconds) if self.seconds else math.nan
+    def all(self) -> tuple[float, ...]:
+        """Those of every try; a miss is infinity."""
+        return (*self.seconds, *[math.inf] * (self.tries - len(self.seconds)))
+
+    @property
+    def median(self) -> float:
+        return median(self.all) if self.tries else math.nan
 
 
 @dataclass(frozen=True)
@@ -155,14 +160,19 @@ def crossings(records: Records) -> list[Crossing]:
     found = []
     for budget in budgets_in(records):
         here = within(records, budget)
-        courses = {row: tracks(part.only(part.runs["status"] == "finished")) for row, part in by_method(here)}
-        trained = {row: course for row, course in courses.items() if course}
-        behind = [row for row in trained if row in BACKPROPAGATION]
+        finished = {row: part.only(part.runs["status"] == "finished") for row, part in by_method(here)}
+        trained = {row: course for row, part in finished.items() if (course := tracks(part))}
+        behind = [row for row in trained if backpropagates(finished[row].runs)]
         found += [
             Crossing(budget, row, other, overtaking(trained[row], trained[other]))
             for row, other in product([row for row in trained if row not in behind], behind)
         ]
     return found
+
+
+def backpropagates(runs: pd.DataFrame) -> bool:
+    """Whether any of `runs` made a backward pass, be it through its last layers alone."""
+    return bool((runs["backward_passes"].fillna(0) > 0).any())
 
 
 def overtaking(ones: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Times:

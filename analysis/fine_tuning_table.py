@@ -36,9 +36,10 @@ def legend(target: Target | None) -> str:
     return (
         f"Target: the end of the 95% interval of zero-shot{goal}. Need: the most bytes of tensors alive at once, on "
         "the longest prompts. Forwards per step: derived, and measured as a step's seconds by those of one of its "
-        "forward passes. Times over several seeds: mean, lowest – highest, and in how many cases; a target is seen at "
-        "an evaluation, of which each run has few, and between them crossings are those of straight lines. Intervals "
-        "are of seeds: all are scored on the same sentences."
+        "forward passes. Times over several seeds: median, lowest – highest, and in how many cases; where it did not "
+        "happen the time is infinite. A target is seen at an evaluation, of which each run has few; between them "
+        "crossings are those of straight lines. Intervals are of seeds only: all are scored on the same sentences. "
+        "Without backpropagation: the runs recorded no backward pass."
     )
 
 
@@ -77,11 +78,16 @@ def overtaking_text(times: Times) -> str:
 
 
 def times_text(times: Times) -> str:
-    """`312 (210 – 480), 8 of 9`."""
-    if not times.seconds:
-        return f"never, 0 of {times.tries}" if times.tries else "–"
-    spread = f" ({min(times.seconds):.0f} – {max(times.seconds):.0f})" if len(times.seconds) > 1 else ""
-    return f"{times.mean:.0f}{spread}, {len(times.seconds)} of {times.tries}"
+    """`312 (210 – never), 8 of 9`."""
+    if not times.tries:
+        return "–"
+    low, middle, high = map(seconds_text, (min(times.all), times.median, max(times.all)))
+    spread = f" ({low} – {high})" if low != high else ""
+    return f"{middle}{spread}, {len(times.seconds)} of {times.tries}"
+
+
+def seconds_text(seconds: float) -> str:
+    return "never" if math.isinf(seconds) else f"{seconds:.0f}"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -123,15 +129,15 @@ def render_crossings_csv(records: Records) -> str:
         {"budget": one.budget, "row": one.row, "overtaken": one.overtaken, **times_fields("at", one.at)}
         for one in crossings(records)
     ]
-    columns = ["budget", "row", "overtaken", "at_mean", "at_low", "at_high", "at_cases", "at_tries"]
+    columns = ["budget", "row", "overtaken", "at_median", "at_low", "at_high", "at_cases", "at_tries"]
     return pd.DataFrame(rows, columns=columns).round(3).to_csv(index=False, lineterminator="\n")
 
 
 def times_fields(name: str, times: Times) -> dict[str, float]:
     return {
-        f"{name}_mean": times.mean,
-        f"{name}_low": min(times.seconds, default=math.nan),
-        f"{name}_high": max(times.seconds, default=math.nan),
+        f"{name}_median": times.median,
+        f"{name}_low": min(times.all, default=math.nan),
+        f"{name}_high": max(times.all, default=math.nan),
         f"{name}_cases": len(times.seconds),
         f"{name}_tries": times.tries,
     }

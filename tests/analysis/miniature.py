@@ -28,10 +28,14 @@ def make_run(
     batch_size: int = 32,
     budget: int | None = None,
     seconds: float = 10.0,
+    passes: tuple[int, int] = (2, 1),
     started_at: str = "2026-01-01T00:00:00+00:00",
     **config: Any,
 ) -> Path:
-    """Write one run folder with an evaluation per accuracy, `seconds` of training apart; returns the folder."""
+    """Write one run folder with an evaluation per accuracy, `seconds` of training apart; returns the folder.
+
+    passes: forward and backward ones of a step.
+    """
     backward = row.startswith("full_bp")
     content = {
         "experiment": experiment,
@@ -50,7 +54,7 @@ def make_run(
     record = RunRecord(key, experiment, content, status, reason, started_at, commit="0123456789abcdef", machine=MACHINE)
     record.dataset = {"scored": "test"}
     record.memory = memory(row, batch_size, budget)
-    rows = [eval_row(number, accuracy, seconds) for number, accuracy in enumerate(accuracies)]
+    rows = [eval_row(number, accuracy, seconds, passes) for number, accuracy in enumerate(accuracies)]
     if rows:
         record.summary = summary(rows)
         trained = rows[-1]["train_seconds"]
@@ -84,7 +88,7 @@ def memory(row: str, batch_size: int, budget: int | None) -> dict[str, Any]:
     }
 
 
-def eval_row(number: int, accuracy: float, seconds: float) -> dict[str, Any]:
+def eval_row(number: int, accuracy: float, seconds: float, passes: tuple[int, int]) -> dict[str, Any]:
     step = number * STEPS_PER_EVALUATION
     return {
         "step": step,
@@ -92,8 +96,8 @@ def eval_row(number: int, accuracy: float, seconds: float) -> dict[str, Any]:
         "train_seconds": number * seconds,
         "train_cpu_seconds": number * seconds,
         "eval_seconds": 0.5 * number,
-        "forward_passes": 2 * step,
-        "backward_passes": step,
+        "forward_passes": passes[0] * step,
+        "backward_passes": passes[1] * step,
         "train_loss": 2.5 * (1 - accuracy) + 0.01 if number else None,
         "test_accuracy": accuracy,
         "test_loss": 2.5 * (1 - accuracy) + 0.02,

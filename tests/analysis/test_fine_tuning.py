@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from analysis.fine_tuning import Times, contenders, crossings, overtakes_at, target_of, times_to
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.fine_tuning_table import overtaking_text, render_crossings_csv, render_csv, render_markdown
-from analysis.load import EXPERIMENTS, load_published, load_runs
+from analysis.load import EXPERIMENTS, load_published, load_results, load_runs
 from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
@@ -45,9 +46,11 @@ def test_courses_are_compared_until_the_shorter_ends():
     assert overtakes_at(course(0.5, 0.6), course(0.4, 0.5, 0.9)) == 0.0
 
 
-def test_time_to_a_target_counts_only_the_runs_that_came_there():
+def test_a_run_that_never_reaches_the_target_takes_infinitely_long():
     times = times_to(0.8, [course(0.5, 0.8, 0.9), course(0.5, 0.7, 0.85), course(0.5, 0.6, 0.7)])
-    assert (times.seconds, times.tries, times.mean) == ((10.0, 20.0), 3, 15.0)
+    assert (times.seconds, times.tries, times.median) == ((10.0, 20.0), 3, 20.0)
+    assert times_to(0.9, [course(0.5, 0.9), course(0.5, 0.6), course(0.5, 0.7)]).median == math.inf
+    assert math.isnan(Times((), 0).median)
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def runs(tmp_path: Path) -> Path:
         make_run(folder, FINE_TUNING, row, name, accuracies, budget=budget, **part, **how)
 
     for seed in (0, 1):
-        make("mezo_lora", 700 * 10**6, [0.8, 0.8, 0.9], seed=seed)
+        make("mezo_lora", 700 * 10**6, [0.8, 0.8, 0.9], seed=seed, passes=(2, 0))
         make("bp_adam", 700 * 10**6, [0.5, 0.85, 0.85], model="minilm_l6", seed=seed, seconds=10.0 - 5 * seed)
     reason = "needs 346.9 MiB of 333.8 MiB (350MB, measured)"
     make("bp_adam", 350 * 10**6, [], model="minilm_l6", status="over_budget", reason=reason)
@@ -70,7 +73,9 @@ def runs(tmp_path: Path) -> Path:
 
 def test_who_was_ahead_from_the_beginning_is_said_to_be():
     assert overtaking_text(Times((0.0, 0.0), 3)) == "ahead all along, 2 of 3"
-    assert overtaking_text(Times((0.0, 30.0), 3)) == "15 (0 – 30), 2 of 3"
+    assert overtaking_text(Times((0.0, 30.0), 3)) == "30 (0 – never), 2 of 3"
+    assert overtaking_text(Times((30.0,), 3)) == "never (30 – never), 1 of 3"
+    assert overtaking_text(Times((10.0, 20.0, 60.0), 3)) == "20 (10 – 60), 3 of 3"
     assert overtaking_text(Times((), 3)) == "never, 0 of 3"
 
 
@@ -109,13 +114,31 @@ def test_crossings_are_taken_over_all_pairs_of_seeds(runs: Path):
     assert crossing.at.seconds == pytest.approx((15.0, 15.0), abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("backward_passes", "pair"), [(0, ("bp_foam", "bp_adam")), (1, ("mezo_lora", "bp_foam"))]
+)
+def test_a_row_of_any_name_is_classed_by_the_backward_passes_it_made(
+    runs: Path, backward_passes: int, pair: tuple[str, str]
+):
+    how = {"budget": 700 * 10**6, "memory_budget": {"name": "700MB"}}
+    make_run(runs, FINE_TUNING, "bp_foam", "700MB", [0.5, 0.6, 0.7], passes=(2, backward_passes), **how)
+    pairs = {(one.row, one.overtaken) for one in crossings(load_runs(runs, FINE_TUNING))}
+    assert pairs == {("mezo_lora", "bp_adam"), pair}
+
+
+def test_of_the_recorded_contenders_only_mezo_trains_without_backpropagation():
+    found = crossings(load_results(FINE_TUNING).of_profile("paper"))
+    assert {one.row for one in found} == {"mezo", "mezo_lora"}
+    assert {"elastic_zo", "bp_lora", "bp_sgd", "bp_adam", "bp_adam_checkpointed"} == {one.overtaken for one in found}
+
+
 def test_the_table_says_what_fits_and_what_overtakes_what(runs: Path, theory: pd.DataFrame):
     records = load_runs(runs, FINE_TUNING)
     table = render_markdown(records, theory, "paper")
     assert "| any | zero-shot | SmolLM2-135M | – | 80.00 | 58.40 – 91.93† |" in table
     assert "does not fit: needs 346.9 MiB of 333.8 MiB (350MB, measured)" in table
     assert "| 2, measured 2.50 | 400 |" in table
-    assert "| 700MB | MeZO LoRA | BP Adam | 15 (15 – 15), 2 of 4 |" in table
+    assert "| 700MB | MeZO LoRA | BP Adam | never (15 – never), 2 of 4 |" in table
     assert render_csv(records, theory, "paper").count("\n") == 4
     assert render_crossings_csv(records).splitlines()[1].endswith(",2,4")
 
