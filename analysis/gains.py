@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -23,16 +24,39 @@ def load_gains(experiment: str, experiments: Path = EXPERIMENTS) -> pd.DataFrame
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["key"])
 
 
-def render_markdown(gains: pd.DataFrame) -> str:
-    """A line for each method under each budget, with the difference that each of its seeds made."""
+def render_markdown(gains: pd.DataFrame, without: Sequence[str] = ()) -> str:
+    """A line for each method under each budget, with the difference that each of its seeds made.
+
+    without: the rows that trained without backpropagation; each is set against every other one.
+    """
     examples = ", ".join(f"{count:,}" for count in sorted(set(gains["examples"])))
     note = (
         f"All {examples} test sentences, before and after training, by the weights that each run ended with. "
-        "The interval is of the paired difference (Wald), for sentences drawn at random."
+        "The interval is of the paired difference (Wald), for sentences drawn at random: of the test set only, one seed each. "
+        "± is of seeds only."
     )
     rows = table(HEADERS, [line(*group) for group in grouped(gains)])
     commits = ", ".join(sorted({str(commit)[:7] for commit in gains["commit"]}))
-    return f"**What training gained, sentence by sentence**\n\n{note}\n\n{rows}\n\nscored at commit {commits}\n"
+    title = "**What training gained, sentence by sentence**"
+    parts = [title, note, rows, pairs_table(gains, without), f"scored at commit {commits}"]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def pairs_table(gains: pd.DataFrame, without: Sequence[str]) -> str:
+    """In how many pairs of seeds a method without backpropagation ends above one with it; empty where none is."""
+    groups = grouped(gains)
+    lines = [
+        [budget, method(row).title, method(other).title, pairs_above(runs["after"], others["after"])]
+        for budget, row, runs in groups
+        for where, other, others in groups
+        if where == budget and row in without and other not in without
+    ]
+    return table(("budget", "without backpropagation", "with it", "ends above, pairs of seeds"), lines) if lines else ""
+
+
+def pairs_above(ones: Iterable[int], others: Iterable[int]) -> str:
+    pairs = list(product(ones, others))
+    return f"{sum(one > other for one, other in pairs)} of {len(pairs)}"
 
 
 def grouped(gains: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

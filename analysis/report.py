@@ -18,6 +18,7 @@ from rich.console import Console
 from analysis import fine_tuning_table, gains, parallel_modes, queries, step_cost
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
+from analysis.fine_tuning import backpropagates
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
@@ -168,7 +169,8 @@ def report_fine_tuning(records: Records, profile: str, console: Console, folder:
     gained = gains.load_gains(FINE_TUNING, experiments)
     gained = gained[gained["key"].isin(latest(records.runs, ["memory_budget", "cell_row", "seed"])["key"])]
     if len(gained):
-        contents["fine_tuning_gains.md"] = gains.render_markdown(gained)
+        without = [row for row, runs in records.runs.groupby("cell_row") if not backpropagates(runs)]
+        contents["fine_tuning_gains.md"] = gains.render_markdown(gained, without)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (folder / name).write_text(content)

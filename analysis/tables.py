@@ -22,10 +22,11 @@ from analysis.load import latest
 from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
 from analysis.summary import Estimate, estimate
 
+CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
 NOT_RUN = "not run"
 COLUMNS_ABREAST = 2  # in markdown: more do not fit a page
-ONE_SEED = "† one seed: the interval is of its test set's size (Wilson) and knows nothing of other seeds"
+ONE_SEED = "† one seed: the interval is of the test set only (Wilson) and knows nothing of other seeds"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Cell:
     note: str
     published: float | None
     recorded: Estimate | None
+    superseded: tuple[float, ...] = ()  # final accuracies of earlier runs of the same seeds
 
     @property
     def difference(self) -> float | None:
@@ -85,7 +87,7 @@ def build_table(
         if not ran or column in ran
     ]
     title = ". ".join(filter(None, [f"{experiment_title(experiment)}: accuracy in %", profile_banner(profile, runs)]))
-    behind = provenance(latest(runs, ["cell_row", "cell_column", "seed"]))
+    behind = provenance(runs)
     return ResultTable(experiment, profile, title, behind, tuple(cells), recorded is not None)
 
 
@@ -98,7 +100,14 @@ def build_cell(
     if note == NOT_RUN and len(of_column) and value.empty:
         note = ""  # the paper has no such cell either
     beside = None if recorded is None else measured(recorded, row, column)[0]
-    return Cell(row, column, ours, note, float(value.iloc[0]) / 100 if len(value) else None, beside)
+    value = float(value.iloc[0]) / 100 if len(value) else None
+    return Cell(row, column, ours, note, value, beside, superseded(runs, row, column))
+
+
+def superseded(runs: pd.DataFrame, row: str, column: str) -> tuple[float, ...]:
+    """Final accuracies on the test set of runs that a later one of the same cell and seed replaced."""
+    here = runs[(runs["cell_column"] == column) & (runs["cell_row"] == row) & (runs["split"].fillna("test") == "test")]
+    return tuple(here.drop(latest(here, CELL).index).sort_values("started_at")["final_accuracy"].dropna())
 
 
 def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None, str]:
@@ -150,13 +159,19 @@ def profile_banner(profile: str, runs: pd.DataFrame) -> str:
 
 
 def provenance(runs: pd.DataFrame) -> str:
-    """The machine, the minutes and the commit behind `runs`, in one line."""
+    """The machine, the minutes and the commit behind `runs`, in one line.
+
+    Of each cell and seed the latest run counts; how many earlier ones are left out is said.
+    """
     if runs.empty:
         return "no runs yet"
+    everything, runs = len(runs), latest(runs, CELL)
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     known = runs.dropna(subset="commit").to_dict("records")
     commits = sorted({f"{run['commit'][:7]}{' (modified)' if run['dirty'] else ''}" for run in known})
-    effort = f"{len(runs)} runs, {runs['train_seconds'].sum() / 60:.3g} min of training"
+    earlier = f" ({counted(everything - len(runs), 'earlier one')} left out)" if everything > len(runs) else ""
+    cpu, wall = (runs[name].sum() / 60 for name in ("train_cpu_seconds", "train_seconds"))
+    effort = f"{len(runs)} runs{earlier}, {cpu:.3g} min of processor time, {wall:.3g} by the clock"
     return f"{'; '.join(machines)} · {effort} · commit {', '.join(commits) or 'unknown'}"
 
 
@@ -231,7 +246,17 @@ def render_markdown(table: ResultTable) -> str:
     starts = range(0, len(table.columns), COLUMNS_ABREAST)
     blocks = [markdown_block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
     legend = f"ours: mean ± standard deviation (number of seeds). {table.provenance}"
-    return "\n\n".join([f"**{table.title}**", *blocks, legend]) + "\n"
+    return "\n\n".join(filter(None, [f"**{table.title}**", *blocks, superseded_text(table), legend])) + "\n"
+
+
+def superseded_text(table: ResultTable) -> str:
+    """Which cells show a later run than their first, and what the earlier ones came to."""
+    cells = [
+        f"{method(cell.row).title}, {column_title(cell.column)}: {', '.join(map(percent, cell.superseded))}"
+        for cell in table.cells
+        if cell.superseded
+    ]
+    return f"Run before with other settings, scored on the same test set: {'; '.join(cells)}." if cells else ""
 
 
 def markdown_block(table: ResultTable, columns: Sequence[str]) -> str:
@@ -265,11 +290,12 @@ def render_csv(table: ResultTable) -> str:
     results = [f"{whose}_{part}" for whose in ("ours", "recorded") for part in parts]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["profile", "row", "column", "published", "difference", *results, "note"])
+    writer.writerow(["profile", "row", "column", "published", "difference", *results, "note", "superseded"])
     for cell in table.cells:
         numbers = [*csv_fields(cell.ours), *csv_fields(cell.recorded)]
         known = [table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)]
-        writer.writerow([*known, *numbers, cell.note])
+        earlier = "; ".join(map(csv_percent, cell.superseded))
+        writer.writerow([*known, *numbers, cell.note, earlier])
     return buffer.getvalue()
 
 

@@ -26,6 +26,9 @@ def test_each_seed_has_its_difference_in_the_order_of_the_tables(tmp_path: Path)
     assert second.startswith("| 700MB | BP Adam | MiniLM-L6 | 48.0 | 86.00 (1) | +38.0")
     assert "All 1,000 test sentences" in text
     assert "commit abcdef0" in text
+    assert "ends above" not in text
+    beside = render_markdown(load_gains("paper/tuning", tmp_path), without=["mezo"])
+    assert "| 700MB | MeZO | BP Adam | 0 of 2 |" in beside
 
 
 def test_where_nothing_was_scored_there_are_no_gains(tmp_path: Path) -> None:

@@ -115,6 +115,18 @@ def test_a_column_that_nothing_published_answers_comes_last_and_says_what_it_is(
     assert {cell.published for cell in table.of(table.columns[-1])} == {None}
 
 
+def test_an_earlier_run_of_a_cell_is_left_out_and_said_to_be(runs: Path, experiments: Path):
+    early = {"started_at": "2025-01-01T00:00:00+00:00", "optimizer": {"name": "elastic_zo", "lr": 0.1}}
+    make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=1, **early)
+    table = table_of(runs, experiments)
+    assert (table.cells[0].ours.mean, table.cells[0].superseded) == (pytest.approx(0.91), (0.7654,))
+    text = render_markdown(table)
+    assert "scored on the same test set: Full ZO, MNIST FP32: 76.54." in text
+    assert "4 runs (1 earlier one left out), 1.13 min of processor time, 1.13 by the clock" in text
+    zo, bp = csv.DictReader(io.StringIO(render_csv(table)))
+    assert (zo["superseded"], bp["superseded"]) == ("76.540", "")
+
+
 def test_validation_scores_never_enter_a_table(tmp_path: Path, experiments: Path):
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9])
     for path in (folder / "run.json", folder / "evals.jsonl"):
