@@ -13,18 +13,10 @@ from matplotlib.figure import Figure
 from analysis.curves import profile_note
 from analysis.load import MEMORY_KINDS, PHASES, Records, latest
 from analysis.names import arithmetic_of, in_order, mebibytes, method, subject
-from analysis.style import GREY, RC, NoRecords, headline, styled
+from analysis.palette import GREY, KIND_COLORS, PHASE_COLORS
+from analysis.style import RC, NoRecords, headline, styled
 from analysis.tables import machine
 
-KIND_COLORS = dict(zip(MEMORY_KINDS, ("#5b6770", "#9ec3e6", "#e8b33f", "#d07a55", "#a58bc0"), strict=True))
-PHASE_COLORS = {
-    "forward": "#9ec3e6",
-    "backward": "#e8b33f",
-    "perturb": "#a58bc0",
-    "update": "#d07a55",
-    "perturb_and_update": "#bc838b",  # where the two are only known together
-    "other": "#c9ced2",
-}
 LEAST_LABELLED_SHARE = 0.045  # narrower segments have no room for their number
 PAPER_ROW = "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"
 

@@ -64,8 +64,9 @@ def best_ended(records: Records) -> Records:
 
 def draw(axes: Axes, line: Curve, text: str) -> EndLabel:
     """Draw the mean, its end and the band of the seeds; returns `text` as the label of the end."""
-    color = method(line.row).color
-    axes.plot(line.x, line.mean, color=color, label=method(line.row).title)
+    drawn = method(line.row)
+    color = drawn.color
+    axes.plot(line.x, line.mean, color=color, linestyle=drawn.dash, label=drawn.title)
     axes.plot(line.x[-1], line.mean[-1], "o", color=color, markersize=4)
     if line.seeds > 1:
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)

@@ -57,7 +57,8 @@ def panel(axes: Axes, records: Records, target: Target | None) -> tuple[list[End
             seeds = " (1 seed)" if line.seeds == 1 else ""
             labels.append(draw(axes, line, f"{end}{seeds}, {model}, batch {line.batch_size}"))
             scored = finished.evals
-            axes.plot(scored["train_seconds"], scored["accuracy"], ".", color=method(row).color, markersize=3)
+            marker = "." if method(row).marker == "o" else method(row).marker
+            axes.plot(scored["train_seconds"], scored["accuracy"], marker, color=method(row).color, markersize=3)
     if target is not None:
         color = method(ZERO_SHOT).color
         axes.axhline(target.zero_shot, color=color, linestyle=(0, (4, 2)), linewidth=1.2)
@@ -71,6 +72,12 @@ def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
     return (
         "Each method trains the largest model that fits with the largest batch that fits. Labels: final accuracy.\n"
-        "Dots: single runs, when they are scored. Grey: no training, with its 95% interval.\n"
+        f"Dots: single runs, when they are scored{scored_on(records)}. Grey: no training, with its 95% interval.\n"
         + conditions(records.runs, profile)
     )
+
+
+def scored_on(records: Records) -> str:
+    """On how many examples of the test set the course was scored."""
+    counts = sorted(set(records.runs["split_examples"].dropna()))
+    return f", on {' or '.join(f'{count:,}' for count in counts)} test sentences" if counts else ""

@@ -32,8 +32,8 @@ def render_markdown(gains: pd.DataFrame, without: Sequence[str] = ()) -> str:
     examples = ", ".join(f"{count:,}" for count in sorted(set(gains["examples"])))
     note = (
         f"All {examples} test sentences, before and after training, by the weights that each run ended with. "
-        "The interval is of the paired difference (Wald), for sentences drawn at random: of the test set only, one seed each. "
-        "± is of seeds only."
+        "The interval is of the paired difference (Wald), for sentences drawn at random: of the "
+        "test set only, one seed each. ± is of seeds only."
     )
     rows = table(HEADERS, [line(*group) for group in grouped(gains)])
     commits = ", ".join(sorted({str(commit)[:7] for commit in gains["commit"]}))

@@ -6,43 +6,65 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.palette import COLORS, Family, Variant, look, shade
+
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the papers' tables. Colours are Okabe and Ito's, dark enough for text on white."""
+    """A row of the papers' tables; `dash` and `marker` tell the variants of a family apart."""
 
     title: str
     short: str
     color: str
+    dash: str = "-"
+    marker: str = "o"
+
+
+def member(title: str, short: str, family: Family, variant: Variant = "plain") -> Method:
+    return Method(title, short, *look(family, variant))
+
+
+def shares(*queries: int) -> dict[str, Method]:
+    """P-RGE with several directions at 16 rows, from light to dark."""
+    return {
+        f"q{q}_b{16 // q}": Method(
+            f"{q} direction{'s' if q > 1 else ''} × {16 // q}", f"q = {q}", shade(place, len(queries))
+        )
+        for place, q in enumerate(queries)
+    }
 
 
 METHODS = {
-    "none": Method("no fine-tuning", "none", "#777777"),
-    "full_zo": Method("Full ZO", "Full ZO", "#D55E00"),
-    "cls2": Method("ZO-Feat-Cls2", "Cls2", "#B0518A"),
-    "cls1": Method("ZO-Feat-Cls1", "Cls1", "#009E73"),
-    "full_bp": Method("Full BP", "Full BP", "#0072B2"),
-    "full_bp_adam": Method("Full BP, Adam", "BP Adam", "#333333"),
-    "zero_shot": Method("zero-shot", "zero-shot", "#777777"),
-    "mezo": Method("MeZO", "MeZO", "#D55E00"),
-    "mezo_lora": Method("MeZO LoRA", "MeZO LoRA", "#B87A00"),
-    "elastic_zo": Method("ElasticZO LoRA", "ElasticZO", "#009E73"),
-    "bp_lora": Method("BP LoRA, Adam", "BP LoRA", "#B0518A"),
-    "bp_sgd": Method("BP SGD", "BP SGD", "#3A8FC2"),
-    "bp_adam_checkpointed": Method("BP Adam, checkpointed", "checkpointed", "#333333"),
-    "bp_adam": Method("BP Adam", "BP Adam", "#0072B2"),
-    "p_rge_none": Method("P-RGE, one by one", "LoRA-FA", "#777777"),
-    "p_rge_inner": Method("P-RGE, signs at once", "inner", "#3A8FC2"),
-    "p_rge_outer": Method("P-RGE, directions at once", "outer", "#B0518A"),
-    "p_rge_both": Method("P-RGE, all at once", "both", "#009E73"),
-    "q1_b16": Method("1 direction × 16", "q = 1", "#333333"),
-    "q2_b8": Method("2 directions × 8", "q = 2", "#0072B2"),
-    "q4_b4": Method("4 directions × 4", "q = 4", "#009E73"),
-    "q8_b2": Method("8 directions × 2", "q = 8", "#B0518A"),
-    "q16_b1": Method("16 directions × 1", "q = 16", "#D55E00"),
-    "gaussian": Method("Gaussian, PyTorch's", "Gaussian", "#0072B2"),
-    "rademacher": Method("Rademacher", "Rademacher", "#D55E00"),
-    "gaussian_fast": Method("Gaussian by table", "gaussian_fast", "#009E73"),
+    "none": member("no fine-tuning", "none", "none"),
+    "inference": member("inference", "inference", "none", "reference"),
+    "full_zo": member("Full ZO", "Full ZO", "zeroth_order"),
+    "cls2": member("ZO-Feat-Cls2", "Cls2", "hybrid_one_layer"),
+    "cls1": member("ZO-Feat-Cls1", "Cls1", "hybrid_two_layers"),
+    "full_bp": member("Full BP", "Full BP", "backprop"),
+    "full_bp_adam": member("Full BP, Adam", "BP Adam", "backprop_adam"),
+    "zero_shot": member("zero-shot", "zero-shot", "none"),
+    "mezo": member("MeZO", "MeZO", "zeroth_order"),
+    "mezo_lora": member("MeZO LoRA", "MeZO LoRA", "zeroth_order_low_rank"),
+    "elastic_zo": member("ElasticZO LoRA", "ElasticZO", "hybrid_two_layers"),
+    "elastic_zo_1": member("ElasticZO, 1 block by BP", "ElasticZO", "hybrid_one_layer"),
+    "elastic_zo_2": member("ElasticZO, 2 blocks by BP", "ElasticZO", "hybrid_two_layers"),
+    "bp_lora": member("BP LoRA, Adam", "BP LoRA", "backprop_low_rank"),
+    "bp_sgd_checkpointed": member("BP SGD, checkpointed", "checkpointed", "backprop", "checkpointed"),
+    "bp_sgd": member("BP SGD", "BP SGD", "backprop"),
+    "bp_adam_checkpointed": member("BP Adam, checkpointed", "checkpointed", "backprop_adam", "checkpointed"),
+    "bp_adam": member("BP Adam", "BP Adam", "backprop_adam"),
+    "zo_int8": member("ZO in int8", "ZO", "zeroth_order", "int8"),
+    "elastic_zo_int8_1": member("ElasticZO-INT8, 1 layer by BP", "ElasticZO-INT8", "hybrid_one_layer", "int8"),
+    "elastic_zo_int8_2": member("ElasticZO-INT8, 2 layers by BP", "ElasticZO-INT8", "hybrid_two_layers", "int8"),
+    "niti_bp": member("NITI", "NITI", "backprop", "int8"),
+    "p_rge_none": member("P-RGE, one by one", "LoRA-FA", "zeroth_order_low_rank"),
+    "p_rge_inner": member("P-RGE, signs at once", "inner", "zeroth_order_low_rank"),
+    "p_rge_outer": member("P-RGE, directions at once", "outer", "zeroth_order_low_rank"),
+    "p_rge_both": member("P-RGE, all at once", "both", "zeroth_order_low_rank"),
+    **shares(1, 2, 4, 8, 16),
+    "gaussian": member("Gaussian, PyTorch's", "Gaussian", "zeroth_order"),
+    "rademacher": member("Rademacher", "Rademacher", "zeroth_order"),
+    "gaussian_fast": member("Gaussian by table", "gaussian_fast", "zeroth_order"),
 }
 PAPERS = {
     "elasticzo": "ElasticZO",
@@ -75,7 +97,7 @@ ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
 
 def method(row: str) -> Method:
     """How the method called `row` in records is written and drawn; an unknown one by its own name, in grey."""
-    return METHODS.get(row, Method(row, row, "#777777"))
+    return METHODS.get(row, Method(row, row, COLORS["none"], marker="x"))
 
 
 def in_order(rows: set[str]) -> list[str]:

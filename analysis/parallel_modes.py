@@ -10,18 +10,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.breakdowns import PHASE_COLORS, beside_bar, method_rows, spaced, stacked_bars
+from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
 from analysis.curves import by_method, profile_note
 from analysis.fine_tuning_table import table
 from analysis.load import PHASES, Records
 from analysis.names import in_order, mebibytes, method, model_title, subject
+from analysis.palette import PHASE_COLORS
 from analysis.queries import published_texts
 from analysis.style import RC, NoRecords, headline, styled
 from analysis.tables import machine, profile_banner, provenance
 
 SPEED = "mobizo/speed"
-# Those that probe one after the other, to which the others are compared.
-SEQUENTIAL = ("mezo", "mezo_lora", "p_rge_none")
 HEADERS = ("model", "random numbers", "method", "s per step", "of it random numbers", "forward passes")
 LEGEND = (
     "Four directions, both signs, the same batches of four sentences. ×: how many times as fast as the method that "
@@ -78,16 +77,22 @@ def mode(column: str, row: str, runs: pd.DataFrame) -> Mode:
     return Mode(model_of(column), noise, row, *span, phases, passes, *peaks)
 
 
+def sequential_rows(found: list[Mode]) -> list[str]:
+    """The methods that probe one after the other: of all they make the most passes for the same directions."""
+    most = max((one.passes for one in found), default=0)
+    return in_order({one.row for one in found if one.passes == most})
+
+
 def sequential(found: list[Mode], one: Mode) -> Mapping[str, Mode]:
     """The methods that `one` is compared to: on its model, with its random numbers."""
     here = [other for other in found if (other.model, other.noise) == (one.model, one.noise)]
-    return {other.row: other for other in here if other.row in SEQUENTIAL}
+    return {other.row: other for other in here if other.row in sequential_rows(found)}
 
 
 def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> str:
     """The modes as a table, what is published beside them, and how to read both."""
     found = modes(records)
-    compared = [f"× {method(row).title}" for row in SEQUENTIAL]
+    compared = [f"× {method(row).title}" for row in sequential_rows(found)]
     parts = [
         f"**MobiZO: what one forward pass holds: {subject(records.runs)}**",
         profile_banner(profile, records.runs),
@@ -101,7 +106,7 @@ def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> 
 
 def line(found: list[Mode], one: Mode) -> list[str]:
     slower = sequential(found, one)
-    times = [one.faster_than(slower.get(row)) for row in SEQUENTIAL]
+    times = [one.faster_than(slower.get(row)) for row in sequential_rows(found)]
     several = f" ({one.fastest:.3g} – {one.slowest:.3g})" if one.fastest < one.slowest else ""
     return [
         model_title(one.model),
@@ -125,7 +130,7 @@ def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
             "profile": profile,
             **{name: value for name, value in asdict(one).items() if name != "phases"},
             **{f"{phase}_seconds": seconds for phase, seconds in one.phases.items()},
-            **{f"times_{row}": one.faster_than(sequential(found, one).get(row)) for row in SEQUENTIAL},
+            **{f"times_{row}": one.faster_than(sequential(found, one).get(row)) for row in sequential_rows(found)},
         }
         for one in found
     ]
@@ -187,7 +192,7 @@ def words(found: list[Mode], one: Mode) -> str:
     slower = sequential(found, one)
     ratios = [(row, one.faster_than(slower.get(row))) for row in ("mezo_lora", "p_rge_none") if row != one.row]
     times = [f"×{ratio:.2f} {method(row).short}" for row, ratio in ratios if ratio is not None]
-    return "  ".join([f"{one.step_seconds:.3g} s", *(times if one.row not in SEQUENTIAL else [])])
+    return "  ".join([f"{one.step_seconds:.3g} s", *(times if one.row not in slower else [])])
 
 
 def reading(records: Records, profile: str) -> str:

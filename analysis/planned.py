@@ -19,13 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from analysis.breakdowns import KIND_COLORS, beside_bar, method_rows, spaced, stacked_bars
+from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
 from analysis.load import EXPERIMENTS, MEMORY_KINDS
-from analysis.style import GREY, RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from analysis.names import method
+from analysis.palette import GREY, KIND_COLORS
+from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 FIG3, FIG4 = "on_device_mezo/fig3", "on_device_mezo/fig4_memory"
-COLORS = {"bp_adam": "#333333", "bp_adam_checkpointed": "#0072B2", "mezo": "#D55E00"}
-TITLES = {"bp_adam": "BP, Adam", "bp_adam_checkpointed": "BP, Adam, checkpointed"}
 SECOND_RHO_STYLE = (0, (4, 2))
 MODELS = {
     "gpt2_medium": "GPT2-medium (at most 1024 positions) by BP, Adam",
@@ -76,16 +76,16 @@ def said(flag: object) -> str:
 
 def draw_lines(axes: Axes, plan: pd.DataFrame, values: pd.Series) -> None:
     """A line for each method and share of blocks, on logarithmic axes."""
-    for (method, rho), rows in plan.groupby(["optimizer", "rho"], sort=False):
-        mezo = method == "mezo"
+    for (row, rho), rows in plan.groupby(["optimizer", "rho"], sort=False):
+        drawn = method(str(row))
         axes.plot(
             rows["sequence_length"],
             values[rows.index],
-            color=COLORS[str(method)],
-            linestyle=SECOND_RHO_STYLE if rho != plan["rho"].iloc[0] else "-",
-            marker="o",
+            color=drawn.color,
+            linestyle=SECOND_RHO_STYLE if rho != plan["rho"].iloc[0] else drawn.dash,
+            marker=drawn.marker,
             markersize=3,
-            label=f"MeZO, ρ = {share_of_blocks(rows['rho'].iloc[0])}" if mezo else TITLES[str(method)],
+            label=f"MeZO, ρ = {share_of_blocks(rows['rho'].iloc[0])}" if row == "mezo" else drawn.title,
         )
     contexts = sorted(set(plan["sequence_length"]))
     axes.set_xscale("log", base=2)

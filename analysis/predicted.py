@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,34 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.load import TEXT, latest
-from analysis.names import MODELS, mebibytes
-from analysis.style import GREY, RC, NoRecords, headline, styled
+from analysis.names import MODELS, in_order, mebibytes, method
+from analysis.palette import GREY
+from analysis.style import RC, NoRecords, headline, styled
 
 INFERENCE = "inference"
 RATIOS = (0.3, 0.5, 1, 2, 3)
 
 
-@dataclass(frozen=True)
-class Look:
-    title: str
-    color: str
-    marker: str
-
-
-LOOKS = {
-    INFERENCE: Look("inference", "#999999", "D"),
-    "mezo": Look("MeZO", "#D55E00", "o"),
-    "elastic_zo_1": Look("ElasticZO, 1 block by BP", "#009E73", "o"),
-    "elastic_zo_2": Look("ElasticZO, 2 blocks by BP", "#B0518A", "o"),
-    "bp_sgd_checkpointed": Look("BP SGD, checkpointed", "#0072B2", "^"),
-    "bp_sgd": Look("BP SGD", "#0072B2", "o"),
-    "bp_adam_checkpointed": Look("BP Adam, checkpointed", "#333333", "^"),
-    "bp_adam": Look("BP Adam", "#333333", "o"),
-    "zo_int8": Look("ZO in int8", "#D55E00", "s"),
-    "elastic_zo_int8_1": Look("ElasticZO-INT8, 1 layer by BP", "#009E73", "s"),
-    "elastic_zo_int8_2": Look("ElasticZO-INT8, 2 layers by BP", "#B0518A", "s"),
-    "niti_bp": Look("NITI", "#0072B2", "s"),
-}
 GRID_MODELS = {**MODELS, "llama_10m": "Llama, 10 M", "llama_10m_lora": "Llama, 10 M, LoRA"}
 
 
@@ -59,7 +37,8 @@ def predicted_against_measured(runs: pd.DataFrame) -> Figure:
         figure,
         f"Memory predicted without data against memory measured: {len(trained)} cells, {places(cells)}",
         f"{accuracy(cells)}{worst(cells)}\n"
-        "peak_live: two steps rehearsed on tensors without data. all_buffers_live: the papers' convention.",
+        "peak_live: two steps rehearsed on tensors without data. all_buffers_live: the papers' convention.\n"
+        "Both count tensors, and by the same rule; Python and PyTorch hold about 0.4 GB besides.",
     )
     draw_scatter(both, cells)
     draw_ratios(ratios, cells)
@@ -103,7 +82,9 @@ def worst(cells: pd.DataFrame) -> str:
     cell = cells.assign(size=cells["error"].abs()).sort_values(["size", "measured"]).iloc[-1]
     if cell["error"] == 0:
         return ""
-    where = f"{GRID_MODELS.get(cell['model'], cell['model'])}, {look(cell['method']).title}, batch {cell['batch_size']}"
+    where = (
+        f"{GRID_MODELS.get(cell['model'], cell['model'])}, {method(cell['method']).title}, batch {cell['batch_size']}"
+    )
     sizes = f"{mebibytes(cell['predicted'])} predicted, {mebibytes(cell['measured'])} measured"
     return f"\nWorst case: {where}: {sizes}."
 
@@ -116,17 +97,13 @@ def percent(error: float) -> str:
     return f"{100 * error:.3g} %"
 
 
-def look(method: str) -> Look:
-    return LOOKS.get(method, Look(method, GREY, "x"))
-
-
 def draw_scatter(axes: Axes, cells: pd.DataFrame) -> None:
     """Predicted over measured mebibytes, with the line on which both are the same."""
     sizes = cells[["measured", "predicted"]].astype(float) / 2**20
     limits = (0.7 * sizes.min().min(), 1.4 * sizes.max().max())
     axes.plot(limits, limits, color=GREY, linewidth=0.8)
-    for method in sorted_methods(cells):
-        chosen, style = sizes[cells["method"] == method], look(method)
+    for row in in_order(set(cells["method"])):
+        chosen, style = sizes[cells["method"] == row], method(row)
         axes.scatter(
             chosen["measured"],
             chosen["predicted"],
@@ -150,8 +127,8 @@ def draw_ratios(axes: Axes, cells: pd.DataFrame) -> None:
     rows = cells["model"].map({model: float(place) for place, model in enumerate(models)})
     axes.axvline(1, color=GREY, linewidth=0.8)
     for lower, accounting in enumerate(("predicted", "all_buffers_live")):
-        for method in sorted_methods(cells):
-            chosen, style = cells["method"] == method, look(method)
+        for row in in_order(set(cells["method"])):
+            chosen, style = cells["method"] == row, method(row)
             ratios = (cells[accounting] / cells["measured"])[chosen].astype("float64")
             heights = rows[chosen] + 0.4 * lower - 0.2
             axes.scatter(
@@ -165,8 +142,3 @@ def draw_ratios(axes: Axes, cells: pd.DataFrame) -> None:
     axes.set_xticks(RATIOS, [f"×{ratio:g}" for ratio in RATIOS])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title("the two conventions")
-
-
-def sorted_methods(cells: pd.DataFrame) -> list[str]:
-    present = set(cells["method"])
-    return [name for name in LOOKS if name in present] + sorted(present - set(LOOKS))

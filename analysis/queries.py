@@ -56,7 +56,7 @@ def shares(records: Records) -> list[Share]:
 
 
 def share(model: str, row: str, runs: pd.DataFrame) -> Share:
-    queries, batch_size = queries_and_batch(row)
+    queries, _ = queries_and_batch(row)
     finished = runs[runs["status"] == "finished"]
     others = runs[runs["status"] != "finished"].to_dict("records")
     examples = finished["split_examples"].max()
@@ -64,7 +64,7 @@ def share(model: str, row: str, runs: pd.DataFrame) -> Share:
         model,
         row,
         queries,
-        batch_size,
+        batch_size=int(runs["batch_size"].iloc[0]),
         initial=float(finished["initial_accuracy"].mean()),
         final=estimate(finished["final_accuracy"].tolist(), int(examples)) if len(finished) else None,
         best=float(finished["best_accuracy"].mean()),
@@ -182,5 +182,6 @@ def uncertainty(runs: pd.DataFrame) -> str:
     known = runs.dropna(subset=["final_accuracy", "split_examples"])
     if known.empty:
         return ""
-    low, high = wilson(float(known["final_accuracy"].mean()), int(known["split_examples"].min()))
-    return f"each of a run within {100 * (high - low) / 2:.1f} points (95%, by the size of the test set).\n"
+    examples = int(known["split_examples"].min())
+    most = max(high - low for low, high in (wilson(share, examples) for share in known["final_accuracy"])) / 2
+    return f"each of a run within {100 * most:.1f} points (95%, by the size of the test set).\n"

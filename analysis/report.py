@@ -169,7 +169,7 @@ def report_fine_tuning(records: Records, profile: str, console: Console, folder:
     gained = gains.load_gains(FINE_TUNING, experiments)
     gained = gained[gained["key"].isin(latest(records.runs, ["memory_budget", "cell_row", "seed"])["key"])]
     if len(gained):
-        without = [row for row, runs in records.runs.groupby("cell_row") if not backpropagates(runs)]
+        without = [str(row) for row, runs in records.runs.groupby("cell_row") if not backpropagates(runs)]
         contents["fine_tuning_gains.md"] = gains.render_markdown(gained, without)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():

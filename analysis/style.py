@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from analysis.palette import GREY
+
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 160  # 1600 pixels wide: sharp where a README shows it at half that
-GREY = "#666666"
 LEADER: dict[str, Any] = {
     "arrowstyle": "-",
     "alpha": 0.45,

@@ -114,9 +114,7 @@ def test_crossings_are_taken_over_all_pairs_of_seeds(runs: Path):
     assert crossing.at.seconds == pytest.approx((15.0, 15.0), abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("backward_passes", "pair"), [(0, ("bp_foam", "bp_adam")), (1, ("mezo_lora", "bp_foam"))]
-)
+@pytest.mark.parametrize(("backward_passes", "pair"), [(0, ("bp_foam", "bp_adam")), (1, ("mezo_lora", "bp_foam"))])
 def test_a_row_of_any_name_is_classed_by_the_backward_passes_it_made(
     runs: Path, backward_passes: int, pair: tuple[str, str]
 ):

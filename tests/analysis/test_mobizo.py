@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analysis.load import Records, load_published, load_runs
-from analysis.parallel_modes import SPEED, modes, step_by_mode
+from analysis.parallel_modes import SPEED, modes, sequential_rows, step_by_mode
 from analysis.parallel_modes import render_markdown as speed_table
 from analysis.queries import QUERIES, accuracy_by_queries, queries_and_batch, shares
 from analysis.queries import render_markdown as queries_table
@@ -23,7 +23,8 @@ def timed(tmp_path: Path) -> Records:
 
     def make(row: str, noise: str, seconds: float, **how: Any) -> None:
         model = {"model": {"name": "smollm2_135m"}, "dataset": {"name": "vader"}}
-        make_run(folder, SPEED, row, f"smollm2_135m {noise}", [0.5, 0.5], seconds=seconds, batch_size=4, **model, **how)
+        how |= {"seconds": seconds, "batch_size": 4, "passes": (1 if row.endswith("both") else 8, 0), **model}
+        make_run(folder, SPEED, row, f"smollm2_135m {noise}", [0.5, 0.5], **how)
 
     for seed in (0, 1):
         make("p_rge_both", "gaussian_fast", 100.0 + 20 * seed, seed=seed)
@@ -54,6 +55,12 @@ def test_a_mode_is_compared_on_its_model_with_its_random_numbers(timed: Records)
     assert "| gaussian fast | P-RGE, all at once | 1.1 (1 – 1.2) |" in fast
     assert "| – | – | 3.00 |" in fast
     assert "| 30.00 | 3.00 | – |" in gaussian
+
+
+def test_whoever_probes_one_after_the_other_is_compared_to_whatever_its_name(tmp_path: Path):
+    for row, passes in (("p_rge_both", 1), ("by_another_name", 8)):
+        make_run(tmp_path, SPEED, row, "smollm2_135m gaussian", [0.5, 0.5], passes=(passes, 0))
+    assert sequential_rows(modes(load_runs(tmp_path, SPEED))) == ["by_another_name"]
 
 
 def test_seconds_of_a_step_come_apart_into_phases(timed: Records):

@@ -72,7 +72,7 @@ def test_the_figure_of_readings_names_the_assumptions_of_each_and_tells_publishe
 
 def test_the_figure_has_a_line_for_each_method_and_says_that_it_is_derived() -> None:
     figure = memory_by_context(load_plan(FIG3))
-    names = ["BP, Adam", "BP, Adam, checkpointed", "MeZO, ρ = 0.15", "MeZO, ρ = 1/32"]
+    names = ["BP Adam", "BP Adam, checkpointed", "MeZO, ρ = 0.15", "MeZO, ρ = 1/32"]
     for axes in figure.axes:
         assert [line.get_label() for line in axes.get_lines() if not line.get_label().startswith("_")] == names
     words = figure.get_suptitle() + " ".join(text.get_text() for text in figure.texts)

@@ -17,11 +17,11 @@ from tightfit.plan.answer import Answer
 
 WIDTH = 160  # columns where the output is no terminal
 KINDS = {  # of bytes, in the order and the colours of a bar
-    "parameters": "#4477aa",
-    "gradients": "#ee6677",
-    "optimizer_state": "#ccbb44",
-    "activations": "#228833",
-    "errors": "#aa3377",
+    "parameters": "#5b6770",
+    "gradients": "#e8b33f",
+    "optimizer_state": "#a58bc0",
+    "activations": "#9ec3e6",
+    "errors": "#d07a55",
 }
 
 
