@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
 from analysis.curves import by_method, profile_note
-from analysis.fine_tuning_table import table
 from analysis.load import PHASES, Records
 from analysis.names import in_order, mebibytes, method, model_title, subject
+from analysis.page import Page, table
 from analysis.palette import PHASE_COLORS
 from analysis.queries import published_texts
 from analysis.style import RC, NoRecords, headline, styled
@@ -89,19 +89,18 @@ def sequential(found: list[Mode], one: Mode) -> Mapping[str, Mode]:
     return {other.row: other for other in here if other.row in sequential_rows(found)}
 
 
-def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> str:
+def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
     """The modes as a table, what is published beside them, and how to read both."""
     found = modes(records)
     compared = [f"× {method(row).title}" for row in sequential_rows(found)]
-    parts = [
-        f"**MobiZO: what one forward pass holds: {subject(records.runs)}**",
+    parts = (
         profile_banner(profile, records.runs),
         table([*HEADERS, *compared, "measured peak", "widest batch"], [line(found, one) for one in found]),
         LEGEND,
         *published_texts(published),
-        provenance(records.runs),
-    ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    )
+    title = f"MobiZO: what one forward pass holds: {subject(records.runs)}"
+    return Page(title, parts, provenance(records.runs), {"": data(found, profile)})
 
 
 def line(found: list[Mode], one: Mode) -> list[str]:
@@ -121,10 +120,8 @@ def line(found: list[Mode], one: Mode) -> list[str]:
     ]
 
 
-def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
-    """A line for each mode; seconds per step, bytes."""
-    del published  # about other models and machines: no cell of these
-    found = modes(records)
+def data(found: list[Mode], profile: str) -> pd.DataFrame:
+    """A row for each mode; seconds per step, bytes."""
     rows = [
         {
             "profile": profile,
@@ -134,7 +131,7 @@ def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
         }
         for one in found
     ]
-    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows).round(6)
 
 
 @matplotlib.rc_context(RC)

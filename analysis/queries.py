@@ -13,12 +13,12 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis.curves import by_method, conditions, curve, draw
 from analysis.fine_tuning import reason
-from analysis.fine_tuning_table import table
 from analysis.load import Records
 from analysis.names import mebibytes, method, model_title, subject
+from analysis.page import Page, table
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.summary import Estimate, estimate, wilson
-from analysis.tables import interval_text, ours_text, percent, profile_banner, provenance
+from analysis.tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 QUERIES = "mobizo/queries"
 HEADERS = (
@@ -82,17 +82,17 @@ def queries_and_batch(row: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def render_markdown(records: Records, published: pd.DataFrame, profile: str) -> str:
+def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
     """The shares as a table, what is published beside them, and how to read both."""
-    parts = [
-        f"**MobiZO: directions or sentences at a constant number of rows: {subject(records.runs)}**",
+    parts = (
         profile_banner(profile, records.runs),
         table(HEADERS, [line(one) for one in shares(records)]),
         f"{LEGEND} Before training: {'; '.join(initial_texts(records))}.",
+        ONE_SEED,
         *published_texts(published),
-        provenance(records.runs),
-    ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    )
+    title = f"MobiZO: directions or sentences at a constant number of rows: {subject(records.runs)}"
+    return Page(title, parts, provenance(records.runs), {"": data(records, profile)})
 
 
 def line(one: Share) -> list[str]:
@@ -127,9 +127,8 @@ def published_texts(published: pd.DataFrame) -> list[str]:
     ]
 
 
-def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
-    """A line for each share; accuracies are fractions."""
-    del published  # about other models and machines: no cell of these
+def data(records: Records, profile: str) -> pd.DataFrame:
+    """A row for each share; accuracies are fractions."""
     parts = ("mean", "spread", "n", "low", "high", "interval")
     rows = [
         {
@@ -140,7 +139,7 @@ def render_csv(records: Records, published: pd.DataFrame, profile: str) -> str:
         }
         for one in shares(records)
     ]
-    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows).round(6)
 
 
 @matplotlib.rc_context(RC)

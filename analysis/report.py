@@ -22,10 +22,14 @@ from analysis.fine_tuning import backpropagates
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
+from analysis.page import Page
 from analysis.parallel_modes import step_by_mode
 from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
 from analysis.predicted import predicted_against_measured
 from analysis.queries import accuracy_by_queries
+from analysis.render.data import csv
+from analysis.render.markdown import markdown
+from analysis.render.terminal import terminal
 from analysis.style import NoRecords, save
 from analysis.tables import build_table, render_csv, render_markdown, render_terminal
 
@@ -181,14 +185,19 @@ def report_page(
     experiment: str, profile: str, records: Records, console: Console, folder: Path, experiments: Path
 ) -> list[Path]:
     """Print the table that `experiment` has of its own and write it as markdown and as data."""
-    page, published = PAGES[experiment], load_published(experiment, experiments)
-    text = page.render_markdown(records, published, profile)
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / experiment.partition("/")[2]
-    stem.with_suffix(".md").write_text(text)
-    stem.with_suffix(".csv").write_text(page.render_csv(records, published, profile))
-    return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
+    page = PAGES[experiment].page(records, load_published(experiment, experiments), profile)
+    console.print(terminal(page), markup=False, highlight=False, soft_wrap=True)
+    return write_page(page, folder / experiment.partition("/")[2])
+
+
+def write_page(page: Page, stem: Path) -> list[Path]:
+    """Write `page` as markdown and its numbers as CSV; returns the files."""
+    files = {stem.with_suffix(".md"): markdown(page)}
+    files |= {stem.with_name(f"{stem.name}{name}.csv"): csv(frame) for name, frame in page.data.items()}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        path.write_text(content)
+    return list(files)
 
 
 def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:

@@ -7,9 +7,10 @@ import pytest
 
 from analysis.load import Records, load_published, load_runs
 from analysis.parallel_modes import SPEED, modes, sequential_rows, step_by_mode
-from analysis.parallel_modes import render_markdown as speed_table
+from analysis.parallel_modes import page as speed_page
 from analysis.queries import QUERIES, accuracy_by_queries, queries_and_batch, shares
-from analysis.queries import render_markdown as queries_table
+from analysis.queries import page as queries_page
+from analysis.render.markdown import markdown
 from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
@@ -50,7 +51,8 @@ def shared(tmp_path: Path) -> Path:
 
 
 def test_a_mode_is_compared_on_its_model_with_its_random_numbers(timed: Records):
-    lines = [text for text in speed_table(timed, load_published(SPEED), "paper").splitlines() if "| P-RGE, all" in text]
+    text = markdown(speed_page(timed, load_published(SPEED), "paper"))
+    lines = [line for line in text.splitlines() if "| P-RGE, all" in line]
     gaussian, fast = lines
     assert "| gaussian fast | P-RGE, all at once | 1.1 (1 – 1.2) |" in fast
     assert "| – | – | 3.00 |" in fast
@@ -89,7 +91,7 @@ def test_a_share_has_its_accuracy_its_best_and_its_seconds(shared: Path):
 
 
 def test_published_numbers_say_that_they_are_second_hand(shared: Path):
-    text = queries_table(load_runs(shared, QUERIES), load_published(QUERIES), "paper")
+    text = markdown(queries_page(load_runs(shared, QUERIES), load_published(QUERIES), "paper"))
     assert "| MiniLM-L6 | 1 | 16 | 75.00 ± 7.07 (2) |" in text
     assert "Before training: MiniLM-L6 50.00%." in text
     assert "8.1 points (second-hand:" in text

@@ -1,0 +1,44 @@
+"""A page as LaTeX: its tables as `tabular`, ready to be included in a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.page import Page, Table
+
+SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "†": r"$\dagger$",
+    "ρ": r"$\rho$",
+    "·": r"$\cdot$",
+    "→": r"$\rightarrow$",
+    "−": "$-$",
+}
+
+
+def latex(page: Page) -> str:
+    return "\n\n".join([rf"\textbf{{{escaped(page.title)}}}", *map(block, page.said)]) + "\n"
+
+
+def block(part: str | Table) -> str:
+    if isinstance(part, str):
+        return escaped(part)
+    rows = [line(row) for row in part.rows]
+    columns = "l" * len(part.headings)
+    head = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", line(part.headings), r"\hline"]
+    return "\n".join([*head, *rows, r"\hline", r"\end{tabular}"])
+
+
+def line(cells: Sequence[str]) -> str:
+    return " & ".join(map(escaped, cells)) + r" \\"
+
+
+def escaped(text: str) -> str:
+    """`text` with what LaTeX would read as a command written out."""
+    return "".join(SPECIAL.get(sign, sign) for sign in text)

@@ -1,0 +1,21 @@
+"""A page as markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.page import Page, Table
+
+
+def markdown(page: Page) -> str:
+    return "\n\n".join([f"**{page.title}**", *map(block, page.said)]) + "\n"
+
+
+def block(part: str | Table) -> str:
+    if isinstance(part, str):
+        return part
+    return "\n".join(map(line, [part.headings, ["---"] * len(part.headings), *part.rows]))
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
