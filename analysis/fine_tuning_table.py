@@ -1,15 +1,15 @@
-"""The numbers of `fine_tuning` as tables: markdown for people, CSV for programs."""
+"""The numbers of `fine_tuning` as a page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from analysis.fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
 from analysis.load import Records
 from analysis.names import mebibytes, method, model_title, subject
+from analysis.page import Page, Table, table
 from analysis.tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 HEADERS = (
@@ -18,17 +18,25 @@ HEADERS = (
 )
 
 
-def render_markdown(records: Records, theory: pd.DataFrame, profile: str) -> str:
+def page(records: Records, theory: pd.DataFrame, profile: str) -> Page:
     """All contenders, what they overtake, and how to read both."""
-    target = target_of(records)
-    rows = [*([zero_shot_line(target)] if target else []), *map(line, contenders(records, theory))]
-    title = f"**On-device fine-tuning at fixed memory budgets: {subject(records.runs)}**"
-    parts = [title, profile_banner(profile, records.runs), legend(target), table(HEADERS, rows)]
-    overtaken = crossings(records)
-    if overtaken:
-        headers = ("budget", "without backpropagation", "overtakes", "after (s)")
-        parts.append(table(headers, map(crossing_line, overtaken)))
-    return "\n\n".join([*filter(None, parts), ONE_SEED, provenance(records.runs)]) + "\n"
+    target, found, overtaken = target_of(records), contenders(records, theory), crossings(records)
+    rows = [*([zero_shot_line(target)] if target else []), *map(line, found)]
+    parts = (
+        profile_banner(profile, records.runs),
+        legend(target),
+        table(HEADERS, rows),
+        crossings_table(overtaken),
+        ONE_SEED,
+    )
+    title = f"On-device fine-tuning at fixed memory budgets: {subject(records.runs)}"
+    data = {"": contenders_data(found, target, profile), "_crossings": crossings_data(overtaken)}
+    return Page(title, parts, provenance(records.runs), data)
+
+
+def crossings_table(overtaken: list[Crossing]) -> Table | str:
+    headings = ("budget", "without backpropagation", "overtakes", "after (s)")
+    return table(headings, map(crossing_line, overtaken)) if overtaken else ""
 
 
 def legend(target: Target | None) -> str:
@@ -90,14 +98,8 @@ def seconds_text(seconds: float) -> str:
     return "never" if math.isinf(seconds) else f"{seconds:.0f}"
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [list(headers), ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def render_csv(records: Records, theory: pd.DataFrame, profile: str) -> str:
-    """A line for each contender; accuracies are fractions, times seconds."""
-    target = target_of(records)
+def contenders_data(found: list[Contender], target: Target | None, profile: str) -> pd.DataFrame:
+    """A row for each contender; accuracies are fractions, times seconds."""
     rows = [
         {
             "profile": profile,
@@ -119,18 +121,18 @@ def render_csv(records: Records, theory: pd.DataFrame, profile: str) -> str:
             "need_bytes": one.need_bytes,
             "note": one.note,
         }
-        for one in contenders(records, theory)
+        for one in found
     ]
-    return pd.DataFrame(rows).round(6).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows).round(6)
 
 
-def render_crossings_csv(records: Records) -> str:
+def crossings_data(overtaken: list[Crossing]) -> pd.DataFrame:
     rows = [
         {"budget": one.budget, "row": one.row, "overtaken": one.overtaken, **times_fields("at", one.at)}
-        for one in crossings(records)
+        for one in overtaken
     ]
     columns = ["budget", "row", "overtaken", "at_median", "at_low", "at_high", "at_cases", "at_tries"]
-    return pd.DataFrame(rows, columns=columns).round(3).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows, columns=columns).round(3)
 
 
 def times_fields(name: str, times: Times) -> dict[str, float]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.fine_tuning_table import table
 from analysis.load import EXPERIMENTS
 from analysis.names import in_order, method, model_title
+from analysis.page import Page, Table, table
 from analysis.summary import estimate
 from analysis.tables import ours_text
 
@@ -24,7 +24,7 @@ def load_gains(experiment: str, experiments: Path = EXPERIMENTS) -> pd.DataFrame
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["key"])
 
 
-def render_markdown(gains: pd.DataFrame, without: Sequence[str] = ()) -> str:
+def page(gains: pd.DataFrame, without: Sequence[str] = ()) -> Page:
     """A line for each method under each budget, with the difference that each of its seeds made.
 
     without: the rows that trained without backpropagation; each is set against every other one.
@@ -37,12 +37,11 @@ def render_markdown(gains: pd.DataFrame, without: Sequence[str] = ()) -> str:
     )
     rows = table(HEADERS, [line(*group) for group in grouped(gains)])
     commits = ", ".join(sorted({str(commit)[:7] for commit in gains["commit"]}))
-    title = "**What training gained, sentence by sentence**"
-    parts = [title, note, rows, pairs_table(gains, without), f"scored at commit {commits}"]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    parts = (note, rows, pairs_table(gains, without))
+    return Page("What training gained, sentence by sentence", parts, f"scored at commit {commits}")
 
 
-def pairs_table(gains: pd.DataFrame, without: Sequence[str]) -> str:
+def pairs_table(gains: pd.DataFrame, without: Sequence[str]) -> Table | str:
     """In how many pairs of seeds a method without backpropagation ends above one with it; empty where none is."""
     groups = grouped(gains)
     lines = [

@@ -83,7 +83,11 @@ MEMORY_FIGURES = {
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
 FINE_TUNING = "on_device_mezo/fine_tuning"
-PAGES = {queries.QUERIES: queries, parallel_modes.SPEED: parallel_modes}  # what writes a table of its own form
+PAGES = {  # what has a page of its own form
+    FINE_TUNING: fine_tuning_table.page,
+    queries.QUERIES: queries.page,
+    parallel_modes.SPEED: parallel_modes.page,
+}
 TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero", "noise/streams")
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
@@ -101,10 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         profile = options.profile or fullest_profile(records)
         for path in report_records(experiment, profile, records, console, out=options.out):
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    costs = options.out / "step_cost" / "language.md"
-    costs.parent.mkdir(parents=True, exist_ok=True)
-    costs.write_text(step_cost.render_markdown(step_cost.load_costs()))
-    console.print(str(costs), markup=False, highlight=False, soft_wrap=True)
+    for path in write_page(step_cost.page(step_cost.load_costs()), options.out / "step_cost" / "language"):
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     README.write_text(with_recorded_table(README.read_text()))
 
 
@@ -129,10 +131,10 @@ def report_records(
     files = []
     if experiment in TABLES:
         files += report_table(experiment, profile, chosen, console, folder, experiments)
-    if experiment == FINE_TUNING and len(chosen.runs):
-        files += report_fine_tuning(chosen, profile, console, folder, experiments)
     if experiment in PAGES and len(chosen.runs):
         files += report_page(experiment, profile, chosen, console, folder, experiments)
+    if experiment == FINE_TUNING and len(chosen.runs):
+        files += report_gains(chosen, folder, experiments)
     for drawing in drawings(experiments):
         if drawing.experiment != experiment:
             continue
@@ -158,34 +160,21 @@ def report_table(
     return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
 
 
-def report_fine_tuning(records: Records, profile: str, console: Console, folder: Path, experiments: Path) -> list[Path]:
-    """Print the contenders and their crossings and write them as markdown and as data; and what training gained, where
-    that was scored.
-    """
-    theory = load_published(FINE_TUNING, experiments)
-    table = fine_tuning_table.render_markdown(records, theory, profile)
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
-    contents = {
-        "fine_tuning.md": table,
-        "fine_tuning.csv": fine_tuning_table.render_csv(records, theory, profile),
-        "fine_tuning_crossings.csv": fine_tuning_table.render_crossings_csv(records),
-    }
+def report_gains(records: Records, folder: Path, experiments: Path) -> list[Path]:
+    """Write what training gained on the same sentences, where that was scored."""
     gained = gains.load_gains(FINE_TUNING, experiments)
     gained = gained[gained["key"].isin(latest(records.runs, ["memory_budget", "cell_row", "seed"])["key"])]
-    if len(gained):
-        without = [str(row) for row, runs in records.runs.groupby("cell_row") if not backpropagates(runs)]
-        contents["fine_tuning_gains.md"] = gains.render_markdown(gained, without)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / name).write_text(content)
-    return [folder / name for name in contents]
+    if gained.empty:
+        return []
+    without = [str(row) for row, runs in records.runs.groupby("cell_row") if not backpropagates(runs)]
+    return write_page(gains.page(gained, without), folder / "fine_tuning_gains")
 
 
 def report_page(
     experiment: str, profile: str, records: Records, console: Console, folder: Path, experiments: Path
 ) -> list[Path]:
-    """Print the table that `experiment` has of its own and write it as markdown and as data."""
-    page = PAGES[experiment].page(records, load_published(experiment, experiments), profile)
+    """Print the page that `experiment` has of its own and write it."""
+    page = PAGES[experiment](records, load_published(experiment, experiments), profile)
     console.print(terminal(page), markup=False, highlight=False, soft_wrap=True)
     return write_page(page, folder / experiment.partition("/")[2])
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.fine_tuning_table import table
 from analysis.load import EXPERIMENTS
+from analysis.page import Page, Table, table
 from analysis.tables import counted
 
 TYPES = {"float32": "fp32", "bfloat16": "bf16"}
@@ -20,22 +20,23 @@ def load_costs(experiments: Path = EXPERIMENTS) -> pd.DataFrame:
     return known.drop_duplicates(["model", "sequences", "length", "dtype", "step"], keep="last")
 
 
-def render_markdown(costs: pd.DataFrame) -> str:
+def page(costs: pd.DataFrame) -> Page:
     """The ratios as a table for each model and type, a column for each number of tokens, and how to read them."""
     note = (
         "Medians of pairs measured in turn, with quartiles. Bound: two forward passes, and reading and writing all "
         "weights three times. Memory: the most bytes of tensors alive in a step, over the same of a forward pass."
     )
-    parts = ["**A step of MeZO as a multiple of two forward passes**", note]
+    parts: list[str | Table] = [note]
     for (model, dtype), here in costs.groupby(["model", "dtype"], sort=False):
         parts += [f"*{model}, {TYPES[str(dtype)]}*", block(here)]
     last = costs.iloc[-1]
     machine = f"{last['cpu']}, {counted(last['cores'], 'core')}, {counted(last['threads'], 'thread')}"
     commits = ", ".join(sorted(set(costs["commit"].str[:7])))
-    return "\n\n".join([*parts, f"{machine}, torch {last['torch']} · commit {commits}"]) + "\n"
+    behind = f"{machine}, torch {last['torch']} · commit {commits}"
+    return Page("A step of MeZO as a multiple of two forward passes", tuple(parts), behind)
 
 
-def block(costs: pd.DataFrame) -> str:
+def block(costs: pd.DataFrame) -> Table:
     """The steps of one model in one type, in the order they were measured."""
     tokens = costs["sequences"] * costs["length"]
     columns = sorted(set(tokens))

@@ -11,8 +11,10 @@ import pytest
 
 from analysis.fine_tuning import Times, contenders, crossings, overtakes_at, target_of, times_to
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
-from analysis.fine_tuning_table import overtaking_text, render_crossings_csv, render_csv, render_markdown
+from analysis.fine_tuning_table import overtaking_text, page
 from analysis.load import EXPERIMENTS, load_published, load_results, load_runs
+from analysis.render.data import csv
+from analysis.render.markdown import markdown
 from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
@@ -132,13 +134,14 @@ def test_of_the_recorded_contenders_only_mezo_trains_without_backpropagation():
 
 def test_the_table_says_what_fits_and_what_overtakes_what(runs: Path, theory: pd.DataFrame):
     records = load_runs(runs, FINE_TUNING)
-    table = render_markdown(records, theory, "paper")
+    whole = page(records, theory, "paper")
+    table = markdown(whole)
     assert "| any | zero-shot | SmolLM2-135M | – | 80.00 | 58.40 – 91.93† |" in table
     assert "does not fit: needs 346.9 MiB of 333.8 MiB (350MB, measured)" in table
     assert "| 2, measured 2.50 | 400 |" in table
     assert "| 700MB | MeZO LoRA | BP Adam | never (15 – never), 2 of 4 |" in table
-    assert render_csv(records, theory, "paper").count("\n") == 4
-    assert render_crossings_csv(records).splitlines()[1].endswith(",2,4")
+    assert csv(whole.data[""]).count("\n") == 4
+    assert csv(whole.data["_crossings"]).splitlines()[1].endswith(",2,4")
 
 
 def test_the_figure_has_a_panel_for_each_budget_from_small_to_large(runs: Path):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from analysis.step_cost import load_costs, render_markdown
+from analysis.render.markdown import markdown
+from analysis.step_cost import load_costs, page
 
 HEADER = (
     "model,sequences,length,dtype,step,ratio,ratio_low,ratio_high,seconds,pairs,peak,"
@@ -22,7 +23,7 @@ def test_a_model_has_a_table_with_a_column_for_each_number_of_tokens(tmp_path: P
         + f"135M,4,64,float32,published,4.0,3.9,4.5,3.0,3,1.61,{END}"
         + f"55M,1,64,bfloat16,fused,1.5,1.4,1.6,0.3,7,1.0,{END}"
     )
-    text = render_markdown(load_costs(tmp_path))
+    text = markdown(page(load_costs(tmp_path)))
     assert "| step | 64 tokens | 256 tokens | memory |" in text
     assert "| fused | 1.300 (1.200 – 1.400) | 1.100 (1.000 – 1.250) | 1.01 |" in text
     assert "| published | – | 4.000 (3.900 – 4.500) | 1.61 |" in text
