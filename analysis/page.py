@@ -14,6 +14,7 @@ class Table:
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numeric: bool = False  # all columns but the first hold numbers, which end at the right
 
 
 @dataclass(frozen=True)
@@ -34,5 +35,5 @@ class Page:
         return [part for part in (*self.parts, self.provenance) if part]
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    return Table(tuple(headings), tuple(map(tuple, rows)))
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: bool = False) -> Table:
+    return Table(tuple(headings), tuple(map(tuple, rows)), numeric)

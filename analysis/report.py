@@ -31,7 +31,7 @@ from analysis.render.data import csv
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
 from analysis.style import NoRecords, save
-from analysis.tables import build_table, render_csv, render_markdown, render_terminal
+from analysis.tables import build_table, page_of, render_terminal
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
 FIGURES = ROOT / "figures"
@@ -153,11 +153,7 @@ def report_table(
     beside = None if recorded.empty or is_same(records, recorded["key"].tolist()) else recorded
     table = build_table(experiment, profile, records.runs, load_published(experiment, experiments), beside)
     console.print(render_terminal(table))
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / experiment.partition("/")[2]
-    stem.with_suffix(".md").write_text(render_markdown(table))
-    stem.with_suffix(".csv").write_text(render_csv(table))
-    return [stem.with_suffix(".md"), stem.with_suffix(".csv")]
+    return write_page(page_of(table), folder / experiment.partition("/")[2])
 
 
 def report_gains(records: Records, folder: Path, experiments: Path) -> list[Path]:
@@ -195,7 +191,7 @@ def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:
     if recorded.empty:
         return readme
     published = load_published(README_TABLE, experiments)
-    table = render_markdown(build_table(README_TABLE, "paper", recorded, published, None))
+    table = markdown(page_of(build_table(README_TABLE, "paper", recorded, published, None)))
     name = README_TABLE.partition("/")[2]
     return re.sub(rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)", rf"\1\n{table}\n\2", readme, flags=re.DOTALL)
 

@@ -5,8 +5,6 @@ Every cell without a number says why it has none.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,8 +16,10 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from analysis import page
 from analysis.load import latest
 from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
+from analysis.page import Page, Table
 from analysis.summary import Estimate, estimate
 
 CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
@@ -241,12 +241,12 @@ def has_single_seeds(table: ResultTable) -> bool:
     return any(cell.ours is not None and cell.ours.n == 1 for cell in table.cells)
 
 
-def render_markdown(table: ResultTable) -> str:
+def page_of(table: ResultTable) -> Page:
     """The table for a README: methods as rows, two of the paper's columns abreast."""
     starts = range(0, len(table.columns), COLUMNS_ABREAST)
-    blocks = [markdown_block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
+    blocks = [block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
     legend = f"ours: mean ± standard deviation (number of seeds). {table.provenance}"
-    return "\n\n".join(filter(None, [f"**{table.title}**", *blocks, superseded_text(table), legend])) + "\n"
+    return Page(table.title, (*blocks, superseded_text(table)), legend, {"": data(table)})
 
 
 def superseded_text(table: ResultTable) -> str:
@@ -259,24 +259,23 @@ def superseded_text(table: ResultTable) -> str:
     return f"Run before with other settings, scored on the same test set: {'; '.join(cells)}." if cells else ""
 
 
-def markdown_block(table: ResultTable, columns: Sequence[str]) -> str:
-    titles = [title for column in columns for title in markdown_titles(table, column)]
+def block(table: ResultTable, columns: Sequence[str]) -> Table:
+    headings = ["", *(title for column in columns for title in titles(table, column))]
     rows = [
-        [method(cells[0].row).title, *(text for cell in cells for text in markdown_cell(cell, table))]
+        [method(cells[0].row).title, *(text for cell in cells for text in texts(cell, table))]
         for cells in zip(*(table.of(column) for column in columns), strict=True)
     ]
-    lines = [["", *titles], ["---", *["---:"] * len(titles)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return page.table(headings, rows, numeric=True)
 
 
-def markdown_titles(table: ResultTable, column: str) -> list[str]:
-    """Headers of what `markdown_cell` says; a column of which nothing is published has no room for it."""
+def titles(table: ResultTable, column: str) -> list[str]:
+    """Headings of what `texts` says; a column of which nothing is published has no room for it."""
     beside = ["published", "difference"] if table.is_published(column) else []
     recorded = ["recorded, paper profile"] if table.shows_recorded else []
     return [f"{column_title(column)}: ours", *beside, *recorded]
 
 
-def markdown_cell(cell: Cell, table: ResultTable) -> list[str]:
+def texts(cell: Cell, table: ResultTable) -> list[str]:
     note = f"*{cell.note}*" if cell.note else ""
     ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note or "–"
     beside = [percent(cell.published), percent(cell.difference, "+")] if table.is_published(cell.column) else []
@@ -284,19 +283,20 @@ def markdown_cell(cell: Cell, table: ResultTable) -> list[str]:
     return [ours, *beside, *recorded]
 
 
-def render_csv(table: ResultTable) -> str:
-    """The table as data: one line per cell, in percent and points."""
+def data(table: ResultTable) -> pd.DataFrame:
+    """The table as data: a row for each cell, in percent and points."""
     parts = ("mean", "spread", "n", "low", "high", "interval")
     results = [f"{whose}_{part}" for whose in ("ours", "recorded") for part in parts]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["profile", "row", "column", "published", "difference", *results, "note", "superseded"])
-    for cell in table.cells:
-        numbers = [*csv_fields(cell.ours), *csv_fields(cell.recorded)]
-        known = [table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)]
-        earlier = "; ".join(map(csv_percent, cell.superseded))
-        writer.writerow([*known, *numbers, cell.note, earlier])
-    return buffer.getvalue()
+    rows = [
+        [
+            *(table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)),
+            *(*csv_fields(cell.ours), *csv_fields(cell.recorded)),
+            *(cell.note, "; ".join(map(csv_percent, cell.superseded))),
+        ]
+        for cell in table.cells
+    ]
+    columns = ["profile", "row", "column", "published", "difference", *results, "note", "superseded"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def csv_fields(result: Estimate | None) -> list[str]:

@@ -30,7 +30,7 @@ def block(part: str | Table) -> str:
     if isinstance(part, str):
         return escaped(part)
     rows = [line(row) for row in part.rows]
-    columns = "l" * len(part.headings)
+    columns = "l" + ("r" if part.numeric else "l") * (len(part.headings) - 1)
     head = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", line(part.headings), r"\hline"]
     return "\n".join([*head, *rows, r"\hline", r"\end{tabular}"])
 

@@ -14,7 +14,8 @@ def markdown(page: Page) -> str:
 def block(part: str | Table) -> str:
     if isinstance(part, str):
         return part
-    return "\n".join(map(line, [part.headings, ["---"] * len(part.headings), *part.rows]))
+    rest = "---:" if part.numeric else "---"
+    return "\n".join(map(line, [part.headings, ["---", *[rest] * (len(part.headings) - 1)], *part.rows]))
 
 
 def line(cells: Sequence[str]) -> str:

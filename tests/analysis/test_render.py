@@ -24,6 +24,12 @@ def test_markdown_leaves_out_what_says_nothing() -> None:
     )
 
 
+def test_numbers_end_at_the_right() -> None:
+    numbers = Page("t", (table(("", "a", "b"), [("x", "1", "2")], numeric=True),), "")
+    assert "| --- | ---: | ---: |" in markdown(numbers)
+    assert r"\begin{tabular}{lrr}" in latex(numbers)
+
+
 def test_latex_writes_out_what_it_would_read_as_a_command() -> None:
     text = latex(PAGE)
     assert r"\textbf{Gain in 100 \%}" in text

@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from analysis.load import EXPERIMENTS, load_published, load_runs
-from analysis.tables import ResultTable, build_table, render_csv, render_markdown, render_terminal
+from analysis.render.data import csv as as_csv
+from analysis.render.markdown import markdown
+from analysis.tables import ResultTable, build_table, data, page_of, render_terminal
 from tests.analysis.conftest import MIB, TABLE
 from tests.analysis.miniature import make_run
 
@@ -120,10 +122,10 @@ def test_an_earlier_run_of_a_cell_is_left_out_and_said_to_be(runs: Path, experim
     make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=1, **early)
     table = table_of(runs, experiments)
     assert (table.cells[0].ours.mean, table.cells[0].superseded) == (pytest.approx(0.91), (0.7654,))
-    text = render_markdown(table)
+    text = markdown(page_of(table))
     assert "scored on the same test set: Full ZO, MNIST FP32: 76.54." in text
     assert "4 runs (1 earlier one left out), 1.13 min of processor time, 1.13 by the clock" in text
-    zo, bp = csv.DictReader(io.StringIO(render_csv(table)))
+    zo, bp = csv.DictReader(io.StringIO(as_csv(data(table))))
     assert (zo["superseded"], bp["superseded"]) == ("76.540", "")
 
 
@@ -148,8 +150,8 @@ def test_the_row_before_training_is_the_accuracy_at_step_0_once_per_seed(tmp_pat
 
 def test_markdown_and_data_say_the_same(runs: Path, experiments: Path):
     table = table_of(runs, experiments)
-    assert "| Full ZO | 91.00 ± 1.00 (3) | 89.80 | +1.20 |" in render_markdown(table)
-    zo, bp = csv.DictReader(io.StringIO(render_csv(table)))
+    assert "| Full ZO | 91.00 ± 1.00 (3) | 89.80 | +1.20 |" in markdown(page_of(table))
+    zo, bp = csv.DictReader(io.StringIO(as_csv(data(table))))
     assert (zo["ours_mean"], zo["ours_n"], zo["published"], zo["difference"]) == ("91.000", "3", "89.800", "1.200")
     assert (bp["ours_interval"], bp["ours_spread"], bp["recorded_mean"]) == ("test set", "", "")
 
