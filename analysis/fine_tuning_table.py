@@ -47,8 +47,13 @@ def legend(target: Target | None) -> str:
         "forward passes. Times over several seeds: median, lowest – highest, and in how many cases; where it did not "
         "happen the time is infinite. A target is seen at an evaluation, of which each run has few; between them "
         "crossings are those of straight lines. Intervals are of seeds only: all are scored on the same sentences. "
-        "Without backpropagation: the runs recorded no backward pass."
+        f"Without backpropagation: the runs recorded no backward pass.{scored(target)}"
     )
+
+
+def scored(target: Target | None) -> str:
+    """On how many sentences accuracies are counted, and where the whole test set is."""
+    return f" All scored on {target.examples:,} sentences; for the whole test set see the gains." if target else ""
 
 
 def zero_shot_line(target: Target) -> list[str]:

@@ -28,6 +28,7 @@ from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by
 from analysis.predicted import predicted_against_measured
 from analysis.queries import accuracy_by_queries
 from analysis.render.data import csv
+from analysis.render.latex import latex
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
 from analysis.style import NoRecords, save
@@ -98,7 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder of runs")
     parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
     parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
+    parser.add_argument("--latex", choices=[*TABLES, *PAGES], help="only print the table of this experiment as LaTeX")
     options = parser.parse_args(arguments)
+    if options.latex:
+        print(latex(recorded_page(options.latex, options.profile)), end="")
+        return
     console = open_console()
     for experiment in dict.fromkeys([*TABLES, *(drawing.experiment for drawing in drawings(EXPERIMENTS))]):
         records = gather(experiment, options.runs)
@@ -108,6 +113,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in write_page(step_cost.page(step_cost.load_costs()), options.out / "step_cost" / "language"):
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     README.write_text(with_recorded_table(README.read_text()))
+
+
+def recorded_page(experiment: str, profile: str | None = None) -> Page:
+    """The page of the committed records of `experiment`, by default of the fullest profile there is."""
+    records, published = load_results(experiment), load_published(experiment)
+    profile = profile or fullest_profile(records)
+    chosen = records.of_profile(profile)
+    if experiment in PAGES:
+        return PAGES[experiment](chosen, published, profile)
+    return page_of(build_table(experiment, profile, chosen.runs, published))
 
 
 def report_experiment(

@@ -1,12 +1,14 @@
 """One page in four forms."""
 
 import pandas as pd
+import pytest
 
 from analysis.page import Page, table
 from analysis.render.data import csv
 from analysis.render.latex import latex
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
+from analysis.report import main
 
 PAGE = Page(
     "Gain in 100 %",
@@ -36,6 +38,20 @@ def test_latex_writes_out_what_it_would_read_as_a_command() -> None:
     assert r"a\_b & 97.5 $\pm$ 0.1 (3) \\" in text
     assert r"\begin{tabular}{ll}" in text
     assert r"a CPU \& 2 cores" in text
+
+
+@pytest.mark.parametrize(
+    ("experiment", "cell"),
+    [("elasticzo/table1", r"ZO-Feat-Cls1 & 98.07 (1)"), ("mobizo/queries", r"MiniLM-L6 & 16 & 1 & 79.00 (1)")],
+)
+def test_a_recorded_table_is_printed_as_latex_and_nothing_is_written(
+    experiment: str, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--latex", experiment])
+    text = capsys.readouterr().out
+    assert cell in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 0
+    assert not set("±×–†") & set(text)
 
 
 def test_in_a_terminal_columns_line_up() -> None:
