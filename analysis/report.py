@@ -32,7 +32,8 @@ from analysis.render.latex import latex
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
 from analysis.style import NoRecords, save
-from analysis.tables import build_table, page_of, render_terminal
+from analysis.table_page import page_of
+from analysis.tables import build_table, render_terminal
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
 FIGURES = ROOT / "figures"

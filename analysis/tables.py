@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,13 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis import page
 from analysis.load import latest
 from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
-from analysis.page import Page, Table
 from analysis.summary import Estimate, estimate
 
 CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
 NOT_RUN = "not run"
-COLUMNS_ABREAST = 2  # in markdown: more do not fit a page
 ONE_SEED = "† one seed: the interval is of the test set only (Wilson) and knows nothing of other seeds"
 
 
@@ -239,72 +236,3 @@ def terminal_row(cell: Cell, shows_recorded: bool) -> list[Text]:
 
 def has_single_seeds(table: ResultTable) -> bool:
     return any(cell.ours is not None and cell.ours.n == 1 for cell in table.cells)
-
-
-def page_of(table: ResultTable) -> Page:
-    """The table for a README: methods as rows, two of the paper's columns abreast."""
-    starts = range(0, len(table.columns), COLUMNS_ABREAST)
-    blocks = [block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
-    legend = f"ours: mean ± standard deviation (number of seeds). {table.provenance}"
-    return Page(table.title, (*blocks, superseded_text(table)), legend, {"": data(table)})
-
-
-def superseded_text(table: ResultTable) -> str:
-    """Which cells show a later run than their first, and what the earlier ones came to."""
-    cells = [
-        f"{method(cell.row).title}, {column_title(cell.column)}: {', '.join(map(percent, cell.superseded))}"
-        for cell in table.cells
-        if cell.superseded
-    ]
-    return f"Run before with other settings, scored on the same test set: {'; '.join(cells)}." if cells else ""
-
-
-def block(table: ResultTable, columns: Sequence[str]) -> Table:
-    headings = ["", *(title for column in columns for title in titles(table, column))]
-    rows = [
-        [method(cells[0].row).title, *(text for cell in cells for text in texts(cell, table))]
-        for cells in zip(*(table.of(column) for column in columns), strict=True)
-    ]
-    return page.table(headings, rows, numeric=True)
-
-
-def titles(table: ResultTable, column: str) -> list[str]:
-    """Headings of what `texts` says; a column of which nothing is published has no room for it."""
-    beside = ["published", "difference"] if table.is_published(column) else []
-    recorded = ["recorded, paper profile"] if table.shows_recorded else []
-    return [f"{column_title(column)}: ours", *beside, *recorded]
-
-
-def texts(cell: Cell, table: ResultTable) -> list[str]:
-    note = f"*{cell.note}*" if cell.note else ""
-    ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note or "–"
-    beside = [percent(cell.published), percent(cell.difference, "+")] if table.is_published(cell.column) else []
-    recorded = [ours_text(cell.recorded)] if table.shows_recorded else []
-    return [ours, *beside, *recorded]
-
-
-def data(table: ResultTable) -> pd.DataFrame:
-    """The table as data: a row for each cell, in percent and points."""
-    parts = ("mean", "spread", "n", "low", "high", "interval")
-    results = [f"{whose}_{part}" for whose in ("ours", "recorded") for part in parts]
-    rows = [
-        [
-            *(table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)),
-            *(*csv_fields(cell.ours), *csv_fields(cell.recorded)),
-            *(cell.note, "; ".join(map(csv_percent, cell.superseded))),
-        ]
-        for cell in table.cells
-    ]
-    columns = ["profile", "row", "column", "published", "difference", *results, "note", "superseded"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def csv_fields(result: Estimate | None) -> list[str]:
-    if result is None:
-        return [""] * 6
-    mean, spread, low, high = map(csv_percent, (result.mean, result.spread, result.low, result.high))
-    return [mean, spread, str(result.n), low, high, result.interval]
-
-
-def csv_percent(share: float | None) -> str:
-    return "" if share is None or math.isnan(share) else f"{100 * share:.3f}"

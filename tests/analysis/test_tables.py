@@ -10,7 +10,8 @@ from rich.console import Console
 from analysis.load import EXPERIMENTS, load_published, load_runs
 from analysis.render.data import csv as as_csv
 from analysis.render.markdown import markdown
-from analysis.tables import ResultTable, build_table, data, page_of, render_terminal
+from analysis.table_page import data, page_of
+from analysis.tables import ResultTable, build_table, render_terminal
 from tests.analysis.conftest import MIB, TABLE
 from tests.analysis.miniature import make_run
 
