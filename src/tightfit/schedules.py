@@ -6,8 +6,9 @@ Any numeric hyperparameter of any optimizer may be a plain number or a schedule.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 
@@ -17,25 +18,41 @@ class Schedule(Protocol):
 
 Schedulable = float | Schedule
 
+# What YAML calls these numbers; from a command line they come as text.
+SPELLED = {".inf": math.inf, "inf": math.inf, "-.inf": -math.inf, "-inf": -math.inf, ".nan": math.nan, "nan": math.nan}
 
-def value_at(hyperparameter: Schedulable, epoch: float) -> float:
+MOST_PERIODS = 1e300  # of which there is a whole number, as there is none of infinity
+
+
+def value_at(hyperparameter: Schedulable | str, epoch: float) -> float:
     """The value of `hyperparameter` at `epoch`."""
+    if isinstance(hyperparameter, str):
+        return SPELLED[hyperparameter.lower().removeprefix("+")]
     return hyperparameter if isinstance(hyperparameter, float | int) else hyperparameter(epoch)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, float | int) or (isinstance(value, str) and value.lower().removeprefix("+") in SPELLED)
 
 
 def check_each(name: str, hyperparameter: Schedulable, rule: Callable[[float], bool], words: str) -> None:
     """Raise ValueError unless `rule`, which is `words`, holds for a number, or for what a schedule begins with and
     each value that a piecewise one names."""
-    if not callable(hyperparameter) and not isinstance(hyperparameter, float | int):
-        raise ValueError(f"{name}={hyperparameter!r} is neither a number nor a schedule; write a number")
-    values = hyperparameter.values if isinstance(hyperparameter, Piecewise) else (value_at(hyperparameter, 0.0),)
+    values = hyperparameter.values if isinstance(hyperparameter, Piecewise) else (hyperparameter,)
     for value in values:
-        if not rule(value):
-            raise ValueError(f"{name}={value} is not {words}; choose a number that is")
+        if not callable(value) and not is_number(value):
+            raise ValueError(f"{name}={value!r} is neither a number nor a schedule; write a number")
+        if not rule(value_at(value, 0.0)):
+            raise ValueError(f"{name}={value_at(value, 0.0)} is not {words}; choose a number that is")
 
 
 def check_positive(name: str, hyperparameter: Schedulable) -> None:
     check_each(name, hyperparameter, lambda value: value > 0, "more than 0")
+
+
+def check_rate(name: str, hyperparameter: Schedulable) -> None:
+    """Raise ValueError for a learning rate that leads nowhere or uphill; 0 stands still and is allowed."""
+    check_each(name, hyperparameter, lambda value: 0 <= value < math.inf, "a finite number from 0")
 
 
 @dataclass(frozen=True)
@@ -46,8 +63,18 @@ class StepDecay:
     factor: float
     every_epochs: float
 
+    def __post_init__(self) -> None:
+        check_each("StepDecay.initial", self.initial, lambda value: value >= 0, "a number from 0")
+        check_each("StepDecay.factor", self.factor, lambda value: 0 <= value < math.inf, "a finite number from 0")
+        check_positive("StepDecay.every_epochs", self.every_epochs)
+        for field in fields(self):
+            object.__setattr__(self, field.name, value_at(getattr(self, field.name), 0.0))
+
     def __call__(self, epoch: float) -> float:
-        return self.initial * self.factor ** int(epoch / self.every_epochs)
+        try:
+            return self.initial * self.factor ** (min(epoch / self.every_epochs, MOST_PERIODS) // 1)
+        except OverflowError:  # of a factor above 1
+            return math.inf
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class Piecewise:
             raise ValueError(f"starts={list(self.starts)} must increase")
 
     def __call__(self, epoch: float) -> float:
-        return next(
+        value = next(
             value for value, start in reversed(list(zip(self.values, self.starts, strict=True))) if epoch >= start
         )
+        return value_at(value, epoch)
