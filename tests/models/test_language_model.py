@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
+from torch import nn
 
 from tests.synthetic import sentences
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.evaluate import cross_entropy
-from tightfit.memory.parts import trained_blocks
+from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table, parameter_bytes
 from tightfit.models.hf_causal_lm import (
     LoRA,
@@ -237,3 +240,106 @@ def test_a_model_that_is_nowhere_is_told_with_what_to_do(monkeypatch: pytest.Mon
         DataUnavailable, match=r"(?s)model no/such-model cannot be loaded \(no local folder.*name a folder"
     ):
         HFTokenizer("no/such-model")
+
+
+def saved_adapter(folder: Path, **options: Any) -> Path:
+    """A folder that peft wrote, with a trained adapter of rank 4 and its tokenizer, whose base is another folder."""
+    base, adapter = folder / "base", folder / "adapter"
+    settings = {**LLAMA, "vocab_size": len(WORDS)}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings)).save_pretrained(base)
+    lm = transformers.LlamaForCausalLM.from_pretrained(base)
+    options = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], **options}
+    adapted = peft.get_peft_model(lm, peft.LoraConfig(**options))
+    for name, parameter in adapted.named_parameters():
+        if ".lora_" in name:
+            nn.init.normal_(parameter, std=0.1)
+    adapted.save_pretrained(adapter)
+    return tokenizer_of_words(adapter)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(4, 8), LoRA(4, 8, ["v_proj", "q_proj"])])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_trained_adapter_is_kept_and_nothing_else_is_trained(lora: LoRA | None, dtype: str, tmp_path: Path) -> None:
+    source = saved_adapter(tmp_path)
+    model = hf_causal_lm(str(source), HFTokenizer(str(source)), ANSWERS, classes=2, seed=0, dtype=dtype, lora=lora)
+    saved = load_file(source / "adapter_model.safetensors")
+    trained = trained_parameters(model)
+    assert len(trained) == len(saved) == 12
+    for name, parameter in trained:
+        plain = name.replace("lm.", "base_model.model.", 1).replace(".default", "")
+        assert torch.equal(parameter, saved[plain])
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {name for name, _ in trained}
+
+
+@pytest.mark.parametrize(
+    ("options", "lora", "message"),
+    [
+        (
+            {},
+            LoRA(8, 16),
+            r"model.lora has rank=8, alpha=16, but .* trained adapter of rank=4, alpha=8; set model.lora",
+        ),
+        ({}, LoRA(4, 8, ["k_proj"]), r"model.lora.targets=\['k_proj'\], but .* adapter of \['q_proj', 'v_proj'\]"),
+        ({"target_modules": ["lm_head"]}, None, r"changes more than layers before the answers .* merge it"),
+        ({"modules_to_save": ["norm"]}, None, r"modules_to_save=\['norm'\].* merge it"),
+    ],
+)
+def test_an_adapter_that_contradicts_or_would_be_lost_is_refused(
+    options: dict[str, Any], lora: LoRA | None, message: str, tmp_path: Path
+) -> None:
+    source = str(saved_adapter(tmp_path, **options))
+    with pytest.raises(ValueError, match=message):
+        hf_causal_lm(source, HFTokenizer(source), ANSWERS, classes=2, seed=0, lora=lora)
+
+
+def test_an_adapter_of_another_kind_is_refused(tmp_path: Path) -> None:
+    source = saved_adapter(tmp_path)
+    lm = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
+    config = peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[])
+    peft.get_peft_model(lm, config).save_pretrained(source)
+    with pytest.raises(ValueError, match=r"holds an adapter of type IA3, but one of LORA can be trained"):
+        hf_causal_lm(str(source), HFTokenizer(str(source)), ANSWERS, classes=2, seed=0)
+
+
+def test_an_adapter_of_a_masked_model_is_kept_too(tmp_path: Path) -> None:
+    base = bert(tmp_path)
+    lm = peft.get_peft_model(
+        transformers.BertForMaskedLM.from_pretrained(base), peft.LoraConfig(target_modules=["query"])
+    )
+    lm.save_pretrained(tmp_path / "adapter")
+    source = str(tmp_path / "adapter")
+    model = hf_masked_lm(source, HFTokenizer(str(base), answers_at="mask"), [8, 9], classes=2, seed=0)
+    assert len(trained_parameters(model)) == 4
+    assert all(".lora_" in name for name, _ in trained_parameters(model))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [(["query"], r"model.lora.targets=\['query'\]: updates find no module .* choose from q_proj, k_proj, v_proj")],
+)
+def test_targets_that_do_not_exist_are_told_with_those_that_do(targets: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        causal("llama", lora=LoRA(targets=targets))
+
+
+def test_a_model_of_the_other_kind_is_refused_with_the_one_that_takes_it(tmp_path: Path) -> None:
+    masked = str(bert(tmp_path))
+    tokenizer = HFTokenizer(masked, answers_at="mask")
+    with pytest.raises(ValueError, match=r"is a masked model \(bert\); choose model=hf_masked_lm for it"):
+        hf_causal_lm(masked, tokenizer, ANSWERS, classes=2, seed=0)
+    causal_one = tmp_path / "causal"
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA)).save_pretrained(causal_one)
+    with pytest.raises(ValueError, match=r"is a causal model \(llama\); choose model=hf_causal_lm for it"):
+        hf_masked_lm(str(causal_one), tokenizer, ANSWERS, classes=2, seed=0)
+
+
+def test_settings_of_updates_alone_make_them() -> None:
+    settings: Any = {"rank": 2}
+    assert len(trained_parameters(causal("llama", lora=settings))) == 12
+    settings = {"ranks": 2}
+    with pytest.raises(
+        ValueError, match=r"model.lora.ranks is no setting of low-rank updates; choose rank, alpha, targets"
+    ):
+        causal("llama", lora=settings)
+    with pytest.raises(ValueError, match=r"model.lora.rank=0 but an update has a rank of at least 1"):
+        LoRA(rank=0)

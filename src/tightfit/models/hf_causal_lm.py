@@ -1,11 +1,10 @@
 """Any causal or masked language model or encoder of the transformers library, by its name on the hub, from a local
-folder, or with random weights; with LoRA (Hu et al., 2022) if asked for."""
+folder, or with random weights; with LoRA (Hu et al., 2022) if asked for, or if the folder holds it: an adapter that
+peft saved goes on being trained, and nothing else is."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,19 +14,10 @@ from tightfit.models.frozen import FROZEN, freeze_
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
+from tightfit.models.lora import LoRA, check_saved, described, inject, read_saved, updates_of
 from tightfit.seeds import derive
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Low-rank updates of frozen weights. targets: the modules that get one; None is what peft knows to be usual
-    for the architecture: the query and value projections."""
-
-    rank: int = 8
-    alpha: int = 16
-    targets: Sequence[str] | None = None
 
 
 def hf_causal_lm(
@@ -51,15 +41,21 @@ def hf_causal_lm(
     """
     del classes  # one for each answer
     lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
-    return causal(lm, tokenizer, answers, seed, lora, frozen_bits)
+    return causal(lm, tokenizer, answers, seed, lora, frozen_bits, source)
 
 
 def causal(
-    lm: Any, tokenizer: Tokenizer, answers: Sequence[int], seed: int, lora: LoRA | None, frozen_bits: int | None
+    lm: Any,
+    tokenizer: Tokenizer,
+    answers: Sequence[int],
+    seed: int,
+    lora: LoRA | None,
+    frozen_bits: int | None,
+    source: str = "",
 ) -> CausalLM:
     lm.config.use_cache = False  # else each pass would return the keys and values of all layers
-    keep_answers(lm, answers)
-    return CausalLM(lm, tokenizer.pad, with_lora(lm, lora, seed, frozen_bits))
+    frozen = with_lora(lm, lora, seed, answers, frozen_bits, source)
+    return CausalLM(lm, tokenizer.pad, frozen)
 
 
 def hf_masked_lm(
@@ -75,9 +71,8 @@ def hf_masked_lm(
     """The masked model `source`; see `hf_causal_lm`."""
     del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
-    keep_answers(lm, answers)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
-    return MaskedLM(lm, tokenizer.pad, tokenizer.mask, with_lora(lm, lora, seed))
+    return MaskedLM(lm, tokenizer.pad, tokenizer.mask, with_lora(lm, lora, seed, answers, source=source))
 
 
 def hf_encoder(
@@ -93,7 +88,7 @@ def hf_encoder(
     """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
     del answers  # a head has no words
     lm = pretrained("AutoModel", source, dtype, attention)
-    return Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), with_lora(lm, lora, seed))
+    return Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), with_lora(lm, lora, seed, source=source))
 
 
 def random_causal_lm(
@@ -122,8 +117,27 @@ def random_causal_lm(
 def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:
     options = {"gguf_file": gguf_file} if gguf_file else {}
     automatic = getattr(transformers(), kind)
+    if not gguf_file:  # which holds causal models alone
+        check_kind(kind, source)
     chosen = {"dtype": type_called(dtype), "attn_implementation": attention}
     return loaded(source, lambda: automatic.from_pretrained(source, **chosen, **options))
+
+
+def check_kind(kind: str, source: str) -> None:
+    """Raise ValueError when `source` is a masked model where a causal one is asked for, or the other way round."""
+    adapter = extra("transformers.utils").find_adapter_config_file
+    is_adapter = loaded(source, lambda: adapter(source)) is not None
+    base = extra("peft").PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
+    config = loaded(source, lambda: transformers().AutoConfig.from_pretrained(base))
+    automatic = extra("transformers.models.auto.modeling_auto")
+    masked, causal = (
+        config.model_type in getattr(automatic, f"MODEL_FOR_{name}_LM_MAPPING_NAMES") for name in ("MASKED", "CAUSAL")
+    )
+    looks_both_ways = masked and not config.is_encoder_decoder and not getattr(config, "is_decoder", False)
+    if kind == "AutoModelForCausalLM" and looks_both_ways:
+        raise ValueError(f"{source} is a masked model ({config.model_type}); choose model=hf_masked_lm for it")
+    if kind == "AutoModelForMaskedLM" and causal and not masked:
+        raise ValueError(f"{source} is a causal model ({config.model_type}); choose model=hf_causal_lm for it")
 
 
 def causal_kernel(attention: str) -> str:
@@ -147,26 +161,38 @@ def type_called(dtype: str) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def with_lora(lm: Any, lora: LoRA | None, seed: int, frozen_bits: int | None = None) -> frozenset[str]:
-    """Put low-rank updates into `lm`, in float32 whatever its type, because small steps would be lost in 16 bits.
+def with_lora(
+    lm: Any,
+    lora: LoRA | Mapping[str, Any] | None,
+    seed: int,
+    answers: Sequence[int] | None = None,
+    frozen_bits: int | None = None,
+    source: str = "",
+) -> frozenset[str]:
+    """Keep of the output embedding of `lm` what says `answers`, and put low-rank updates into `lm`, unless it came with
+    some from `source`: in float32 whatever its type, because small steps would be lost in 16 bits.
 
     Returns the names of the parameters that are then frozen, as the classifier that holds `lm` calls them: all but
     the updates. With `frozen_bits` the linear layers among these are rounded to 8 or 4 bits.
     """
     if frozen_bits not in (None, *FROZEN):
         raise ValueError(f"model.frozen_bits={frozen_bits} is not a width this freezes to; choose 8, 4 or null")
-    if lora is None and frozen_bits is not None:
-        raise ValueError(f"model.frozen_bits={frozen_bits} leaves nothing to train; set model.lora too")
-    if lora is None:
+    lora = described(lora)
+    came_with_some = bool(getattr(lm, "peft_config", None))
+    if came_with_some:
+        check_saved(lm, source, lora)
+    if answers is not None:
+        keep_answers(lm, answers)
+    if lora is None and not came_with_some:
+        if frozen_bits is not None:
+            raise ValueError(f"model.frozen_bits={frozen_bits} leaves nothing to train; set model.lora too")
         return frozenset()
-    peft = extra("peft")
-    targets = None if lora.targets is None else list(lora.targets)
-    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of peft, on settings that its default for the architecture corrects
-        torch.manual_seed(derive(seed, "LoRA"))
-        peft.inject_adapter_in_model(config, lm)
-    updates = {name: parameter for name, parameter in lm.named_parameters() if ".lora_" in name}
+    if came_with_some:
+        read_saved(lm, source)
+    else:
+        assert lora is not None
+        inject(lm, lora, seed)
+    updates = updates_of(lm)
     for parameter in updates.values():
         parameter.data = parameter.data.float()
     if frozen_bits is not None and not freeze_(lm, frozen_bits, but=frozenset([*updates, "lm_head.weight"])):
