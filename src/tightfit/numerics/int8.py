@@ -113,7 +113,7 @@ def pseudo_stochastic_shift(integers: torch.Tensor, shift: torch.Tensor) -> torc
 
 
 def to_int8(integers: torch.Tensor) -> torch.Tensor:
-    """`integers` clipped to ±127."""
+    """`integers` clipped to ±127, where NITI lets 128 wrap to −128."""
     return integers.clamp(-LARGEST, LARGEST).to(torch.int8)
 
 

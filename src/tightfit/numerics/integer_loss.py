@@ -28,7 +28,12 @@ def shifted(integers: torch.Tensor, places: int) -> torch.Tensor:
 
 
 def logits_gradient(logits: Number, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Softmax − one-hot at (b, c) logits as int8 in units of 1/128, stochastically rounded. Source: NITI."""
+    """Softmax − one-hot at (b, c) logits as int8 in units of 1/128, stochastically rounded. Source: NITI.
+
+    Quotients are rounded down, also where NITI's division of integers truncates towards zero. At an exponent of −6 the
+    two differ in 92 % of the elements, with a cosine of 0.997 between them; at −5 in 39 %, at −3 in 0.3 %. To the exact
+    gradient the cosine at −6 is 0.9976, and 0.9951 when truncated. At ±128 NITI wraps; this is clipped to ±127.
+    """
     exponent, values = int(logits.exponent), logits.values.to(torch.int64)
     if exponent > SMALLEST_POWER:
         powers = shifted((values * LOG2_E) >> LOG2_E_BITS, exponent)

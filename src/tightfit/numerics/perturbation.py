@@ -27,6 +27,8 @@ from tightfit.numerics.counter_noise import (
     rounded_stochastically,
     rounding_bits,
 )
+from tightfit.numerics.flat import flat
+from tightfit.numerics.rounding import within
 from tightfit.numerics.threads import Work, share_out, threads_for
 from tightfit.seeds import derive, permute32, permute64
 
@@ -64,7 +66,7 @@ class NormalStream:
     shared_out = True
 
     def __init__(self, name: str, weights: torch.Tensor, seed: int) -> None:
-        self.weights = weights.view(-1)
+        self.weights = flat(weights)
         self._pieces = self.weights.split(PIECE)
         self._key = derive(seed, "perturbation", name)
         self._rounding = derive(seed, "rounding", name)
@@ -80,10 +82,10 @@ class NormalStream:
         for number, (piece, after) in enumerate(zip(self._pieces, targets, strict=True)):
             if stochastically and piece.dtype in MANTISSA_BITS:
                 bits = rounding_bits(number * PIECE, len(piece), rounding, piece.device)
-                total = piece.float().add_(self._draw(piece).float(), alpha=scale)
+                total = piece.float().add_(self._draw(piece).float(), alpha=within(scale, torch.float32))
                 after.copy_(rounded_stochastically(total, bits, piece.dtype))
             else:  # the noise has no name, so that it is gone before that of the next piece is drawn
-                torch.add(piece, self._draw(piece), alpha=scale, out=after)
+                torch.add(piece, self._draw(piece), alpha=within(scale, piece.dtype), out=after)
 
     def _draw(self, piece: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(piece).normal_(generator=self._generator)
@@ -98,7 +100,7 @@ class CounterStream:
                 f"noise={noise!r} but {name} is {weights.dtype}; choose noise=gaussian, or weights of float32, "
                 "bfloat16 or float16"
             )
-        self.weights = weights.view(-1)
+        self.weights = flat(weights)
         self._table = TABLES[noise].to(weights.device)
         self._words, self._counters = derive(seed, noise, "words", name), derive(seed, noise, "counters", name)
         self._rounding = derive(seed, "rounding", name)

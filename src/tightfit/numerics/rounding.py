@@ -7,12 +7,20 @@ two steps of bfloat16, and a move of 1e-5 is nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 
+from tightfit.numerics.flat import flat
+
 SAMPLED = 512  # elements of each tensor: few, for the sample must not be the peak of a small model
 LEAST_SHARE = 0.01
+
+
+def within(scale: float, dtype: torch.dtype) -> float:
+    """`scale`, or infinity where `dtype` has no number so large: PyTorch refuses it, but a loss should tell of it."""
+    return scale if abs(scale) <= torch.finfo(dtype).max else scale * math.inf
 
 
 def share_moved(tensors: Iterable[torch.Tensor], scale: float) -> float:
@@ -21,9 +29,11 @@ def share_moved(tensors: Iterable[torch.Tensor], scale: float) -> float:
     generator = torch.Generator().manual_seed(0)
     moved, seen = 0.0, 0
     for tensor in tensors:
-        sample = tensor.detach().view(-1)[:SAMPLED].cpu()
+        sample = flat(tensor.detach())[:SAMPLED].cpu()
         noise = torch.empty_like(sample).normal_(generator=generator)
-        moved += (torch.add(sample, noise, alpha=scale) != sample).float().mean().item() * len(sample)
+        moved += (torch.add(sample, noise, alpha=within(scale, sample.dtype)) != sample).float().mean().item() * len(
+            sample
+        )
         seen += len(sample)
     return moved / seen if seen else 1.0
 
