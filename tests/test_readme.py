@@ -7,6 +7,7 @@ from analysis.report import with_recorded_table
 from tightfit.memory.budget import with_plain_sizes
 from tightfit.reproduce import plan
 from tightfit.run import ROOT
+from tightfit.session import build
 
 README = (Path(ROOT) / "README.md").read_text()
 
@@ -26,7 +27,10 @@ def test_runs_it_names_can_be_composed() -> None:
     assert len(commands) > 3
     for command in commands:
         words = [word for word in command.split() if not word.startswith("hydra/launcher")]
-        assert plan(with_plain_sizes(words))
+        planned = plan(with_plain_sizes(words))
+        assert planned
+        for run in planned:
+            build(run.config["optimizer"])
 
 
 def test_make_targets_it_names_exist() -> None:

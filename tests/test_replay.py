@@ -129,6 +129,21 @@ def test_a_log_gives_what_it_noted_and_then_goes_on() -> None:
     assert [log(lambda x: x, batch).item() for _ in range(3)] == [*noted, torch.tensor(0.3).item()]
 
 
+def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:
+    log = LossLog(lambda model, batch: torch.tensor(0.1, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match=r"gives back float32, but this loss is torch.bfloat16; let the objective"):
+        log(lambda x: x, Batch(torch.empty(0), torch.empty(0), 0, 0.0))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"noise": "torch_legacy", "queries": 1}, {"restore": "exact"}], ids=["torch_legacy", "exact"]
+)
+def test_losses_rebuild_weights_where_they_matter_to_the_last_bit_or_no_layer_runs(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    rebuild(carry_out(config(tmp_path, optimizer={**MEZO, "lr": 1e-2, **settings})).folder)
+
+
 def test_a_run_that_goes_wrong_is_on_record_with_its_log(tmp_path: Path) -> None:
     folder = carry_out(config(tmp_path, optimizer={**MEZO, "lr": 1e30})).folder
     record = read_run(folder)

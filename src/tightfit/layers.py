@@ -23,6 +23,7 @@ from tightfit.fitting import choose_batch_size, rehearsed_inference_peak, rehear
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable, with_plain_sizes
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.memory.table import layer_table
+from tightfit.optimizers.base import undifferentiated
 from tightfit.records import RunRecord
 from tightfit.run import ROOT, resolved
 from tightfit.session import EXPECTED, build_task
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             PEAK_LIVE: rehearsed_peak(task, batch_size),
             f"{PEAK_LIVE} of inference": rehearsed_inference_peak(task, batch_size),
         }
-        task.optimizer.bind(task.model, cross_entropy, task.seed)  # decides which weights require gradients
+        for parameter in undifferentiated(task.optimizer.bind(task.model, cross_entropy, task.seed)):
+            parameter.requires_grad_(False)
         rows = operation_table(task.model, task.dataset.example_shape, batch_size)
     except (HydraException, *EXPECTED) as error:
         print(str(error).splitlines()[0], file=sys.stderr)

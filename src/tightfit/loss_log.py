@@ -16,7 +16,8 @@ from tightfit.optimizers.base import Batch, Objective, Predictor
 
 class LossLog:
     """An objective that notes each loss it gives. While it stands before the end of what is noted, it gives the noted
-    losses instead, so that stepping a learner through them rebuilds its weights."""
+    losses instead, of the type and on the device that they were, so that stepping a learner through them rebuilds its
+    weights."""
 
     def __init__(self, objective: Objective) -> None:
         self.losses = array("f")
@@ -26,10 +27,19 @@ class LossLog:
     def __call__(self, model: Predictor, batch: Batch) -> torch.Tensor:
         self._given += 1
         if self._given <= len(self.losses):
-            return torch.tensor(self.losses[self._given - 1])
+            return torch.tensor(self.losses[self._given - 1], device=batch.labels.device)
         loss = self._objective(model, batch)
-        self.losses.append(loss.item())  # a float32, which an array of floats holds exactly
+        if loss.dtype != torch.float32:
+            raise ValueError(
+                f"a log of losses gives back float32, but this loss is {loss.dtype}; let the objective return float32"
+            )
+        self.losses.append(loss.item())  # which an array of floats holds exactly
         return loss
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether the next loss is given without a pass."""
+        return self._given < len(self.losses)
 
     def __len__(self) -> int:
         """How many losses are noted."""

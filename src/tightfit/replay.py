@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from tightfit.checkpoint import weights_digest
-from tightfit.memory.parts import trained_parameters
 from tightfit.records import read_run, write_atomically
 from tightfit.runner import REPLAY_LOG, Run
 from tightfit.session import EXPECTED, build_task
@@ -49,8 +48,9 @@ def rebuild(folder: Path) -> nn.Module:
 
 def to_keep(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights, or those that were trained where the rest is frozen (LoRA)."""
-    if getattr(model, "frozen", None):
-        return {name: parameter.detach() for name, parameter in trained_parameters(model)}
+    frozen: frozenset[str] = getattr(model, "frozen", frozenset())
+    if frozen:
+        return {name: parameter.detach() for name, parameter in model.named_parameters() if name not in frozen}
     return model.state_dict()
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.perturbation import Noise, Perturbation
 from tightfit.numerics.probes import InPlace, LayerByLayer, check_restore, probe_for
 
 
@@ -120,8 +120,48 @@ def test_memory_of_copies_is_used_again(large: int, monkeypatch: pytest.MonkeyPa
 
 def test_a_loss_known_without_a_pass_needs_no_layers() -> None:
     model = network()
-    with LayerByLayer(model, perturbation_of(model)).at(0.25, step=0):
+    with LayerByLayer(model, perturbation_of(model)).at(0.25, step=0, without_pass=True):
         pass
+
+
+class Bare(nn.Module):
+    """Parameters that no module's own forward pass uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = nn.ParameterList([torch.ones(3), torch.ones(2)])
+
+
+def test_a_model_of_which_no_module_runs_is_refused_instead_of_never_trained() -> None:
+    model, message = Bare().requires_grad_(False), r"listed.0 is not used by its own module's forward pass"
+    with pytest.raises(ValueError, match=message), LayerByLayer(model, perturbation_of(model)).at(0.25, step=0):
+        sum(parameter.sum() for parameter in model.listed)
+
+
+def images_weights(layout: torch.memory_format) -> nn.Conv2d:
+    conv = nn.Conv2d(3, 5, 2, bias=False).requires_grad_(False)
+    conv.weight.copy_(torch.arange(60.0).view(5, 3, 2, 2))
+    return conv.to(memory_format=layout)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "rademacher"])
+def test_weights_whose_channels_are_last_are_moved_by_every_way_of_probing(noise: Noise) -> None:
+    ends = []
+    for way in ("merged", "exact"):
+        conv = images_weights(torch.channels_last)
+        probe = probe_for(way, conv, Perturbation(conv.named_parameters(), seed=0, noise=noise))
+        with probe.at(0.5, step=0):
+            ends.append(conv(torch.ones(1, 3, 4, 4)))
+        probe.update_(0.5, 2.0, step=0)
+        ends.append(conv.weight - images_weights(torch.contiguous_format).weight)
+    assert torch.equal(ends[0], ends[2])
+    torch.testing.assert_close(ends[1], ends[3])
+    assert ends[1].abs().min() > 0
+
+
+def test_weights_that_share_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \[3, 2\] with strides \[1, 0\] do not fill their memory"):
+        Perturbation([("tied", nn.Parameter(torch.ones(3, 1).expand(3, 2), requires_grad=False))], seed=0)
 
 
 def test_a_step_of_zero_leaves_the_sign_of_zero() -> None:

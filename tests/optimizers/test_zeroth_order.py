@@ -100,7 +100,7 @@ def test_estimate_is_unbiased_on_a_quadratic() -> None:
     start = model.w.detach().clone()
     for step in range(count):
         learner.step(Batch(torch.empty(0), torch.empty(0), step, 0.0))
-        total += start - model.w
+        total += start - model.w.detach()
         model.w.data.copy_(start)
     cosine = torch.cosine_similarity(total, start, dim=0)
     assert cosine > 0.99  # its standard error is about sqrt(10 / 4000) / 2 in angle

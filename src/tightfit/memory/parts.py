@@ -6,9 +6,14 @@ from torch import nn
 
 
 def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Named parameters that training may change: all but those the model names in `frozen` (the base under LoRA)."""
+    """Named parameters that training may change: those that require gradients, and integers, which never can; but
+    none that the model names in `frozen` (the base under LoRA)."""
     frozen: frozenset[str] = getattr(model, "frozen", frozenset())
-    return [(name, parameter) for name, parameter in model.named_parameters() if name not in frozen]
+    return [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if name not in frozen and (parameter.requires_grad or not parameter.is_floating_point())
+    ]
 
 
 def blocks_of_modules(model: nn.Module) -> dict[str, str]:

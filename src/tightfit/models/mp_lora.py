@@ -29,6 +29,7 @@ class MPLoRALinear(nn.Module):
         super().__init__()
         self.base = base
         self.scale = alpha / rank
+        self._name = name
         weight, bound = base.weight, base.in_features**-0.5
         drawn = torch.empty(rank, base.in_features, dtype=weight.dtype)
         drawn.uniform_(-bound, bound, generator=generator(seed, "adapter", name))
@@ -37,6 +38,15 @@ class MPLoRALinear(nn.Module):
         exact = torch.promote_types(weight.dtype, torch.float32)
         self.B = nn.Parameter(weight.new_zeros(base.out_features, rank, dtype=exact), requires_grad=False)
         self.copies: torch.Tensor | None = None  # (K, out, rank)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """None of its own. Raises ValueError: who reads the weights of a layer instead of calling it has no adapter."""
+        raise ValueError(
+            f"adapters belong to linear layers that are called, but the weights of {self._name} are read by another "
+            "module, as in nn.TransformerEncoder and nn.MultiheadAttention; leave it out by optimizer.targets=…, or "
+            "choose optimizer=mezo"
+        )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         stack = (self.B[None] if self.copies is None else self.copies).to(inputs.dtype)
@@ -51,22 +61,24 @@ def with_mp_lora(model: nn.Module, rank: int, alpha: float, targets: str | None,
     """Give linear layers of `model` an adapter, in place; returns the adapters by the names of their layers.
 
     targets: a regular expression for the names of layers; None: every linear layer but a language model's answers.
-    Raises ValueError when no layer gets one.
+    Raises ValueError when no layer gets one, or a rank above the width of all.
     """
     block_of = blocks_of_modules(model)
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     if targets is None:
         chosen = [name for name in linear if block_of[name] != ANSWERS]
     else:
         chosen = [name for name in linear if re.search(targets, name)]
     if not chosen:
-        has = f"none called {targets!r}, only {', '.join(linear[:8])}" if linear else "none"
+        has = f"none called {targets!r}, only {', '.join(list(linear)[:8])}" if linear else "none"
         raise ValueError(f"adapters belong to linear layers, but this model has {has}; choose another model or targets")
+    bases = {name: linear[name] for name in chosen}
+    widest = max(max(base.weight.shape) for base in bases.values())
+    if rank > widest:
+        raise ValueError(f"rank={rank} but no adapted layer is wider than {widest}; choose at most {widest}")
     adapters = {}
-    for name in chosen:
+    for name, base in bases.items():
         parent, _, child = name.rpartition(".")
-        base = model.get_submodule(name)
-        assert isinstance(base, nn.Linear)
         adapters[name] = MPLoRALinear(base, rank, alpha, seed, name)
         setattr(model.get_submodule(parent), child, adapters[name])
     return adapters

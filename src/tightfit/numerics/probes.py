@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from tightfit.numerics.counter_noise import MANTISSA_BITS
+from tightfit.numerics.flat import flat, shaped_as
 from tightfit.numerics.perturbation import Perturbation
 
 Restore = Literal["merged", "exact"]
@@ -30,8 +31,13 @@ LARGE = 32 * 2**20
 
 
 class Probe(Protocol):
-    def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
-        """While the result is entered, the model computes at weights + `scale` × z(step, query)."""
+    def at(
+        self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
+    ) -> AbstractContextManager[object]:
+        """While the result is entered, the model computes at weights + `scale` × z(step, query).
+
+        without_pass: the loss is known, so that the model need not run.
+        """
         ...
 
     def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
@@ -46,7 +52,10 @@ class InPlace:
         self._perturbation = perturbation
         self._offset, self._direction = 0.0, (0, 0)  # of the weights from rest
 
-    def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
+    def at(
+        self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
+    ) -> AbstractContextManager[object]:
+        del without_pass  # weights end where the sums of all moves are rounded to
         self._move_to(scale, step, query)
         return nullcontext()
 
@@ -80,15 +89,18 @@ class LayerByLayer:
         ]
 
     @contextmanager
-    def at(self, scale: float, step: int, query: int = 0) -> Generator[None]:
-        """Raises ValueError when the model ran without running the module of some parameter."""
+    def at(self, scale: float, step: int, query: int = 0, *, without_pass: bool = False) -> Generator[None]:
+        """Raises ValueError when a loss was taken without running the module of some parameter."""
+        if without_pass:
+            yield
+            return
         moved: set[nn.Parameter] = set()
 
         def enter(own: list[nn.Parameter], *_: Any) -> None:
             for parameter in own:
                 copy = self._room_for(self._at_rest[parameter])
                 self._perturbation.write(parameter, copy, scale, step, query)
-                parameter.data = copy.view(parameter.shape)
+                parameter.data = shaped_as(copy, self._at_rest[parameter])
             moved.update(own)
 
         def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
@@ -106,7 +118,7 @@ class LayerByLayer:
                 hooks.enter_context(module.register_forward_hook(partial(leave, own), always_call=True))
             yield
         unmoved = [self._names[parameter] for parameter in self._at_rest if parameter not in moved]
-        if moved and unmoved:  # where nothing ran, the loss was known without a pass
+        if unmoved:
             raise ValueError(
                 f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
             )
@@ -123,7 +135,7 @@ class LayerByLayer:
         """Keep the memory of a large `copy` for the next one, unless `answer` is still in it."""
         if copy.nbytes > LARGE and (self._spare is None or self._spare.nbytes <= copy.nbytes):
             lent = isinstance(answer, torch.Tensor) and answer.untyped_storage()._cdata == copy.untyped_storage()._cdata
-            self._spare = None if lent else copy.view(-1)
+            self._spare = None if lent else flat(copy)
 
     def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
         scale = -lr * slope / self._perturbation.queries

@@ -2,8 +2,9 @@
 
 A step has a seed, from NumPy's legacy generator; z is drawn anew for each of four sweeps (+1, −2, +1, update), tensor
 by tensor in the order of the model, whole and in the tensor's type; every sum makes a new tensor. So weights drift by
-rounding, and three tensors of the largest one's size live beside the weights. Nothing else should be built on it.
-Source: princeton-nlp/MeZO (Malladi et al., 2023), without weight decay.
+rounding, and three tensors of the largest one's size live beside the weights. The slope is taken in the type of the
+losses and becomes a number after that; the model is in evaluation mode. Nothing else should be built on this.
+Source: princeton-nlp/MeZO (Malladi et al., 2023), without weight decay, and with the clip of ours, which it lacks.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Published:
         self._root = seed
         self._offset = 0.0  # of the weights from rest
 
-    def at(self, scale: float, step: int, query: int = 0) -> AbstractContextManager[object]:
-        del query
+    def at(
+        self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
+    ) -> AbstractContextManager[object]:
+        del query, without_pass
         self._move(scale, step)
         return nullcontext()
 

@@ -1,4 +1,4 @@
-"""The seam between the runner and a training method: three types, no behaviour."""
+"""The seam between the runner and a training method: three types, and what they may say of themselves."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class Batch:
 Predictor = Callable[[torch.Tensor], Any]
 # The mean loss of a model on a batch, as a scalar tensor that can be differentiated where the model can.
 Objective = Callable[[Predictor, Batch], torch.Tensor]
+
+
+def is_noted(objective: Objective) -> bool:
+    """Whether the next loss of `objective` is on record, so that no forward pass will be made for it: see `LossLog`."""
+    return getattr(objective, "is_noted", False)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+def undifferentiated(learner: Learner) -> list[nn.Parameter]:
+    """Parameters that require gradients, and of which the passes of `learner` keep nothing all the same."""
+    return getattr(learner, "undifferentiated", [])
+
+
 class Optimizer(Protocol):
     """A training method with its hyperparameters, frozen."""
 
@@ -68,5 +78,8 @@ class Optimizer(Protocol):
         ...
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        """A learner that trains `model` in place."""
+        """A learner that trains `model` in place, as far as its parameters require gradients now.
+
+        Raises ValueError when none does, or when the method trains other numbers than theirs.
+        """
         ...

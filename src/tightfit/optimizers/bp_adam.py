@@ -12,8 +12,10 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.numerics.rounding import within
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.schedules import Schedulable, value_at
+from tightfit.optimizers.suitability import check_floats
+from tightfit.schedules import Schedulable, check_each, check_rate, value_at
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class BPAdam:
     beta2: float = 0.999
     eps: float = 1e-8
     name: str = "bp_adam"
+
+    def __post_init__(self) -> None:
+        check_rate("optimizer.lr", self.lr)
+        for name in ("beta1", "beta2"):
+            check_each(f"optimizer.{name}", getattr(self, name), lambda decay: 0 <= decay < 1, "from 0 to less than 1")
+        check_rate("optimizer.eps", self.eps)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """As plain gradient descent, and two moments per trained parameter. Source: ElasticZO, eq. 5."""
@@ -38,6 +46,7 @@ class BPAdam:
         )
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        check_floats(model, self.name)
         return BPAdamLearner(self, model, objective)
 
 
@@ -58,7 +67,7 @@ class BPAdamLearner:
             loss.backward()
         with self.phases("update"):
             for group in self._adam.param_groups:
-                group["lr"] = value_at(self._optimizer.lr, batch.epoch)
+                group["lr"] = within(value_at(self._optimizer.lr, batch.epoch), group["params"][0].dtype)
             self._adam.step()
             self._adam.zero_grad(set_to_none=True)
         return Report(loss.item(), forward_passes=1, backward_passes=1)

@@ -13,9 +13,11 @@ from torch import nn
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.numerics.rounding import within
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.suitability import check_floats
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_rate, value_at
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class BPSGD:
 
     lr: Schedulable
     name: str = "bp_sgd"
+
+    def __post_init__(self) -> None:
+        check_rate("optimizer.lr", self.lr)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Parameters and activations, and a gradient or an error for each. Source: ElasticZO, eq. 2."""
@@ -36,6 +41,7 @@ class BPSGD:
         )
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        check_floats(model, self.name)
         return BPSGDLearner(self, model, objective)
 
 
@@ -61,5 +67,5 @@ def descend_(model: nn.Module, lr: float) -> None:
     """Subtract lr × gradient from each parameter that has one, and free the gradient."""
     for parameter in model.parameters():
         if parameter.grad is not None:
-            parameter.add_(parameter.grad, alpha=-lr)
+            parameter.add_(parameter.grad, alpha=within(-lr, parameter.dtype))
             parameter.grad = None

@@ -2,12 +2,13 @@
 
 The two perturbed forward passes that MeZO needs anyway also give the last layers their activations, so they
 are trained by ordinary gradients for almost no extra memory and no third forward. The paper does not say
-which of the two passes feeds the gradients; `bp_pass` is that choice.
+which of the two passes feeds the gradients; `bp_pass` is that choice. Both draw the same masks of dropout.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,14 +26,16 @@ from tightfit.memory.table import (
     parameter_bytes,
     trained_bytes,
 )
+from tightfit.numerics.draws import Draws
 from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
 from tightfit.numerics.probes import Restore, check_restore, probe_for
 from tightfit.numerics.rounding import check_rounding
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.base import Batch, Learner, Objective, Report, is_noted
 from tightfit.optimizers.bp_sgd import descend_
 from tightfit.optimizers.mezo import check_slope, clipped_slope
+from tightfit.optimizers.suitability import check_floats
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_rate, value_at
 
 BPPass = Literal["minus", "plus", "mean"]
 
@@ -57,6 +60,8 @@ class ElasticZO:
     def __post_init__(self) -> None:
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
+        check_rate("optimizer.lr", self.lr)
+        check_rate("optimizer.bp_lr", self.bp_lr)
         check_slope(self.eps, self.clip)
         check_noise(self.noise, self.kernel)
         check_restore(self.restore)
@@ -87,7 +92,10 @@ class ElasticZOLearner(WeightsOnly):
         self._optimizer = optimizer
         self._model = model
         self._objective = objective
-        zeroth_order = split_at(model, optimizer.bp_layers)
+        self._draws = Draws(model, seed)
+        check_floats(model, optimizer.name)
+        zeroth_order, last = split_at(model, optimizer.bp_layers)
+        self.undifferentiated = [p for p in model.parameters() if p.requires_grad and id(p) not in last]
         check_rounding((parameter for _, parameter in zeroth_order), value_at(optimizer.eps, 0.0))
         perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
         self._probe = probe_for(optimizer.restore, model, perturbation)
@@ -110,8 +118,9 @@ class ElasticZOLearner(WeightsOnly):
         those kept."""
         feeds_bp = feeds_bp and self._optimizer.bp_layers > 0
         with self.phases("perturb"):
-            moved = self._probe.at(scale, batch.step)
-        with self.phases("forward"), moved, nullcontext() if feeds_bp else torch.no_grad():
+            moved = self._probe.at(scale, batch.step, without_pass=is_noted(self._objective))
+        kept = without_gradients(self.undifferentiated) if feeds_bp else torch.no_grad()
+        with self.phases("forward"), moved, kept, self._draws.of(batch.step):
             loss = self._objective(self._model, batch)
         if feeds_bp:
             with self.phases("backward"):
@@ -119,17 +128,24 @@ class ElasticZOLearner(WeightsOnly):
         return loss.item()
 
 
-def split_at(model: nn.Module, bp_layers: int) -> list[tuple[str, nn.Parameter]]:
-    """Let only the last `bp_layers` layers with weights require gradients; returns the other trained parameters.
+def split_at(model: nn.Module, bp_layers: int) -> tuple[list[tuple[str, nn.Parameter]], set[int]]:
+    """The trained parameters before the last `bp_layers` layers with weights, and the identities of those in them.
 
-    Autograd then keeps nothing of the layers before them, which is where the memory is saved.
     Raises ValueError when the model has fewer layers with weights.
     """
     blocks = list(trained_blocks(model).values())
     check_layer_count(bp_layers, len(blocks), type(model).__name__)
-    model.requires_grad_(False)
     last = {id(p) for block in blocks[len(blocks) - bp_layers :] for p in block}
-    trained = trained_parameters(model)
-    for _, parameter in trained:
-        parameter.requires_grad_(id(parameter) in last)
-    return [(name, parameter) for name, parameter in trained if not parameter.requires_grad]
+    return [(name, p) for name, p in trained_parameters(model) if id(p) not in last], last
+
+
+@contextmanager
+def without_gradients(parameters: list[nn.Parameter]) -> Generator[None]:
+    """Inside, `parameters` require no gradients: autograd keeps nothing of them, which is where memory is saved."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

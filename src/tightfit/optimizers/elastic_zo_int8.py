@@ -21,7 +21,8 @@ from tightfit.memory.table import LayerTable
 from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_steps
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
-from tightfit.optimizers.niti_bp import IntegerBackward
+from tightfit.optimizers.niti_bp import IntegerBackward, check_bits
+from tightfit.optimizers.suitability import check_integers
 from tightfit.schedules import Schedulable, check_each, value_at
 
 
@@ -45,6 +46,8 @@ class ElasticZOInt8:
     name: str = "elastic_zo_int8"
 
     def __post_init__(self) -> None:
+        check_bits("optimizer.bits", self.bits)
+        check_bits("optimizer.bp_bits", self.bp_bits)
         check_steps(self.r_max, self.saturation)
         check_each("optimizer.p_zero", self.p_zero, lambda part: 0 <= part < 1, "from 0 to less than 1")
         comparison(self.loss_sign, self.fraction_bits)
@@ -57,6 +60,7 @@ class ElasticZOInt8:
         return integer_memory(table, batch_size, self.bp_layers)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        check_integers(model, self.name)
         return ElasticZOInt8Learner(self, model, objective, seed)
 
 

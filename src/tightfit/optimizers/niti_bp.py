@@ -19,8 +19,9 @@ from tightfit.memory.table import LayerTable, check_layer_count
 from tightfit.numerics.int8 import Number, clipped_add_, update_of
 from tightfit.numerics.integer_loss import logits_gradient
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.suitability import check_integers
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_each, value_at
 from tightfit.seeds import derive, permute32
 
 
@@ -31,11 +32,15 @@ class NITIBP:
     bits: Schedulable
     name: str = "niti_bp"
 
+    def __post_init__(self) -> None:
+        check_bits("optimizer.bits", self.bits)
+
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Every int8 tensor, and an int32 accumulator beside each product. Source: ElasticZO, eq. 13."""
         return integer_memory(table, batch_size, table.weight_layers)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        check_integers(model, self.name)
         return NITIBPLearner(self, model, objective, seed)
 
 
@@ -86,6 +91,11 @@ class IntegerBackward:
                 clipped_add_(layer.weight.data, update_of(layer.weight_gradient(values, error), bits), -1)
             if sent_down is not None:
                 error = sent_down
+
+
+def check_bits(name: str, bits: Schedulable) -> None:
+    """Raise ValueError for a width that an int8 update cannot have."""
+    check_each(name, bits, lambda width: width in range(1, 8), "a whole number from 1 to 7")
 
 
 def weight_positions(model: nn.Module) -> list[int]:

@@ -2,11 +2,13 @@
 
 Each example of a batch is repeated for every perturbed copy of the adapters (see `mp_lora`), so that q directions cost
 one forward pass over a larger batch: the frozen weights are read once instead of 2 q times. All modes of `parallel`
-take the same directions, those of `mezo` on the same adapters, and differ by rounding alone.
+take the same directions, those of `mezo` on the same adapters, and differ by rounding alone. The base is frozen, its
+statistics of normalisation too, and in evaluation mode: copies that share a pass would draw different masks of dropout.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -22,7 +24,7 @@ from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, chec
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.mezo import check_queries, check_slope, clipped_slope
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, value_at
+from tightfit.schedules import Schedulable, check_each, check_rate, value_at
 
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")
@@ -51,8 +53,10 @@ class PRGE:
 
     def __post_init__(self) -> None:
         check_queries(self.queries)
+        check_rate("optimizer.lr", self.lr)
         check_slope(self.eps, self.clip)
-        if self.rank < 1:
+        check_each("optimizer.alpha", self.alpha, lambda value: 0 < value < math.inf, "more than 0 and finite")
+        if not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
             raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
@@ -104,7 +108,7 @@ class PRGELearner(WeightsOnly):
     def __init__(self, optimizer: PRGE, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
-        self._model = model.requires_grad_(False)
+        self._model = model.requires_grad_(False).eval()
         self._objective = objective
         self._adapters = with_mp_lora(model, optimizer.rank, optimizer.alpha, optimizer.targets, seed)
         self._perturbation = self._along({name: adapter.B for name, adapter in self._adapters.items()}, seed)
