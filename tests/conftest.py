@@ -1,7 +1,17 @@
 """Settings of all tests."""
 
+import pytest
+import torch
 from hypothesis import settings
 
 # No test is about time, so none fails for it.
 settings.register_profile("tightfit", deadline=None)
 settings.load_profile("tightfit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a GPU say so where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and PyTorch finds none"))

@@ -1,11 +1,13 @@
 """What is rehearsed without data is what real steps then hold, to the byte."""
 
 import copy
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
@@ -96,6 +98,79 @@ def test_rehearsed_peak_is_the_measured_peak_of_every_method(subject: str, batch
     model = build()
     rehearsed = [peak_live(o, model, batch_like(model, shape, batch_size), cross_entropy) for o in optimizers]
     assert rehearsed == [measured(o, model, real_batch(model, shape, batch_size)) for o in optimizers]
+
+
+class Slices(TorchFunctionMode):
+    """Slices by operators: Python's brackets ask for CUDA itself, even of tensors without data."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is not torch.Tensor.__getitem__ or not args[0].is_cuda:
+            return func(*args, **(kwargs or {}))
+        tensor, index = args
+        index = index if isinstance(index, tuple) else (index,)
+        first = tensor.dim() - len(index) + 1 if index[0] is Ellipsis else 0
+        for dim, part in enumerate(index[index[0] is Ellipsis :], first):
+            tensor = torch.ops.aten.slice.Tensor(tensor, dim, part.start, part.stop, part.step or 1)
+        return tensor
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """A device that tensors without data may claim; on a machine without it, what is missing to do so is replaced."""
+    on_cpu = torch.Generator
+
+    class Anywhere:
+        def __new__(cls, device: object = "cpu") -> torch.Generator:
+            return on_cpu()
+
+    if torch.cuda.is_available():
+        yield "cuda"
+        return
+    monkeypatch.setattr(torch, "Generator", Anywhere)
+    with Slices():
+        yield "cuda"
+
+
+# The other methods have kernels of their own on the CPU, or PyTorch's Adam has.
+SAME_ANYWHERE = [FLOATS[0], FLOATS[1]]
+BACKPROPAGATING = [elastic_zo(1), elastic_zo(2), BPSGD(1e-2), BPSGDCheckpointed(1e-2)]
+
+
+def assert_same_on(device: str, subject: str, optimizers: list[Optimizer]) -> None:
+    build, shape, _ = SUBJECTS[subject]
+    model = build()
+    batch = batch_like(model, shape, 9)
+    for optimizer in optimizers:
+        peaks = [peak_live(optimizer, model, batch, cross_entropy, where) for where in (device, "cpu")]
+        assert peaks[0] == peaks[1]
+    inference = [peak_live_of_inference(model, batch, cross_entropy, where) for where in (device, "cpu")]
+    assert inference[0] == inference[1]
+
+
+@pytest.mark.parametrize("subject", ["lenet5", pytest.param("pointnet", marks=pytest.mark.cuda)])
+def test_zeroth_order_step_on_cuda_is_rehearsed_as_one_on_the_cpu(subject: str, cuda: str) -> None:
+    assert_same_on(cuda, subject, SAME_ANYWHERE)
+
+
+@pytest.mark.cuda  # PyTorch's backward pass aborts the process where tensors claim a device that it was built without
+@pytest.mark.parametrize("subject", ["lenet5", "pointnet"])
+def test_backpropagation_on_cuda_is_rehearsed_as_that_on_the_cpu(subject: str) -> None:
+    assert_same_on("cuda", subject, BACKPROPAGATING)
+
+
+def test_mezo_needs_as_much_on_cuda_as_was_measured_on_the_cpu(cuda: str) -> None:
+    model = lenet5(classes=10, seed=0)
+    assert peak_live(FLOATS[0], model, batch_like(model, (1, 28, 28), 32), cross_entropy, cuda) == 1_635_368
+
+
+@pytest.mark.parametrize(
+    "optimizer", [*FLOATS[2:4], *(pytest.param(o, marks=pytest.mark.cuda) for o in INTEGERS)], ids=str
+)
+def test_eager_sweeps_are_rehearsed_on_cuda_with_what_they_hold(optimizer: Optimizer, cuda: str) -> None:
+    model = (lenet5 if optimizer in FLOATS else lenet5_int8)(classes=10, seed=0)
+    weights = list(model.parameters())
+    least = sum(weight.nbytes for weight in weights) + 9 * 6 * 28 * 28 * weights[0].element_size()
+    assert peak_live(optimizer, model, batch_like(model, (1, 28, 28), 9), cross_entropy, cuda) > least
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -71,9 +71,14 @@ def training_peak(optimizer: Optimizer, model: nn.Module, batch: Batch, seed: in
                     learner.step(replace(batch, step=step))
                 live.mark(states_of(learner), OPTIMIZER_STATE)
 
-    with limit, ProcessPeak() as process:
+    def measured() -> Peak:
         trained = copy.deepcopy(model).to(batch.inputs.device)
-        tensors = measure(partial(train, trained), trained.parameters(), uncounted=(batch.inputs, batch.labels))
+        return measure(partial(train, trained), trained.parameters(), uncounted=(batch.inputs, batch.labels))
+
+    with limit, ProcessPeak() as process:
+        if batch.inputs.is_cuda:
+            measured()  # libraries take workspaces at their first use and keep them: they are no part of a step
+        tensors = measured()
     return TrainingPeak(tensors, process)
 
 

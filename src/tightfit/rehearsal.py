@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.memory.measured import STEPS_TO_PEAK, peak_live_bytes
+from tightfit.memory.measured import STEPS_TO_PEAK, counted_bytes
 from tightfit.memory.without_data import empty_like, twin_of, without_data
 from tightfit.optimizers.base import Batch, Objective, Optimizer
 
@@ -69,4 +69,4 @@ def peak_of(work: Callable[[nn.Module, Batch], Any], model: nn.Module, batch: Ba
         twin = twin_of(model, fake, device)
         inputs, labels = (empty_like(tensor, fake, device) for tensor in (batch.inputs, batch.labels))
         given = replace(batch, inputs=inputs, labels=labels)
-        return peak_live_bytes(lambda: work(twin, given), twin.parameters(), uncounted=(inputs, labels))
+        return counted_bytes(lambda: work(twin, given), twin.parameters(), uncounted=(inputs, labels))

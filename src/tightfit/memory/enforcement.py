@@ -5,8 +5,8 @@ in the allocator, and the process goes on. Interpreter and libraries take and ke
 allows `SLACK_BYTES` more than the budget: it holds budgets of hundreds of MiB, and budgets of a few MiB only against
 gross growth. The byte-exact peak of the throwaway steps (`measured.py`) is the finer of the two sieves.
 
-On CUDA the caching allocator is limited to a fraction of the device's memory; the context and the libraries'
-workspaces are outside of it. The CUDA limit was written from PyTorch's documentation and has not been run.
+On CUDA the caching allocator is limited to a fraction of the device's memory; the context is outside of it, and so is
+the workspace that the libraries keep from their first product on.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class DataLimiter:
 
         self._resource = resource
         self._before = resource.getrlimit(resource.RLIMIT_DATA)
-        _start_threads()
+        _start_libraries("cpu")
 
     def in_use(self) -> int:
         freed = self.freed()  # first: it gives back
@@ -139,8 +139,10 @@ class AllocatorLimiter:
     """Limits what the caching allocator of one CUDA device takes from it."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._total = torch.cuda.get_device_properties(device).total_memory
+        # The limit is refused for a device without its number.
+        self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        self._total = torch.cuda.get_device_properties(self._device).total_memory
+        _start_libraries(self._device)
 
     def in_use(self) -> int:
         return torch.cuda.memory_allocated(self._device)
@@ -183,7 +185,7 @@ def _data_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
 
 
-def _start_threads() -> None:
-    """Have the threads of forward and backward passes started: their stacks count as data."""
-    weights = torch.ones(256, 256, requires_grad=True)
+def _start_libraries(device: torch.device | str) -> None:
+    """Have a forward and a backward pass done: threads, whose stacks count as data, and workspaces stay from then on."""
+    weights = torch.ones(256, 256, device=device, requires_grad=True)
     (weights @ weights).relu().sum().backward()

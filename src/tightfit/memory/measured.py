@@ -2,7 +2,8 @@
 
 On CPU every tensor that an operator returns is followed until it is freed, so the count is exact and the same
 on each machine and for each thread count; temporaries inside an operator are not seen. On CUDA it is the
-allocator's peak, and the tensors are counted beside it.
+allocator's peak, the tensors are counted beside it, and what is more than these is a kind of its own. Tensors without
+data are counted wherever they claim to be: no allocator knows of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 PARAMETERS, GRADIENTS, OPTIMIZER_STATE = "parameters", "gradients", "optimizer_state"
 ACTIVATIONS, PERTURBATION, TEMPORARIES = "activations", "perturbation", "temporaries"
 KINDS = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS, PERTURBATION, TEMPORARIES)
+WORKSPACES = "workspaces"  # on CUDA: what operators take and free before they return, and the allocator's rounding
 
 
 STEPS_TO_PEAK = 2  # optimizer states exist from the second step on
@@ -86,7 +88,7 @@ class LiveBytes(TorchDispatchMode):
 @dataclass(frozen=True)
 class Peak:
     """bytes: live tensors at the worst moment; on CUDA what the allocator gave out then, rounding and workspaces too.
-    by_kind: the bytes of the tensors alone, which on CPU are all of it.
+    by_kind: the same, of the tensors kind by kind; on CUDA the workspaces are one more.
     reserved: what the allocator held at most, on CUDA."""
 
     bytes: int
@@ -105,7 +107,7 @@ def measure(
     resident = list(resident)
     live = LiveBytes(resident, uncounted)
     if resident and resident[0].is_cuda:
-        return _measure_on_cuda(work, live)
+        return _measure_on_cuda(work, live, resident[0].device)
     work(live)
     return Peak(live.peak, live.peak_by_kind())
 
@@ -122,10 +124,22 @@ def peak_live_bytes(
     return measure(counted, resident, uncounted).bytes
 
 
-def _measure_on_cuda(work: Callable[[LiveBytes], Any], live: LiveBytes) -> Peak:
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated() - live.live
+def counted_bytes(
+    work: Callable[[], Any], resident: Iterable[torch.Tensor], uncounted: Iterable[torch.Tensor] = ()
+) -> int:
+    """The same by the count of tensors alone, which need no data, on whatever device they are."""
+    live = LiveBytes(resident, uncounted)
+    with live:
+        work()
+    return live.peak
+
+
+def _measure_on_cuda(work: Callable[[LiveBytes], Any], live: LiveBytes, device: torch.device) -> Peak:
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device) - live.live
     work(live)
-    torch.cuda.synchronize()
-    return Peak(torch.cuda.max_memory_allocated() - before, live.peak_by_kind(), torch.cuda.max_memory_reserved())
+    torch.cuda.synchronize(device)
+    allocated = torch.cuda.max_memory_allocated(device) - before
+    kinds = {**live.peak_by_kind(), WORKSPACES: max(0, allocated - live.peak)}
+    return Peak(allocated, kinds, torch.cuda.max_memory_reserved(device))
