@@ -96,10 +96,11 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
     return list({run.config["cell"]["row"]: run for run in reversed(runs)}.values())
 
 
-# By the folder of the experiment: random weights instead of a download, a moment instead of minutes.
+# By the experiment or its folder: random weights instead of a download, a moment instead of minutes.
 SMALLER = {
     "on_device_mezo": ["model=llama_tiny_lora", "dataset=vader", "device=cpu", "training.seconds=10"],
     "mobizo": ["model=llama_tiny"],
+    "noise/language": ["model=llama_tiny"],
 }
 
 
@@ -107,7 +108,7 @@ SMALLER = {
 @pytest.mark.parametrize("experiment", SWEEPS)
 def test_every_experiment_runs_at_smoke_size(experiment: str, tmp_path: Path) -> None:
     overrides = [f"experiments={experiment}", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
-    overrides += SMALLER.get(experiment.partition("/")[0], [])
+    overrides += SMALLER.get(experiment, SMALLER.get(experiment.partition("/")[0], []))
     if plan(overrides)[0].config["dataset"]["name"] == "modelnet40":  # which not every machine can have
         overrides += ["dataset=mnist_points", "dataset.points=64"]
     for run in one_of_each_row(plan(overrides)):

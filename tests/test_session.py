@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tightfit import checkpoint, runner
 from tightfit.datasets.dataset import DataUnavailable
+from tightfit.numerics import integer_matmul
+from tightfit.numerics.integer_matmul import BACKENDS
 from tightfit.records import read_evals, read_run, run_key, write_run
 from tightfit.session import carry_out, checksums
 from tightfit.tracking.local import LocalOnly
@@ -40,6 +43,9 @@ def config(runs: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
+INTEGERS = {"_target_": "tightfit.models.lenet5_int8.lenet5_int8", "name": "lenet5_int8"}
+
+
 def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
     base = config(tmp_path)
     elsewhere = config(tmp_path / "other", tracker={"_target_": "another"})
@@ -49,6 +55,29 @@ def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
     ) == run_key(base)
     for part in ({"seed": 1}, {"threads": 2}, {"profile": "paper"}, {"training": {**base["training"], "epochs": 5}}):
         assert run_key({**base, **part}) != run_key(base)
+
+
+def test_means_of_multiplying_integers_leave_the_key(tmp_path: Path) -> None:
+    base = config(tmp_path, model=INTEGERS)
+    keys = {run_key({**base, "model": {**INTEGERS, "backend": backend}}) for backend in BACKENDS}
+    assert len(keys) == 1
+    assert keys != {run_key({**base, "model": {**INTEGERS, "name": "another", "backend": "int8"}})}
+
+
+@pytest.mark.parametrize(
+    ("asked", "fast", "means"), [("auto", False, "float32"), ("auto", True, "int8"), ("int8", False, "int8")]
+)
+def test_means_of_multiplying_integers_are_on_record(
+    asked: str, fast: bool, means: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    niti = {"_target_": "tightfit.optimizers.niti_bp.NITIBP", "name": "niti_bp", "bits": 5}
+    training = {"epochs": 1, "evaluations": 1, "batch_size": 48}
+    described = config(tmp_path, model={**INTEGERS, "backend": asked}, optimizer=niti, training=training)
+    record = read_run(carry_out(described).folder)
+    assert record is not None
+    assert record.model["backend"] == means
+    assert record.machine["capability"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_options_added_later_leave_the_keys_of_earlier_runs(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import platform
+import re
 import subprocess
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,18 @@ from typing import Any
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CPUINFO, MACHINE_ID = Path("/proc/cpuinfo"), Path("/etc/machine-id")
+DRIVER = Path("/proc/driver/nvidia/version")
+CPU_LINES = {"cpu_family": "cpu family", "cpu_model": "model", "cpu_stepping": "stepping"}
+# The instructions that sums are rounded by, and that decide how fast small numbers are multiplied.
+TOLD_INSTRUCTIONS = frozenset(
+    [
+        *("avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+        *("amx_tile", "amx_int8", "amx_bf16"),
+        *("neon", "dotprod", "i8mm", "bf16", "sve", "sve2"),
+    ]
+)
+SAME_INSTRUCTIONS = {"asimd": "neon", "asimddp": "dotprod"}  # Linux has names of its own for these
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -29,6 +44,38 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__.split("+")[0],
         "platform": platform.system(),
     }
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    """What numbers and seconds depend on beyond the processor's name: its instructions, and which host it was."""
+    described = {
+        "architecture": platform.machine(),
+        **{name: _cpuinfo(line) for name, line in CPU_LINES.items()},
+        "instructions": sorted(instructions() & TOLD_INSTRUCTIONS),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "numba": version("numba") if has_numba() else "",
+        "host": host(),
+    }
+    if device.type == "cuda":
+        described["device_capability"] = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        described["device_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
+        described["driver"], described["cuda"] = _driver(), torch.version.cuda
+    return described
+
+
+def instructions() -> frozenset[str]:
+    """The names of this processor's optional instructions, by one name on every system; none where it does not tell."""
+    names = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return frozenset(SAME_INSTRUCTIONS.get(name, name) for name in names)
+
+
+def host() -> str:
+    """Twelve hexadecimal digits that tell this host from others and do not tell which it is; empty if it has no id."""
+    try:
+        identity = MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"tightfit host {identity}".encode()).hexdigest()[:12] if identity else ""
 
 
 @functools.cache
@@ -69,8 +116,22 @@ def _git(*arguments: str) -> str:
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(name: str) -> str:
+    """What the first processor says under `name`; empty where there is no such line."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = [line.partition(":") for line in CPUINFO.read_text().splitlines()]
+    except OSError:
+        return ""
+    return next((value.strip() for key, _, value in lines if key.strip() == name), "")
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver; empty where it does not tell."""
+    try:
+        found = re.search(r"\d+(\.\d+)+", DRIVER.read_text())
+    except OSError:
+        return ""
+    return found.group() if found else ""

@@ -29,6 +29,8 @@ COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, n
 ADDED_TO_DATASETS = ("encoding", "separator")  # after runs had been recorded: left out of the key where they are null
 OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
+# All backends of integer products compute the same bits, so they have the key of the one that runs were recorded with.
+SAME_IN_KEYS_OF_MODELS = {"backend": "int8"}
 # Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
 # keep their keys.
 ADDED_TO_OPTIMIZERS = {"noise": "gaussian", "restore": "merged"}
@@ -60,6 +62,7 @@ def run_key(config: Mapping[str, Any]) -> str:
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
     essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
     essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
+    essential["model"] = {n: SAME_IN_KEYS_OF_MODELS.get(n, value) for n, value in config["model"].items()}
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

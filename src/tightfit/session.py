@@ -24,8 +24,9 @@ from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.fitting import refusal
 from tightfit.interruption import Interruption
-from tightfit.machine import commit, describe_machine, keep_freed_memory
+from tightfit.machine import commit, describe_hardware, describe_machine, keep_freed_memory
 from tightfit.memory.table import layer_table
+from tightfit.models.int8_layers import Int8Sequential
 from tightfit.records import (
     FINAL,
     LOCK,
@@ -139,6 +140,8 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     while True:
         task = assemble(config, record)
         record.model = {"name": config["model"]["name"], "passed_over": passed_over}
+        if isinstance(task.model, Int8Sequential):
+            record.model["backend"] = task.model.backend_on(task.device)
         smaller = config.get("smaller")
         reason = refused(task) if smaller else ""
         if not smaller or not reason:
@@ -160,7 +163,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     budget = build(config["memory_budget"])
     optimizer = build(config["optimizer"])
     device = choose_device(config)
-    record.machine = describe_machine(device)
+    record.machine = describe_machine(device) | describe_hardware(device)
     tokenizer = build_tokenizer(config)
     dataset = build_dataset(config, tokenizer)
     record.dataset = {

@@ -1,18 +1,25 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tests.reference import integers as reference
+from tightfit.memory.measured import peak_live_bytes
+from tightfit.numerics import integer_matmul
+from tightfit.numerics.int8_speed import by_instructions, has_fast_int8, is_faster_when_timed
 from tightfit.numerics.integer_matmul import (
+    BACKENDS,
+    TERMS_EXACT_IN_FLOAT32,
+    chosen,
     convolution_input_error,
     convolution_weight_gradient,
     convolve,
     matmul,
     matmul_of_whole_tiles,
+    whole_tiles,
 )
 
-BACKENDS = ("int8", "float32", "reference")
 SIZES = st.integers(1, 9)
 
 
@@ -26,13 +33,53 @@ def integers(seed: int, *shape: int) -> torch.Tensor:
 def test_every_backend_multiplies_like_python_integers(m: int, k: int, n: int, seed: int) -> None:
     left, right = integers(seed, m, k), integers(seed + 1, k, n)
     expected = reference.matmul(left.tolist(), right.tolist())
-    assert [matmul(left, right, backend).tolist() for backend in BACKENDS] == [expected] * 3
+    assert [matmul(left, right, backend).tolist() for backend in BACKENDS] == [expected] * len(BACKENDS)
+
+
+def as_on_cuda(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The product, where CUDA's `torch._int_mm` would take the two as they lie in memory."""
+    assert len(left) > 16
+    assert not any(side % 8 for side in (*left.shape, *right.shape))
+    assert left.is_contiguous()
+    assert right.t().is_contiguous()
+    return matmul(left, right, "reference")
 
 
 @given(SIZES, SIZES, SIZES, st.integers(0, 99))
-def test_filling_up_tiles_changes_no_product(m: int, k: int, n: int, seed: int) -> None:
-    left, right = integers(seed, m, k), integers(seed + 1, k, n)
-    assert torch.equal(matmul_of_whole_tiles(left, right), matmul(left, right, "reference"))
+def test_cuda_is_given_whole_tiles_that_change_no_product(m: int, k: int, n: int, seed: int) -> None:
+    left, right = integers(seed, m, 8 * k), integers(seed + 1, 8 * k, n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "_int_mm", as_on_cuda)
+        for a, b in ((left, right), (integers(seed, 8 * k, m).t(), integers(seed, n, 8 * k).t())):
+            assert torch.equal(matmul_of_whole_tiles(a, b), matmul(a, b, "reference"))
+
+
+@pytest.mark.parametrize(
+    ("sides", "whole"),
+    [
+        ((200, 120, 88), (200, 120, 88)),
+        ((256, 84, 10), (256, 88, 16)),
+        ((7168, 160, 168), (7168, 160, 168)),
+        ((3584, 540, 224), (3584, 544, 224)),
+        ((32, 784, 120), (32, 784, 120)),
+        ((1, 1, 1), (24, 8, 8)),
+        ((16, 8, 8), (24, 8, 8)),
+        ((17, 9, 8), (24, 16, 8)),
+    ],
+)
+def test_sides_are_filled_up_to_what_cuda_takes(sides: tuple[int, int, int], whole: tuple[int, int, int]) -> None:
+    assert whole_tiles(*sides) == whole
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("sides", [(200, 120, 88), (256, 84, 10), (7168, 160, 168), (3584, 540, 224), (1, 1, 1)])
+def test_products_on_a_gpu_are_those_of_the_reference(sides: tuple[int, int, int]) -> None:
+    m, k, n = sides
+    left, right = integers(0, m, k), integers(1, k, n)
+    expected = matmul(left, right, "reference")
+    for backend in ("int8", "float32"):
+        assert torch.equal(matmul(left.cuda(), right.cuda(), backend).cpu(), expected)
+        assert torch.equal(matmul(left.t().contiguous().t().cuda(), right.cuda(), backend).cpu(), expected)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3, 5]), st.integers(0, 99))
@@ -52,6 +99,42 @@ def test_every_backend_convolves_alike_forward_and_backward(b: int, c: int, o: i
         assert torch.equal(convolution_weight_gradient(images, errors, kernel, backend).double(), exact_weight.grad)
 
 
-def test_sums_too_large_for_float32_are_still_exact() -> None:
-    left, right = torch.full((1, 2001), 127, dtype=torch.int8), torch.full((2001, 1), 127, dtype=torch.int8)
-    assert [matmul(left, right, backend).item() for backend in BACKENDS] == [2001 * 127 * 127] * 3
+@pytest.mark.parametrize("terms", [TERMS_EXACT_IN_FLOAT32, TERMS_EXACT_IN_FLOAT32 + 1, 2001, 4 * 1040 + 3])
+def test_sums_too_large_for_float32_are_still_exact(terms: int) -> None:
+    left, right = torch.full((1, terms), 127, dtype=torch.int8), torch.full((terms, 1), 127, dtype=torch.int8)
+    assert [matmul(left, right, backend).item() for backend in BACKENDS] == [terms * 127 * 127] * len(BACKENDS)
+    left, right = integers(0, 3, terms), integers(1, terms, 5)
+    assert torch.equal(matmul(left, right, "float32"), matmul(left, right, "reference"))
+
+
+# What /proc/cpuinfo calls the instructions of a Zen 5, a Zen 3, an Alder Lake, a Skylake-X and a Neoverse.
+@pytest.mark.parametrize(
+    ("names", "capability", "expected"),
+    [
+        ("sse2 avx2 avx512f avx512_vnni avx_vnni", "AVX512", True),
+        ("sse2 avx2 avx512f amx_int8", "AVX512", True),
+        ("sse2 avx2", "AVX2", False),
+        ("sse2 avx2 avx_vnni", "AVX2", None),
+        ("sse2 avx2 avx512f", "AVX512", None),
+        ("sse2 avx2 avx512f avx512_vnni", "AVX2", None),
+        ("neon dotprod i8mm", "DEFAULT", None),
+        ("", "DEFAULT", None),
+    ],
+)
+def test_instructions_tell_the_faster_backend_or_leave_it_to_a_timing(
+    names: str, capability: str, expected: bool | None
+) -> None:
+    assert by_instructions(frozenset(names.split()), capability) is expected
+
+
+def test_timing_disturbs_no_count_of_tensors_and_is_done_once() -> None:
+    assert peak_live_bytes(is_faster_when_timed, resident=()) == 0
+    assert has_fast_int8() is has_fast_int8()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_the_faster_backend_and_others_are_what_they_say(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    assert chosen("auto", torch.device("cpu")) == ("int8" if fast else "float32")
+    assert chosen("auto", torch.device("cuda")) == "int8"
+    assert [chosen(backend, torch.device("cpu")) for backend in BACKENDS[1:]] == list(BACKENDS[1:])

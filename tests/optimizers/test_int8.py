@@ -13,9 +13,10 @@ from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy
 from tightfit.models.int8_layers import Conv2d, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics import int8, int8_compiled
+from tightfit.numerics import int8, int8_compiled, integer_matmul
 from tightfit.numerics.int8 import Number
 from tightfit.numerics.int8_perturbation import Int8Perturbation
+from tightfit.numerics.integer_matmul import BACKENDS
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.loss_sign import SignAudit
@@ -36,7 +37,7 @@ class Dtypes(TorchDispatchMode):
 
 
 def dtypes_of_two_steps(optimizer: Optimizer) -> set[torch.dtype]:
-    dataset, model = bars(), lenet5_int8(10, seed=0)
+    dataset, model = bars(), lenet5_int8(10, seed=0, backend="int8")
     stream = Stream(dataset, 16, 0, "cpu", encoding_for(model, dataset))
     with Dtypes() as dtypes:
         learner = optimizer.bind(model, cross_entropy, seed=0)
@@ -87,14 +88,35 @@ def test_elastic_zo_int8_with_all_layers_is_niti_bp() -> None:
 def test_every_backend_trains_the_same_weights() -> None:
     inputs, labels = pixels_and_labels()
     ends = []
-    for backend in ("int8", "float32", "reference"):
+    for backend in BACKENDS:
         model = lenet5_int8(10, 0, backend)
         learner = ElasticZOInt8(15, 0.33, bp_layers=4).bind(model, cross_entropy, seed=0)
         for step in range(2):
             learner.step(Batch(inputs[:4], labels[:4], step, 0.0))
         ends.append(weights(model))
-    assert torch.equal(ends[0], ends[1])
-    assert torch.equal(ends[0], ends[2])
+    assert all(torch.equal(ends[0], end) for end in ends[1:])
+
+
+class Products(TorchDispatchMode):
+    """Counts int8 products."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._int_mm.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("optimizer", [ElasticZOInt8(15, 0.33, bp_layers=2), NITIBP(5)])
+def test_no_int8_product_where_the_processor_is_slow_at_them(
+    optimizer: Optimizer, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    images, labels = torch.zeros(64, 1, 28, 28, dtype=torch.int8), torch.zeros(64, dtype=torch.int64)
+    with Products() as products:
+        optimizer.bind(lenet5_int8(10, seed=0), cross_entropy, seed=0).step(Batch(images, labels, 0, 0.0))
+    assert (products.count > 0) == fast
 
 
 @pytest.mark.parametrize("optimizer", [ElasticZOInt8(15, 0.33, bp_layers=2, loss_sign="integer"), NITIBP(5)])
@@ -207,6 +229,7 @@ def test_linear_layer_is_exact_until_it_must_round() -> None:
         (lambda: ElasticZOInt8(15, 0.5, saturation="wrap"), "saturation='wrap' .* choose clip or headroom"),
         (lambda: ElasticZOInt8(15, 0.5, loss_sign="int"), "loss_sign='int' .* choose float or integer"),
         (lambda: ElasticZOInt8(15, 0.5, fraction_bits=7), "fraction_bits=7 .* choose 0–6"),
+        (lambda: lenet5_int8(10, 0, "int4"), "backend='int4' .* choose auto, int8, float32, reference"),
         (lambda: IntegerBackward(lenet5_int8(10, 0), 6, 0), "bp_layers=6 .* choose 0–5"),
     ],
 )

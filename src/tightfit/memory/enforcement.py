@@ -186,6 +186,6 @@ def _data_bytes() -> int:
 
 
 def _start_libraries(device: torch.device | str) -> None:
-    """Have a forward and a backward pass done: threads, whose stacks count as data, and workspaces stay from then on."""
+    """Do a forward and a backward pass: threads, whose stacks count as data, and workspaces stay from then on."""
     weights = torch.ones(256, 256, device=device, requires_grad=True)
     (weights @ weights).relu().sum().backward()

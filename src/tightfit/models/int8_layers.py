@@ -15,6 +15,8 @@ from torch import nn
 from tightfit.numerics.int8 import LARGEST, Accumulator, Number, requantize
 from tightfit.numerics.integer_matmul import (
     Backend,
+    check_backend,
+    chosen,
     convolution_input_error,
     convolution_weight_gradient,
     convolve,
@@ -70,6 +72,7 @@ class WeightLayer(nn.Module, ABC):
 
     def __init__(self, shape: tuple[int, ...], backend: Backend) -> None:
         super().__init__()
+        check_backend(backend)
         drawn = nn.init.xavier_uniform_(torch.empty(shape))
         largest = drawn.abs().max().item()
         self.weight = nn.Parameter((drawn / largest * LARGEST).round().to(torch.int8), requires_grad=False)
@@ -104,7 +107,7 @@ class WeightLayer(nn.Module, ABC):
 class Linear(WeightLayer):
     """(b, inputs) to (b, outputs)."""
 
-    def __init__(self, inputs: int, outputs: int, backend: Backend = "int8") -> None:
+    def __init__(self, inputs: int, outputs: int, backend: Backend = "auto") -> None:
         super().__init__((outputs, inputs), backend)
 
     def accumulate(self, values: torch.Tensor) -> torch.Tensor:
@@ -120,7 +123,7 @@ class Linear(WeightLayer):
 class Conv2d(WeightLayer):
     """(b, inputs, h, w) to (b, outputs, h, w), padded with zeros."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, backend: Backend = "int8") -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, backend: Backend = "auto") -> None:
         super().__init__((outputs, inputs, kernel, kernel), backend)
 
     def accumulate(self, values: torch.Tensor) -> torch.Tensor:
@@ -141,6 +144,10 @@ class Int8Sequential(nn.Sequential):
 
     input_dtype = torch.int8
     input_exponent = 0
+
+    def backend_on(self, device: torch.device) -> Backend:
+        """What multiplies the integers on `device`; the first layer's, for a model has one for all."""
+        return chosen(next(layer.backend for layer in self if isinstance(layer, WeightLayer)), device)
 
     def forward(self, input: torch.Tensor, kept: list[torch.Tensor] | None = None, keep_from: int = 0) -> Number:
         """The outputs; what goes into each layer from the `keep_from`th on is appended to `kept`."""

@@ -34,7 +34,7 @@ class LeNet5Int8(Int8Sequential):
     input_encoding = StandardizedPixels
     input_exponent = INPUT_EXPONENT
 
-    def __init__(self, classes: int = 10, backend: Backend = "int8") -> None:
+    def __init__(self, classes: int = 10, backend: Backend = "auto") -> None:
         super().__init__(
             OrderedDict(
                 conv1=Conv2d(1, 6, 5, backend),
@@ -53,7 +53,7 @@ class LeNet5Int8(Int8Sequential):
         )
 
 
-def lenet5_int8(classes: int, seed: int, backend: Backend = "int8") -> LeNet5Int8:
+def lenet5_int8(classes: int, seed: int, backend: Backend = "auto") -> LeNet5Int8:
     """A freshly initialised network; the same weights for the same seed whatever ran before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "initial weights"))

@@ -13,34 +13,73 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-Backend = Literal["int8", "float32", "reference"]
-# Whole numbers up to 2**24 are exact in float32; a product of two int8 values is at most 127².
-EXACT_IN_FLOAT32 = 2**24
-LARGEST_PRODUCT = 127 * 127
-TILE, TILE_ROWS = 8, 17  # what torch._int_mm asks of CUDA tensors
+from tightfit.numerics.int8_speed import has_fast_int8
+
+# auto: int8 where the processor has instructions for it, and on CUDA; float32 elsewhere.
+Backend = Literal["auto", "int8", "float32", "reference"]
+BACKENDS = ("auto", "int8", "float32", "reference")
+# Whole numbers up to 2**24 are exact in float32, and a product of two int8 values is at most 127².
+TERMS_EXACT_IN_FLOAT32 = 2**24 // 127**2
+TILE, LEAST_ROWS = 8, 17  # what torch._int_mm asks of CUDA tensors
 
 
-def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
+def chosen(backend: Backend, device: torch.device) -> Backend:
+    """The backend that `backend` stands for on `device`."""
+    if backend != "auto":
+        return backend
+    return "int8" if device.type != "cpu" or has_fast_int8() else "float32"
+
+
+def check_backend(backend: str) -> None:
+    """Raise ValueError for a name that is none."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} does not multiply integers; choose {', '.join(BACKENDS)}")
+
+
+def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
     """Left @ right, (m, k) and (k, n) int8 to (m, n) int32. Sums beyond int32 wrap.
 
-    int8: the processor's int8 instructions. float32: exact, where sums of k products cannot reach 2**24; where
-    they can, int8 is used. reference: int64 arithmetic.
+    int8: the processor's int8 instructions. float32: of as many terms at once as are exact in it. reference: int64
+    arithmetic.
     """
-    if backend == "reference":
+    means = chosen(backend, left.device)
+    if means == "reference":
         return (left.to(torch.int64) @ right.to(torch.int64)).to(torch.int32)
-    if backend == "float32" and left.shape[1] * LARGEST_PRODUCT < EXACT_IN_FLOAT32:
+    if means == "float32" and left.shape[1] > TERMS_EXACT_IN_FLOAT32:
+        return sum_of_float32_products(left, right)
+    if means == "float32":
         return (left.float() @ right.float()).to(torch.int32)
     if left.is_cuda:
         return matmul_of_whole_tiles(left, right)
     return torch._int_mm(with_plain_strides(left), with_plain_strides(right))
 
 
+def sum_of_float32_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Left @ right by float32 products of at most `TERMS_EXACT_IN_FLOAT32` terms, summed in int32."""
+    total = torch.zeros(len(left), right.shape[1], dtype=torch.int32, device=left.device)
+    pieces = zip(left.split(TERMS_EXACT_IN_FLOAT32, 1), right.split(TERMS_EXACT_IN_FLOAT32), strict=True)
+    for columns, rows in pieces:
+        total.add_((columns.float() @ rows.float()).to(torch.int32))
+    return total
+
+
 def matmul_of_whole_tiles(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Left @ right for CUDA's int8 tensor cores, which take at least 17 rows, and multiples of 8 inside and across."""
-    rows, inner, columns = *left.shape, right.shape[1]
-    more_rows, more_inner, more_columns = max(TILE_ROWS - rows, 0), -inner % TILE, -columns % TILE
-    product = torch._int_mm(F.pad(left, (0, more_inner, 0, more_rows)), F.pad(right, (0, more_columns, 0, more_inner)))
-    return product[:rows, :columns].contiguous()
+    """Left @ right for CUDA's int8 tensor cores: sides are filled up, and the right matrix lies column after column."""
+    (rows, inner), columns = left.shape, right.shape[1]
+    whole_rows, whole_inner, whole_columns = whole_tiles(rows, inner, columns)
+    more_inner = whole_inner - inner
+    padded_left = F.pad(left, (0, more_inner, 0, whole_rows - rows)).contiguous()
+    padded_right = F.pad(right.t(), (0, more_inner, 0, whole_columns - columns)).contiguous().t()
+    return torch._int_mm(padded_left, padded_right)[:rows, :columns].contiguous()
+
+
+def whole_tiles(rows: int, inner: int, columns: int) -> tuple[int, int, int]:
+    """The sides of a product that CUDA takes: the next multiples of 8, and more than 16 rows."""
+    return whole(max(rows, LEAST_ROWS)), whole(inner), whole(columns)
+
+
+def whole(side: int) -> int:
+    return side + -side % TILE
 
 
 def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
@@ -51,17 +90,18 @@ def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.contiguous().view(-1).view(matrix.shape) if 1 in matrix.shape else matrix
 
 
-def convolve(images: torch.Tensor, weight: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
+def convolve(images: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
     """Convolution that keeps height and width: (b, c, h, w) and (o, c, k, k) int8, k odd, to (b, o, h, w) int32."""
     batch, _, height, width = images.shape
-    if backend == "float32" and weight[0].numel() * LARGEST_PRODUCT < EXACT_IN_FLOAT32:
+    in_floats = chosen(backend, images.device) == "float32" and not images.is_cuda  # cuDNN may transform: not exact
+    if in_floats and weight[0].numel() <= TERMS_EXACT_IN_FLOAT32:
         return F.conv2d(images.float(), weight.float(), padding=weight.shape[-1] // 2).to(torch.int32)
     rows = matmul(bands(images, weight.shape[-1]), band_matrix(weight, width), backend)
     return rows.view(batch, height, len(weight), width).transpose(1, 2)
 
 
 def convolution_weight_gradient(
-    images: torch.Tensor, errors: torch.Tensor, kernel: int, backend: Backend = "int8"
+    images: torch.Tensor, errors: torch.Tensor, kernel: int, backend: Backend = "auto"
 ) -> torch.Tensor:
     """The (o, c, k, k) int32 gradient of `convolve` for errors (b, o, h, w) int8, summed over the batch."""
     outputs, width = errors.shape[1], errors.shape[3]
@@ -70,7 +110,7 @@ def convolution_weight_gradient(
     return along_diagonals(product, images.shape[1], outputs, kernel, width).sum(-1, dtype=torch.int32)
 
 
-def convolution_input_error(errors: torch.Tensor, weight: torch.Tensor, backend: Backend = "int8") -> torch.Tensor:
+def convolution_input_error(errors: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
     """The int32 error (b, c, h, w) at the input of `convolve`: a convolution with the turned kernels."""
     return convolve(errors, weight.flip(2, 3).transpose(0, 1), backend)
 
