@@ -21,7 +21,8 @@ from tightfit.optimizers.mezo import MeZO
 NOISES = ("gaussian", "rademacher", "gaussian_fast")
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
 SHAPES = [(), (1,), (1, 1, 10), (3, 37), (17,), (100_003,)]
-MANY = 20_000
+MANY = 20_000  # steps, whose directions may not repeat: these do not depend on the type of the weights
+FEWER = 2_500  # by which weights of 16 bits would have drifted, and the broken twins do
 SHARED_OUT = 300_001  # elements that threads share out
 
 
@@ -104,7 +105,7 @@ def check_direction_probed_is_direction_applied(
 
 
 def check_many_steps_repeat_nothing_and_change_nothing(
-    method: Any, dtype: torch.dtype = torch.float32, steps: int = MANY
+    method: Any, dtype: torch.dtype = torch.float32, steps: int = FEWER
 ) -> None:
     """With a learning rate of 0."""
     model, seen = Model([(1, 67), (3,)], dtype), set()
@@ -172,7 +173,8 @@ def test_direction_probed_is_direction_applied(method: Optimizer) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @every({name: method for name, method in EXACT_AT_REST.items() if name.startswith("mezo")})
 def test_many_steps_repeat_no_direction_and_leave_no_trace(method: Optimizer, dtype: torch.dtype) -> None:
-    check_many_steps_repeat_nothing_and_change_nothing(method, dtype)
+    steps = MANY if dtype == torch.float32 else FEWER
+    check_many_steps_repeat_nothing_and_change_nothing(method, dtype, steps)
 
 
 @every(METHODS)
