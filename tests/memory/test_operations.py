@@ -7,6 +7,7 @@ from tests.test_rehearsal import SUBJECTS, llama, real_batch
 from tightfit.memory.measured import LiveBytes
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.models.lenet5 import lenet5
+from tightfit.numerics import integer_matmul
 
 
 def table_of(subject: str, batch_size: int) -> tuple[nn.Module, tuple[Operation, ...]]:
@@ -72,7 +73,8 @@ def test_frozen_weights_keep_fewer_activations() -> None:
     assert 0 < kept["llama_lora"] < kept["llama"]
 
 
-def test_integers_have_operations_and_keep_nothing_for_autograd() -> None:
+def test_integers_have_operations_and_keep_nothing_for_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: True)
     _, rows = table_of("lenet5_int8", 4)
     products = [row for row in rows if row.kind == "_int_mm"]
     assert [row.module for row in products] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
