@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from tightfit.memory.light_mode import LightMode
 
 PARAMETERS, GRADIENTS, OPTIMIZER_STATE = "parameters", "gradients", "optimizer_state"
 ACTIVATIONS, PERTURBATION, TEMPORARIES = "activations", "perturbation", "temporaries"
@@ -34,7 +35,7 @@ class Held:
     kind: str
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(LightMode):
     """Follows the storages of all tensors made while it is active; `peak` is the most that lived at once.
 
     A tensor is of the kind `kind_of_new` when it is made, until `mark` knows better.

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.memory.light_mode import LightMode
 from tightfit.memory.parts import blocks_of_modules, trained_parameters
+
+ELEMENTWISE = (torch.ops.aten.relu.default, torch.ops.aten.maximum.default)
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,20 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
     for name, module in probe.named_modules():
         if not list(module.children()):
             module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
-    with torch.no_grad():
+    with torch.no_grad(), ShapesOfResults():
         probe(torch.empty((2, *example_shape), dtype=getattr(model, "input_dtype", torch.float32), device="meta"))
     return LayerTable(model=type(model).__name__, rows=tuple(rows))
+
+
+class ShapesOfResults(LightMode):
+    """Makes what the operators of small models return on the meta device: for these, PyTorch imports its compiler."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.addmm.default:
+            return args[1].new_empty((args[1].shape[0], args[2].shape[1]))
+        if func in ELEMENTWISE and len({operand.shape for operand in args}) == 1:
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def first_tensor(value: Any) -> torch.Tensor:
