@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
 
 import torch
+
+COUNTED = ("train_seconds", "train_cpu_seconds", "eval_seconds", "stopped_seconds")
 
 
 class Clock:
     """Counts training and evaluation seconds; recording, logging and set-up fall in neither.
 
     On CUDA the device is synchronised at the borders, so queued kernels are paid by whoever queued them.
+
+    Waiting for a busy machine is training time; time in which the process was stopped (SIGSTOP, Ctrl-Z) is not. That
+    it was, SIGCONT tells, and for how long, the steps around it: the step counts its processor seconds, or as much as
+    the mean of the steps before it where that is more (on CUDA), and what is over was stopped. While a computer is
+    suspended this clock stands still by itself. A container that is frozen is not noticed: nothing tells the process.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -20,13 +30,38 @@ class Clock:
         self.train_seconds = 0.0
         self.train_cpu_seconds = 0.0  # far below train_seconds: the machine was busy with something else
         self.eval_seconds = 0.0
+        self.stopped_seconds = 0.0
+        self._continued = 0
+        self._steps, self._seconds = 0, 0.0  # of training since this clock was made
 
     @contextmanager
     def training(self) -> Generator[None]:
-        start, start_cpu = self._now(), time.process_time()
+        start, start_cpu, continued = self._now(), time.process_time(), self._continued
         yield
-        self.train_seconds += self._now() - start
-        self.train_cpu_seconds += time.process_time() - start_cpu
+        seconds, cpu = self._now() - start, time.process_time() - start_cpu
+        if self._continued != continued:
+            mean = self._seconds / self._steps if self._steps else 0.0
+            explained = min(seconds, max(mean, cpu))
+            self.stopped_seconds += seconds - explained
+            seconds = explained
+        self._steps, self._seconds = self._steps + 1, self._seconds + seconds
+        self.train_seconds += seconds
+        self.train_cpu_seconds += cpu
+
+    @contextmanager
+    def noticing_stops(self) -> Generator[None]:
+        """Inside, the time in which the process is stopped does not count as training."""
+        if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+            yield
+            return
+        before = signal.signal(signal.SIGCONT, self._count_continuation)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCONT, before)
+
+    def _count_continuation(self, number: int, frame: FrameType | None) -> None:
+        self._continued += 1
 
     @contextmanager
     def evaluation(self) -> Generator[None]:
@@ -40,7 +75,7 @@ class Clock:
         return time.perf_counter()
 
     def state_dict(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")}
+        return {name: getattr(self, name) for name in COUNTED}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         for name, seconds in state.items():

@@ -1,0 +1,92 @@
+"""Time in which the process is stopped is not training; waiting for a busy machine is."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tightfit import clock as module
+from tightfit.clock import Clock
+
+SLEEPER = """
+import sys, time
+from tightfit.clock import Clock
+clock = Clock()
+with clock.noticing_stops():
+    for step in range(2):
+        with clock.training():
+            if step == 1:
+                print("waiting", flush=True)
+                sys.stdin.readline()
+print(clock.train_seconds, clock.stopped_seconds)
+"""
+
+
+class Hands:
+    """The clocks of the machine and of the process, moved by hand."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = 100.0, 10.0
+
+    def perf_counter(self) -> float:
+        return self.wall
+
+    def process_time(self) -> float:
+        return self.cpu
+
+    def pass_(self, wall: float, cpu: float) -> None:
+        self.wall, self.cpu = self.wall + wall, self.cpu + cpu
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    hands = Hands()
+    monkeypatch.setattr(module, "time", hands)
+    return hands
+
+
+def nothing() -> None:
+    pass
+
+
+def continued() -> None:
+    signal.raise_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("steps", "trained", "stopped"),
+    [
+        ([(1.0, 1.0, nothing), (9.0, 1.0, nothing)], 10.0, 0.0),  # a busy machine, or a step on CUDA
+        ([(1.0, 1.0, nothing), (9.0, 1.0, continued)], 2.0, 8.0),
+        ([(3.0, 0.1, nothing), (9.0, 0.1, continued)], 6.0, 6.0),  # on CUDA: as long as the step before
+        ([(9.0, 2.0, continued)], 2.0, 7.0),  # before any other step: its processor seconds
+        ([(1.0, 1.0, nothing), (1.0, 0.5, continued)], 2.0, 0.0),  # continued without having been stopped
+    ],
+)
+def test_only_a_step_in_which_the_process_was_continued_is_held_to_what_explains_it(
+    steps: list[tuple[float, float, Callable[[], None]]], trained: float, stopped: float, hands: Hands
+) -> None:
+    clock = Clock()
+    with clock.noticing_stops():
+        for wall, cpu, happens in steps:
+            with clock.training():
+                hands.pass_(wall, cpu)
+                happens()
+    assert clock.train_seconds == pytest.approx(trained)
+    assert clock.stopped_seconds == pytest.approx(stopped)
+    assert clock.state_dict()["stopped_seconds"] == clock.stopped_seconds
+
+
+def test_a_process_that_is_stopped_and_continued_does_not_train_meanwhile() -> None:
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    child.send_signal(signal.SIGCONT)
+    trained, stopped = map(float, child.communicate("\n")[0].split())
+    assert stopped > 1.0
+    assert trained < stopped
