@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records import RunRecord, read_evals, read_standing
+from tightfit.records import EVALS, FINAL, RunRecord, read_evals, read_standing, seal_of_evals
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -25,6 +25,7 @@ TEXT, COUNT, REAL, FLAG = "str", "Int64", "float64", "boolean"
 MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_state")
 # Rehearsed without data, where that decides about a budget, and measured.
 PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
+JOIN = " + "  # between the commits, or processors, that share a run
 PHASES = ("forward", "backward", "perturb", "update")
 RUN_COLUMNS = {
     **dict.fromkeys(("key", "experiment", "profile", "cell_row", "cell_column", "optimizer"), TEXT),
@@ -79,14 +80,22 @@ def load_runs(folder: Path, experiment: str) -> Records:
     for path in sorted((folder / experiment).glob("*/run.json")):
         try:
             record = read_standing(path.parent)
-            rows = read_evals(path.parent)
             assert record is not None
+            check_evals(path.parent, record)
+            rows = read_evals(path.parent)
             scored = eval_rows(record, rows)
             runs.append(run_row(record, rows, [row["accuracy"] for row in scored]))
             evals.extend(scored)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             warnings.warn(f"{path.parent} is left out: {type(error).__name__}: {error}", stacklevel=2)
     return Records(frame(runs, RUN_COLUMNS), frame(evals, EVAL_COLUMNS))
+
+
+def check_evals(folder: Path, record: RunRecord) -> None:
+    """Raise ValueError where the evaluations are not those that an ended run had made; older records do not tell."""
+    expected = {name: record.evaluations[name] for name in ("rows", "sha256") if name in record.evaluations}
+    if expected and record.status in FINAL and seal_of_evals(folder) != expected:
+        raise ValueError(f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made")
 
 
 def load_results(experiment: str, experiments: Path = EXPERIMENTS) -> Records:
@@ -125,10 +134,11 @@ def latest(runs: pd.DataFrame, per: Sequence[str]) -> pd.DataFrame:
 def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Sequence[float]) -> dict[str, Any]:
     """The run as one flat row; what it did not get to is missing."""
     config, memory, summary, machine = record.config, record.memory, record.summary, record.machine
+    worked = sessions_of(record)
     cell, optimizer, training = config.get("cell") or {}, config["optimizer"], config["training"]
     asked = training["batch_size"]
     return {
-        **{name: getattr(record, name) for name in ("key", "experiment", "status", "reason", "dirty", "started_at")},
+        **{name: getattr(record, name) for name in ("key", "experiment", "status", "reason", "started_at")},
         **{name: config[name]["name"] for name in ("dataset", "memory_budget")},
         "model": record.model.get("name", config["model"]["name"]),
         **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "final_loss", "steps")},
@@ -137,7 +147,8 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},
         **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
         **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.phase_seconds).items()},
-        **{name: machine.get(name) for name in ("cpu", "cores", "threads", "device", "python", "torch")},
+        **{name: machine.get(name) for name in ("cores", "threads")},
+        **{name: joined(s["machine"].get(name) for s in worked) for name in ("cpu", "device", "python", "torch")},
         "profile": config["profile"],
         "cell_row": cell.get("row"),
         "cell_column": cell.get("column"),
@@ -150,8 +161,20 @@ def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Se
         "split": record.dataset.get("scored"),
         "split_examples": record.dataset.get("scored_size", examples_behind(accuracies)),
         "initial_accuracy": accuracies[0] if accuracies else None,
-        "commit": record.commit[:12],
+        "commit": joined(session["commit"][:12] for session in worked),
+        "dirty": any(session["dirty"] for session in worked),
     }
+
+
+def sessions_of(record: RunRecord) -> list[dict[str, Any]]:
+    """The commits and machines behind the steps of a run, which may have been made in several sessions."""
+    worked = [session for session in record.sessions if session.get("to_step", 0) > session.get("from_step", 0)]
+    return worked or [{"commit": record.commit, "dirty": record.dirty, "machine": record.machine}]
+
+
+def joined(texts: Iterable[str | None]) -> str | None:
+    """Each of `texts` once, in order."""
+    return JOIN.join(dict.fromkeys(text for text in texts if text)) or None
 
 
 def phase_seconds(recorded: Mapping[str, float]) -> dict[str, float | None]:

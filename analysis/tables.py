@@ -16,7 +16,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.load import latest
+from analysis.load import JOIN, latest
 from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
 from analysis.summary import Estimate, estimate
 
@@ -165,7 +165,8 @@ def provenance(runs: pd.DataFrame) -> str:
     everything, runs = len(runs), latest(runs, CELL)
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     known = runs.dropna(subset="commit").to_dict("records")
-    commits = sorted({f"{run['commit'][:7]}{' (modified)' if run['dirty'] else ''}" for run in known})
+    of_all = [(commit[:7], run["dirty"]) for run in known for commit in run["commit"].split(JOIN)]
+    commits = sorted({f"{commit}{' (modified)' if dirty else ''}" for commit, dirty in of_all})
     earlier = f" ({counted(everything - len(runs), 'earlier one')} left out)" if everything > len(runs) else ""
     cpu, wall = (runs[name].sum() / 60 for name in ("train_cpu_seconds", "train_seconds"))
     effort = f"{len(runs)} runs{earlier}, {cpu:.3g} min of processor time, {wall:.3g} by the clock"

@@ -21,16 +21,16 @@ class Killed(BaseException):
 @contextmanager
 def killed_at_second_checkpoint() -> Generator[list[Path]]:
     """What is run inside is killed just after its second checkpoint was written; yields the checkpoints so far."""
-    real, saves = checkpoint.save, []
+    real, saves = checkpoint.seal, []
 
-    def save(path: Path, state: dict[str, Any]) -> None:
-        real(path, state)
+    def seal(path: Path, key: str, state: dict[str, Any]) -> None:
+        real(path, key, state)
         saves.append(path)
         if len(saves) == 2:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", save)
+        patch.setattr(checkpoint, "seal", seal)
         with pytest.raises(Killed):
             yield saves
 

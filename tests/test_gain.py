@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,5 +51,28 @@ def test_other_weights_than_those_on_record_are_refused(tmp_path: Path) -> None:
     weights = checkpoint.load(folder / WEIGHTS)
     assert weights is not None
     checkpoint.save(folder / WEIGHTS, {name: tensor + 1 for name, tensor in weights.items()})
-    with pytest.raises(ValueError, match=r"weights\.pt holds other weights than the run ended with; run it anew"):
+    with pytest.raises(
+        ValueError, match=r"weights\.pt holds other weights than the run ended with; put the file back, or"
+    ):
+        gain(folder)
+
+
+@pytest.mark.parametrize("weights", [{"fc1.weight": torch.zeros(2)}, [1]], ids=["other shapes", "no weights"])
+def test_weights_of_another_model_are_told_in_one_line_and_stop_no_other_folder(
+    weights: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (carry_out(config(tmp_path, seed=seed)).folder for seed in (0, 1))
+    checkpoint.save(first / WEIGHTS, weights)
+    capsys.readouterr()
+    assert main([str(first), str(second)]) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith(f"ValueError: {first / WEIGHTS} holds weights of another model; put the file back")
+    assert told.err.count("\n") == 1
+    assert "bp_sgd" in told.out
+
+
+def test_weights_that_are_gone_are_told(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path)).folder
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(ValueError, match=r"weights\.pt is gone; put the file back, or delete the folder"):
         gain(folder)

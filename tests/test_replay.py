@@ -1,6 +1,7 @@
 """A zeroth-order run leaves its losses, and they rebuild its weights; checkpoints may be losses too."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tightfit import checkpoint
+from tightfit.gain import main as gain
 from tightfit.loss_log import LossLog
 from tightfit.optimizers.base import Batch
 from tightfit.records import read_run
@@ -120,13 +122,70 @@ def test_what_is_no_run_is_told(folders: list[str], capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.startswith(("name the folder of a run", "ValueError: nowhere holds no run"))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda log: b"", "the log holds 0 losses, but the steps took more; it was cut"),
+        (lambda log: log[:-8], "the log holds 94 losses, but the steps took more; it was cut"),
+        (lambda log: log + 40 * b"1", "the log holds 106 losses, but the steps took 96"),
+    ],
+    ids=["emptied", "short", "long"],
+)
+def test_a_log_of_another_length_than_the_run_is_refused_and_never_trained_on(
+    change: Callable[[bytes], bytes],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def passes(*_: object) -> None:
+        raise AssertionError("a forward pass was made")
+
+    folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
+    path = folder / REPLAY_LOG
+    path.write_bytes(change(path.read_bytes()))
+    monkeypatch.setattr("tightfit.runner.cross_entropy", passes)
+    assert main([str(folder)]) == 1
+    assert capsys.readouterr().err == f"ValueError: {path}: {message}; put the whole file back\n"
+    assert not (folder / REBUILT).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (carry_out(config(tmp_path, optimizer=MEZO, seed=seed)).folder for seed in (0, 1))
+    (first / REBUILT).mkdir()  # cannot be replaced by a file, as on a file system for reading only
+    assert main([str(first), str(second)]) == 1
+    assert capsys.readouterr().err.startswith("IsADirectoryError: ")
+    assert (second / REBUILT).exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "lost"), [("summary", "summary.steps"), ("memory", "memory.batch_size"), ("config", "config.optimizer")]
+)
+def test_a_record_that_lost_a_part_is_told_in_one_line(
+    part: str, lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), part: {}}))
+    for command in (main, gain):
+        capsys.readouterr()
+        assert command([str(folder)]) == 1
+        told = capsys.readouterr()
+        assert told.err.startswith(f"ValueError: {path} lacks {lost}; put the whole file back, or delete the folder")
+        assert told.err.count("\n") == 1
+        assert told.out == ""
+
+
 def test_a_log_gives_what_it_noted_and_then_goes_on() -> None:
     given = iter([0.1, 0.2, 0.3])
     log = LossLog(lambda model, batch: torch.tensor(next(given)))
     batch = Batch(torch.empty(0), torch.empty(0), 0, 0.0)
     noted = [log(lambda x: x, batch).item() for _ in range(2)]
-    log.rewind(bytes(log))
-    assert [log(lambda x: x, batch).item() for _ in range(3)] == [*noted, torch.tensor(0.3).item()]
+    with log.replaying(bytes(log)):
+        assert [log(lambda x: x, batch).item() for _ in range(2)] == noted
+    assert log(lambda x: x, batch).item() == torch.tensor(0.3).item()
 
 
 def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:

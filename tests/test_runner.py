@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ def task(optimizer: Optimizer, **training: Any) -> Task:
     return Task(optimizer, model, bars(), MemoryBudget("unlimited"), Training(**options), 0, torch.device("cpu"))
 
 
-def carry_out(task: Task, folder: Path, tracker: LocalOnly | None = None) -> RunRecord:
+def carry_out(task: Task, folder: Path, tracker: LocalOnly | None = None, key: str = "k") -> RunRecord:
     folder.mkdir(exist_ok=True)
-    record = RunRecord(key="k", experiment="e", config={})
+    record = RunRecord(key=key, experiment="e", config={})
     return run(task, record, folder, tracker or LocalOnly(), lambda *_: None)
 
 
@@ -180,8 +180,10 @@ def test_seconds_end_a_run_before_its_epochs_do(tmp_path: Path) -> None:
     record = carry_out(task(BPSGD(0.01), epochs=10_000, seconds=0.2, evaluations=4), tmp_path / "run")
     rows = read_evals(tmp_path / "run")
     assert record.status == "finished"
-    assert len(rows) == 5
+    assert rows[0]["train_seconds"] == 0
     assert rows[-1]["train_seconds"] >= 0.2
+    assert record.evaluations["asked"] == 4
+    assert record.evaluations["made"] == len(rows) - 1 <= 4
     assert rows[-1]["epoch"] < 10_000
 
 
@@ -225,10 +227,77 @@ def test_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
         carry_out(task(BPSGD(0.01), batch_size=97), tmp_path / "run")
 
 
-def test_damaged_checkpoint_is_named_with_the_remedy(tmp_path: Path) -> None:
+def killed(folder: Path) -> Path:
+    """The checkpoint of a run that was killed at its third row."""
     with pytest.raises(Killed):
-        carry_out(task(BPSGD(0.01)), tmp_path / "run", KillingTracker(at_row=3))
-    path = tmp_path / "run" / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"is damaged .* delete it to start the run again"):
+        carry_out(task(BPSGD(0.01)), folder, KillingTracker(at_row=3))
+    return folder / "checkpoint.pt"
+
+
+def flipped(content: bytes) -> bytes:
+    """`content` with a bit of the largest weights changed, which PyTorch does not notice."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def as_before_there_were_seals(content: bytes) -> bytes:
+    return content[content.index(b"PK") :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:100], "is damaged"),
+        (lambda content: b"", "is damaged"),
+        (flipped, "is damaged"),
+        (lambda content: content.replace(b"position", b"positioN"), "is damaged"),
+        (as_before_there_were_seals, "is of an earlier version, with no sha256 to trust it by"),
+    ],
+    ids=["cut", "empty", "flipped", "renamed", "unsealed"],
+)
+def test_a_checkpoint_that_is_not_as_it_was_written_is_refused_with_the_remedy(
+    change: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    path = killed(tmp_path / "run")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"checkpoint.pt {message}.*; delete it to start the run again from its beg"):
         carry_out(task(BPSGD(0.01)), tmp_path / "run")
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    killed(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"checkpoint.pt is the checkpoint of the run k, not of other; delete it"):
+        carry_out(task(BPSGD(0.01)), tmp_path / "run", key="other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [], "has 0 of the 2"),
+        (lambda rows: rows[1:], "was changed within the first 2"),
+        (lambda rows: [rows[0], rows[1][:-1]], "has 1 of the 2"),
+        (lambda rows: [b"{damaged\n", *rows[1:]], "was changed within the first 2"),
+    ],
+    ids=["emptied", "one deleted", "cut", "damaged"],
+)
+def test_evaluations_that_are_not_those_made_are_refused_and_the_file_stays(
+    change: Callable[[list[bytes]], list[bytes]], message: str, tmp_path: Path
+) -> None:
+    killed(tmp_path / "run")
+    path = tmp_path / "run" / "evals.jsonl"
+    whole = path.read_bytes()
+    changed = b"".join(change(whole.splitlines(keepends=True)))
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=f"evals.jsonl {message} evaluations that the run had made; put the file back"):
+        carry_out(task(BPSGD(0.01)), tmp_path / "run")
+    assert path.read_bytes() == changed
+    path.write_bytes(whole + b'{"cut short": ')
+    assert carry_out(task(BPSGD(0.01)), tmp_path / "run").status == "finished"
+
+
+def test_evaluations_before_the_first_checkpoint_are_made_again_whatever_is_left_of_them(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        carry_out(task(BPSGD(0.01)), tmp_path / "run", KillingTracker(at_row=1))
+    (tmp_path / "run" / "evals.jsonl").write_bytes(b"\xff damaged\n")
+    carry_out(task(BPSGD(0.01)), tmp_path / "run")
+    assert len(read_evals(tmp_path / "run")) == 5

@@ -2,6 +2,10 @@
 
 import errno
 import json
+import re
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tightfit import checkpoint, runner
+from tightfit import checkpoint, runner, session
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.numerics import integer_matmul
 from tightfit.numerics.integer_matmul import BACKENDS
@@ -99,22 +103,22 @@ def test_full_disk_fails_with_the_reason_and_a_later_run_continues(
 ) -> None:
     whole = carry_out(config(tmp_path / "whole"))
     saves: list[Path] = []
-    real = checkpoint.save
+    real = checkpoint.seal
 
-    def save(path: Path, state: dict[str, Any]) -> None:
+    def seal(path: Path, key: str, state: dict[str, Any]) -> None:
         saves.append(path)
         if len(saves) == 3:
             raise FULL
-        real(path, state)
+        real(path, key, state)
 
-    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint, "seal", seal)
     outcome = carry_out(config(tmp_path / "full"))
     record = read_run(outcome.folder)
     assert outcome.status == "failed"
     assert record is not None
     assert "No space left on device" in record.reason
     assert len(read_evals(outcome.folder)) == 4
-    monkeypatch.setattr(checkpoint, "save", real)
+    monkeypatch.setattr(checkpoint, "seal", real)
     again = carry_out(config(tmp_path / "full"))
     digests = [json.loads((o.folder / "run.json").read_text())["summary"]["weights_sha256"] for o in (whole, again)]
     assert digests[0] == digests[1]
@@ -167,13 +171,223 @@ def test_failed_pretraining_fails_the_run_that_needs_it(tmp_path: Path) -> None:
     assert "pretraining ended as diverged" in record.reason
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema": 99}', '{"schema": 1, "key": "only"}'])
-def test_unreadable_record_is_named_with_the_remedy(content: str, tmp_path: Path) -> None:
+DAMAGED = "delete the folder to run it again"
+FOREIGN = "no record of this program .*; leave it and keep your runs in another place by paths.runs=…"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", DAMAGED),
+        ("{", DAMAGED),
+        ('{"schema": 1, "key": "only"}', "it has no experiment.*" + DAMAGED),
+        ('{"schema": 1, "key": "k", "experiment": "e", "config": []}', "its config is of another kind.*" + DAMAGED),
+        (
+            '{"schema": 1, "key": "k", "experiment": "e", "config": {}, "status": "done"}',
+            "status is 'done'.*" + DAMAGED,
+        ),
+        ("[1]", FOREIGN),
+        ('{"command": "train"}', FOREIGN),
+        ('{"schema": 99}', FOREIGN),
+    ],
+)
+def test_unreadable_record_is_named_with_the_remedy(content: str, message: str, tmp_path: Path) -> None:
     folder = tmp_path / "scratch" / run_key(config(tmp_path))
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(content)
-    with pytest.raises(ValueError, match="delete the folder to run it again"):
+    with pytest.raises(ValueError, match=message):
         carry_out(config(tmp_path))
+    assert (folder / "run.json").read_text() == content
+
+
+def test_a_folder_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scratch" / run_key(config(tmp_path)) / "run.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"run.json cannot be read \(Is a directory\); leave it"):
+        carry_out(config(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["summary", "memory", "config"])
+def test_a_finished_run_is_told_as_finished_whatever_its_record_lost(part: str, tmp_path: Path) -> None:
+    changed = {"dataset": {**OWN, "folder": None}}
+    folder = carry_out(config(tmp_path, **changed)).folder
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, part: {}}))
+    assert carry_out(config(tmp_path, **changed)).status == "finished"
+
+
+def test_a_finished_run_is_told_as_finished_where_nothing_can_be_written(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path)).folder
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()  # cannot be opened, as on a file system for reading only
+    assert carry_out(config(tmp_path)).status == "finished"
+    (folder / "run.json").unlink()
+    with pytest.raises(ValueError, match=r"cannot be written .*; choose a place by paths.runs=…"):
+        carry_out(config(tmp_path))
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    with killed_at_second_checkpoint() as saves:
+        carry_out(config(tmp_path))
+    folder = saves[0].parent
+    names = ("checkpoint.pt", "weights.pt", "run.json", "evals.jsonl", "losses.f32")
+    left = [folder / f".{name}.a1b2c3_d" for name in names]
+    mine = [folder / ".run.json.swp", folder / "run.json.a1b2c3_d", folder / ".model.safetensors.a1b2c3_d"]
+    for path in (*left, *mine):
+        path.write_text("part of a file")
+    carry_out(config(tmp_path))
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in mine if not path.exists()] == []
+
+
+def test_a_process_that_waits_for_another_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with session.only_process_in(tmp_path, "first"):
+        waiting = threading.Thread(target=hold_for_a_moment, args=(tmp_path,))
+        waiting.start()
+        while not (said := capsys.readouterr().out):
+            time.sleep(0.01)
+    waiting.join()
+    assert said == f"[second] waits for another process, which has this run in {tmp_path}\n"
+
+
+def hold_for_a_moment(folder: Path) -> None:
+    with session.only_process_in(folder, "second"):
+        pass
+
+
+def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_of(day: int, cpu: str) -> None:
+        monkeypatch.setattr("tightfit.session.now", lambda: f"2026-01-0{day}")
+        monkeypatch.setattr("tightfit.session.commit", lambda: (f"commit {day}", day == 2))
+        monkeypatch.setattr("tightfit.session.describe_machine", lambda _: {"cpu": cpu})
+
+    def unavailable(**_: object) -> None:
+        raise DataUnavailable("gone")
+
+    as_of(1, "one")
+    with monkeypatch.context() as patch, killed_at_second_checkpoint():
+        patch.setattr("tightfit.session.write_end", lambda *_: None)
+        carry_out(config(tmp_path))
+    as_of(2, "two")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.synthetic.bars", unavailable)
+        carry_out(config(tmp_path))
+    as_of(3, "three")
+    record = read_run(carry_out(config(tmp_path)).folder)
+    assert record is not None
+    assert (record.started_at, record.commit, record.machine) == ("2026-01-01", "commit 3", {"cpu": "three"})
+    told = ("started_at", "commit", "dirty", "status", "from_step", "to_step")
+    assert [tuple(session.get(name) for name in told) for session in record.sessions] == [
+        ("2026-01-01", "commit 1", False, "running", 0, 12),
+        ("2026-01-02", "commit 2", True, "failed", None, None),
+        ("2026-01-03", "commit 3", False, "finished", 12, 24),
+    ]
+    assert [session["machine"].get("cpu") for session in record.sessions] == ["one", "two", "three"]
+    assert [("last_seen" in session, "ended_at" in session) for session in record.sessions] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+
+
+def test_a_run_made_again_from_its_beginning_started_when_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tightfit.session.now", lambda: "2026-01-01")
+    with killed_at_second_checkpoint() as saves:
+        carry_out(config(tmp_path))
+    saves[0].unlink()
+    monkeypatch.setattr("tightfit.session.now", lambda: "2026-01-02")
+    record = read_run(carry_out(config(tmp_path)).folder)
+    assert record is not None
+    assert record.started_at == "2026-01-02"
+    assert [(session["from_step"], session["to_step"]) for session in record.sessions] == [(0, 0), (0, 24)]
+
+
+def test_a_record_from_before_there_were_sessions_is_read_and_continued(tmp_path: Path) -> None:
+    with killed_at_second_checkpoint() as saves:
+        carry_out(config(tmp_path))
+    path = saves[0].parent / "run.json"
+    content = json.loads(path.read_text())
+    old = {name: value for name, value in content.items() if name not in ("sessions", "evaluations")}
+    path.write_text(json.dumps({**old, "commit": "old"}))
+    record = read_run(carry_out(config(tmp_path)).folder)
+    assert record is not None
+    assert [session["commit"] for session in record.sessions] == ["old", record.commit]
+    assert record.sessions[0]["to_step"] == 12
+
+
+PRETRAINING = {
+    "optimizer": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "name": "bp_adam", "lr": 0.003},
+    "training": {"epochs": 1, "evaluations": 1, "batch_size": 16},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "is gone"),
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "is damaged"),
+        (
+            lambda path: path.write_bytes(path.read_bytes().replace(b"fc1.weight", b"fc9.weight")),
+            "holds weights of another model",
+        ),
+        (lambda path: checkpoint.save(path, {"fc1.weight": torch.zeros(2)}), "holds weights of another model"),
+        (lambda path: checkpoint.save(path, [1]), "holds weights of another model"),
+        (lambda path: flip_a_bit(path), "holds other weights than the run ended with"),
+    ],
+    ids=["gone", "cut", "renamed", "other shapes", "no weights", "flipped"],
+)
+def test_pretrained_weights_that_are_not_those_on_record_are_refused_with_the_remedy(
+    change: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    carry_out(config(tmp_path, pretraining=PRETRAINING))
+    (weights,) = (tmp_path / "pretraining").glob("*/weights.pt")
+    change(weights)
+    outcome = carry_out(config(tmp_path, pretraining=PRETRAINING, optimizer=MEZO))
+    assert outcome.status == "failed"
+    remedy = rf"; put the file back, or delete {weights.parent} to pretrain again \(\d+ s\)"
+    assert re.search(f"weights.pt ({message}).*{remedy}", outcome.reason)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes\nframes"
+        ),
+    ],
+    ids=["python", "torch"],
+)
+def test_memory_that_runs_out_is_a_failed_run_with_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tightfit.session.run", exhausted)
+    outcome = carry_out(config(tmp_path))
+    assert outcome.status == "failed"
+    assert "\n" not in outcome.reason
+    assert outcome.reason.endswith(
+        "; memory ran out, so free some, or choose a smaller training.batch_size or another method"
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["bp_sgd.BPSGD", "bp_adam.BPAdam"])
+def test_a_rate_that_no_float_holds_is_a_failed_or_diverged_run(optimizer: str, tmp_path: Path) -> None:
+    described = {"_target_": f"tightfit.optimizers.{optimizer}", "name": optimizer, "lr": 1e300}
+    outcome = carry_out(config(tmp_path, optimizer=described))
+    assert outcome.status in ("failed", "diverged")
+    assert re.search("loss is nan|too large a number", outcome.reason)
 
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3}

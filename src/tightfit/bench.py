@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from tightfit.checkpoint import save
+from tightfit.checkpoint import seal
 from tightfit.clock import Clock
 from tightfit.evaluate import cross_entropy
 from tightfit.machine import describe_machine, keep_freed_memory
@@ -160,7 +160,7 @@ def bookkeeping_ratios(batch: Batch) -> dict[str, tuple[float, float, float, flo
         row = {"step": next(rows), "train_seconds": 6.0, "test_accuracy": 0.9, "test_loss": 0.3}
         append_eval(folder, row)
         tracker.log(row)
-        save(folder / "checkpoint.pt", {"learner": learner.state_dict()})
+        seal(folder / "checkpoint.pt", record.key, {"learner": learner.state_dict()})
 
     low, median, high, seconds = paired_ratio(keep_books, step)
     tracker.finish(record)

@@ -24,9 +24,9 @@ from tightfit import checkpoint
 from tightfit.datasets.stream import encoding_for
 from tightfit.evaluate import right_answers
 from tightfit.machine import commit
-from tightfit.records import RunRecord, append_csv, read_run
-from tightfit.replay import rebuild
-from tightfit.runner import WEIGHTS
+from tightfit.records import RunRecord, append_csv, read_run, require
+from tightfit.replay import NEEDED, rebuild
+from tightfit.runner import REPLAY_LOG, WEIGHTS
 from tightfit.session import EXPECTED, build_task
 
 Z_975 = 1.959964
@@ -63,6 +63,7 @@ def gain(folder: Path) -> tuple[RunRecord, Gain]:
     record = read_run(folder)
     if record is None or record.status != "finished":
         raise ValueError(f"{folder} holds no run that finished; name the folder of one, as in runs/scratch/…")
+    require(folder, record, *NEEDED, "config.cell", "model.name")
     task = build_task(with_all_examples(record.config), copy.deepcopy(record))
     encode = encoding_for(task.model, task.dataset)
     before = right_answers(task.model, task.dataset.test, encode)
@@ -79,12 +80,11 @@ def with_all_examples(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def trained(model: nn.Module, folder: Path, record: RunRecord) -> nn.Module:
     """`model` with the weights that the run ended with, kept or rebuilt from its losses."""
-    weights = checkpoint.load(folder / WEIGHTS)
-    if weights is None:
+    path = folder / WEIGHTS
+    if not path.exists() and (folder / REPLAY_LOG).exists():
         return rebuild(folder)
-    model.load_state_dict(weights)
-    if checkpoint.weights_digest(model) != record.summary["weights_sha256"]:
-        raise ValueError(f"{folder / WEIGHTS} holds other weights than the run ended with; run it anew")
+    otherwise = "put the file back, or delete the folder and run it anew"
+    checkpoint.take_weights(model, path, record.summary["weights_sha256"], otherwise)
     return model
 
 
@@ -126,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
             code = 1
             continue
         table.add_row(*texts(line))
-    Console().print(table)
+    if table.rows:
+        Console().print(table)
     return code
 
 

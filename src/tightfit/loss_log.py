@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,19 +17,17 @@ from tightfit.optimizers.base import Batch, Objective, Predictor
 
 
 class LossLog:
-    """An objective that notes each loss it gives. While it stands before the end of what is noted, it gives the noted
-    losses instead, of the type and on the device that they were, so that stepping a learner through them rebuilds its
-    weights."""
+    """An objective that notes each loss it gives. Inside `replaying` it gives noted losses instead, of the type and on
+    the device that they were, so that stepping a learner through them rebuilds its weights."""
 
     def __init__(self, objective: Objective) -> None:
         self.losses = array("f")
         self._objective = objective
-        self._given = 0
+        self._given: int | None = None  # of the noted losses, while they are replayed
 
     def __call__(self, model: Predictor, batch: Batch) -> torch.Tensor:
-        self._given += 1
-        if self._given <= len(self.losses):
-            return torch.tensor(self.losses[self._given - 1], device=batch.labels.device)
+        if self._given is not None:
+            return torch.tensor(self._next(), device=batch.labels.device)
         loss = self._objective(model, batch)
         if loss.dtype != torch.float32:
             raise ValueError(
@@ -39,19 +39,34 @@ class LossLog:
     @property
     def is_noted(self) -> bool:
         """Whether the next loss is given without a pass."""
-        return self._given < len(self.losses)
+        return self._given is not None
 
     def __len__(self) -> int:
         """How many losses are noted."""
         return len(self.losses)
 
-    def continue_after(self, losses: bytes) -> None:
-        """Take up noting after `losses`."""
-        self.rewind(losses)
-        self._given = len(self.losses)
+    @contextmanager
+    def replaying(self, losses: bytes) -> Generator[None]:
+        """Inside, `losses` are given one by one; after it, noting goes on behind them.
 
-    def rewind(self, losses: bytes) -> None:
-        """Give `losses` first.
+        Raises ValueError when they are no whole number of losses, and when more or fewer are asked for inside.
+        """
+        self.continue_after(losses)
+        self._given = 0
+        yield
+        if self._given < len(self.losses):
+            raise ValueError(f"the log holds {len(self.losses)} losses, but the steps took {self._given}")
+        self._given = None
+
+    def _next(self) -> float:
+        given = self._given or 0
+        if given == len(self.losses):
+            raise ValueError(f"the log holds {given} losses, but the steps took more; it was cut")
+        self._given = given + 1
+        return self.losses[given]
+
+    def continue_after(self, losses: bytes) -> None:
+        """Take up noting after `losses`.
 
         Raises ValueError when they are no whole number of losses.
         """
@@ -60,7 +75,6 @@ class LossLog:
         self.losses = array("f", losses)
         if sys.byteorder == "big":
             self.losses.byteswap()
-        self._given = 0
 
     def __bytes__(self) -> bytes:
         losses = array("f", self.losses)

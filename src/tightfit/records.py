@@ -13,9 +13,9 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA = 1
 Status = Literal["running", "finished", "over_budget", "diverged", "failed", "interrupted"]
@@ -23,11 +23,13 @@ Status = Literal["running", "finished", "over_budget", "diverged", "failed", "in
 FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 LOCK = ".lock"  # held by the process that makes the run
 KILLED = "its process was killed; run again to continue"
+ANOTHER_PLACE = "leave it and keep your runs in another place by paths.runs=…"
 # Parts of a configuration that cannot change what a run computes, and so are left out of its key.
 COSMETIC = ("tracker", "paths")
 COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, not the place, tell what the data was
 ADDED_TO_DATASETS = ("encoding", "separator")  # after runs had been recorded: left out of the key where they are null
 OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
+EVALS = "evals.jsonl"
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # All backends of integer products compute the same bits, so they have the key of the one that runs were recorded with.
 SAME_IN_KEYS_OF_MODELS = {"backend": "int8"}
@@ -55,6 +57,9 @@ class RunRecord:
     phase_seconds: dict[str, float] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    evaluations: dict[str, Any] = field(default_factory=dict)  # asked for, made, and the sha256 of their rows
+    # One for each process that worked on the run, see `history.py`: the fields above say its beginning and the last.
+    sessions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_key(config: Mapping[str, Any]) -> str:
@@ -82,7 +87,7 @@ def run_folder(config: Mapping[str, Any]) -> Path:
     return Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace `path` by `content`; a reader or a crash sees the old file or the new one, never a part.
 
     Raises OSError (disk full, read-only folder) with the old file untouched.
@@ -109,22 +114,55 @@ def write_run(folder: Path, record: RunRecord) -> None:
 def read_run(folder: Path) -> RunRecord | None:
     """The record of the run in `folder`, or None where none was started.
 
-    Raises ValueError when `run.json` is unreadable or of another schema.
+    Raises ValueError when `run.json` is unreadable, damaged, or not of this program.
     """
     path = folder / "run.json"
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); {ANOTHER_PLACE}") from error
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete the folder to run it again") from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; delete the folder to run it again")
-    try:
-        return RunRecord(**content)
-    except TypeError as error:
-        raise ValueError(f"{path} is no record of a run ({error}); delete the folder to run it again") from error
+        found = "no schema" if schema is None else f"schema {schema!r}"
+        raise ValueError(f"{path} is no record of this program ({found}, not {SCHEMA}); {ANOTHER_PLACE}")
+    if wrong := damage(content):
+        raise ValueError(f"{path} is damaged ({wrong}); delete the folder to run it again")
+    return RunRecord(**content)
+
+
+def damage(content: Mapping[str, Any]) -> str:
+    """What keeps `content` from being a record, in a few words; empty when it is one."""
+    example = RunRecord(key="", experiment="", config={})
+    for name in ("key", "experiment", "config"):
+        if name not in content:
+            return f"it has no {name}"
+    for name, value in content.items():
+        if name not in {field.name for field in fields(RunRecord)}:
+            return f"{name} is nothing that it says"
+        if not isinstance(value, type(getattr(example, name))):
+            return f"its {name} is of another kind"
+    return "" if content.get("status", "running") in get_args(Status) else f"its status is {content['status']!r}"
+
+
+def require(folder: Path, record: RunRecord, *names: str) -> None:
+    """Raise ValueError unless the record of the run in `folder` has all of `names`, such as summary.steps."""
+    for name in names:
+        part, _, entry = name.partition(".")
+        if entry not in getattr(record, part):
+            raise ValueError(
+                f"{folder / 'run.json'} lacks {name}; put the whole file back, or delete the folder and run it anew"
+            )
+
+
+def clear_temporaries(folder: Path, names: Sequence[str]) -> None:
+    """Delete what killed processes left of files that they were writing; none may be writing now."""
+    for name in names:
+        for left in folder.glob(f".{name}.????????"):  # as `write_atomically` names them
+            left.unlink(missing_ok=True)
 
 
 def read_standing(folder: Path) -> RunRecord | None:
@@ -152,7 +190,9 @@ def rests_on_own_files(record: RunRecord, config: Mapping[str, Any]) -> bool:
 
     All others are known by their sha256 and read only if they have it.
     """
-    return any(described["dataset"].get(setting) for described in (record.config, config) for setting in OWN_FILES)
+    return any(
+        described.get("dataset", {}).get(setting) for described in (record.config, config) for setting in OWN_FILES
+    )
 
 
 def append_csv(path: Path, rows: Sequence[Mapping[str, Any]], what: str) -> None:
@@ -173,28 +213,50 @@ def append_csv(path: Path, rows: Sequence[Mapping[str, Any]], what: str) -> None
 
 
 def read_evals(folder: Path) -> list[dict[str, Any]]:
-    """The evaluation rows of the run in `folder`, in order; a last line cut short by a crash is left out."""
-    path = folder / "evals.jsonl"
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        rows.append(json.loads(line))
-    return rows
+    """The evaluation rows of the run in `folder`, in order; a last line cut short by a crash is left out.
+
+    Raises ValueError when a row is damaged.
+    """
+    return [eval_in(line, folder / EVALS, number) for number, line in enumerate(whole_lines(folder / EVALS), 1)]
+
+
+def eval_in(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged in line {number} ({error}); put the whole file back") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{path} is damaged in line {number} (no evaluation); put the whole file back")
+    return row
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines in `path` that were written to their end; none where there is no file."""
+    return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
 def append_eval(folder: Path, row: Mapping[str, Any]) -> None:
     """Add one evaluation row and force it to the disk."""
-    with (folder / "evals.jsonl").open("a") as file:
+    with (folder / EVALS).open("a") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def keep_evals_until(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the rows after `step` (a run resumed from a checkpoint writes them again) and return the rest."""
-    rows = [row for row in read_evals(folder) if row["step"] <= step]
-    write_atomically(folder / "evals.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    return rows
+def seal_of_evals(folder: Path, most: int | None = None) -> dict[str, Any]:
+    """How many rows the run in `folder` has, and their sha256; of its first `most` rows, where that is given."""
+    lines = whole_lines(folder / EVALS)[:most]
+    return {"rows": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+
+
+def keep_evals(folder: Path, seal: Mapping[str, Any], otherwise: str) -> None:
+    """Drop the rows after those that `seal` is of: a run resumed from a checkpoint writes them again.
+
+    Raises ValueError, which ends in `otherwise`, when the rows are not those of the seal; then none is dropped.
+    """
+    path, rows = folder / EVALS, seal["rows"]
+    if seal_of_evals(folder, rows) != seal:
+        have = len(whole_lines(path))
+        found = f"has {have} of the {rows}" if have < rows else f"was changed within the first {rows}"
+        raise ValueError(f"{path} {found} evaluations that the run had made; put the file back, or {otherwise}")
+    write_atomically(path, b"".join(whole_lines(path)[:rows]))

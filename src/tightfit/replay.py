@@ -15,13 +15,15 @@ import torch
 from torch import nn
 
 from tightfit.checkpoint import weights_digest
-from tightfit.records import read_run, write_atomically
+from tightfit.records import read_run, require, write_atomically
 from tightfit.runner import REPLAY_LOG, Run
 from tightfit.session import EXPECTED, build_task
 from tightfit.settings import asks_for_help
 from tightfit.tracking.local import LocalOnly
 
 REBUILT = "model.safetensors"
+PARTS = ("optimizer", "model", "dataset", "training", "memory_budget", "pretraining", "seed", "device", "threads")
+NEEDED = (*(f"config.{part}" for part in PARTS), "memory.batch_size", "summary.steps", "summary.weights_sha256")
 
 
 def rebuild(folder: Path) -> nn.Module:
@@ -32,10 +34,14 @@ def rebuild(folder: Path) -> nn.Module:
     record = read_run(folder)
     if record is None or not (folder / REPLAY_LOG).exists():
         raise ValueError(f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one")
+    require(folder, record, *NEEDED)
     task = build_task(record.config, copy.deepcopy(record))
     run = Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
     run.bind()
-    run.replay((folder / REPLAY_LOG).read_bytes(), record.summary["steps"])
+    try:
+        run.replay((folder / REPLAY_LOG).read_bytes(), record.summary["steps"])
+    except ValueError as error:
+        raise ValueError(f"{folder / REPLAY_LOG}: {error}; put the whole file back") from error
     model = run.learner.resting_model()
     digest, expected = weights_digest(model), record.summary["weights_sha256"]
     if digest != expected:
@@ -67,15 +73,16 @@ def main(folders: list[str]) -> int:
     if not folders:
         print("name the folder of a run: python -m tightfit.replay runs/scratch/0123456789ab", file=sys.stderr)
         return 2
+    code = 0
     for folder in map(Path, folders):
         try:
-            model = rebuild(folder)
+            write_safetensors(folder / REBUILT, to_keep(rebuild(folder)))
         except EXPECTED as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return 1
-        write_safetensors(folder / REBUILT, to_keep(model))
+            code = 1
+            continue
         print(f"{folder / REBUILT}: rebuilt from {(folder / REPLAY_LOG).stat().st_size} bytes, sha256 as recorded")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

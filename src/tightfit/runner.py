@@ -15,6 +15,7 @@ from tightfit.clock import Clock
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
+from tightfit.history import end_session, take_up
 from tightfit.interruption import Interruption
 from tightfit.loss_log import LossLog
 from tightfit.measurement import inference_peak
@@ -22,13 +23,25 @@ from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBu
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch, Report
-from tightfit.records import RunRecord, append_eval, keep_evals_until, read_evals, write_atomically, write_run
+from tightfit.pace import Pace
+from tightfit.records import (
+    EVALS,
+    RunRecord,
+    Status,
+    append_eval,
+    keep_evals,
+    read_evals,
+    seal_of_evals,
+    write_atomically,
+    write_run,
+)
 from tightfit.task import Task
 from tightfit.tracking.tracker import Tracker
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 REPLAY_LOG = "losses.f32"
+FILES = ("run.json", EVALS, CHECKPOINT, WEIGHTS, REPLAY_LOG)
 # Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
 Progress = Callable[[float, float, float], None]
 
@@ -38,7 +51,7 @@ class Position:
     """Where a run stands between two steps; with the learner's state, all that a checkpoint holds."""
 
     step: int = 0
-    evaluations: int = 0
+    evaluations: int = 0  # of those asked for, how many are over: made, or left out because they take too long
     forward_passes: int = 0
     backward_passes: int = 0
     loss_sum: float = 0.0
@@ -93,6 +106,7 @@ class Run:
     ) -> None:
         self.task, self.record, self.folder, self.tracker, self.progress = task, record, folder, tracker, progress
         self.clock = Clock(task.device)
+        self.pace = Pace(task.training.evaluations, limited=task.training.seconds is not None)
         self.position = Position()
         self.encode = encoding_for(task.model, task.dataset)
         self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
@@ -106,6 +120,7 @@ class Run:
         """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
         self.bind()
         resumed_at = self.resume()
+        take_up(self.record, resumed_at or 0)
         self.tracker.start(self.record, self.folder, resumed_at)
         write_run(self.folder, self.record)
         try:
@@ -114,7 +129,7 @@ class Run:
             return self.give_up(exhausted)
 
     def train(self, resumed_at: int | None) -> RunRecord:
-        with Interruption() as interruption:
+        with Interruption() as interruption, self.clock.noticing_stops():
             if resumed_at is None:
                 self.evaluate()
             self.renew_limit()
@@ -123,7 +138,7 @@ class Run:
                     return self.interrupt()
                 if not self.train_one_step():
                     break
-                if self.done() >= (self.position.evaluations + 1) / self.task.training.evaluations:
+                if self.pace.is_due(self.done(), self.position.evaluations, self.clock.train_seconds):
                     self.evaluate()
                     self.save()
                     self.renew_limit()
@@ -135,10 +150,13 @@ class Run:
         self.buffers = checkpoint.buffers_digest(task.model)
 
     def replay(self, losses: bytes, steps: int) -> None:
-        """Take the learner through its first `steps` steps by the losses noted then, without forward passes."""
-        self.losses.rewind(losses)
-        for step in range(steps):
-            self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
+        """Take the learner through its first `steps` steps by the losses noted then, without forward passes.
+
+        Raises ValueError when `losses` are not as many as the steps took.
+        """
+        with self.losses.replaying(losses):
+            for step in range(steps):
+                self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
 
     @property
     def is_replayable(self) -> bool:
@@ -178,7 +196,7 @@ class Run:
 
     def evaluate(self) -> None:
         """Score the model at rest and record a row; the training clock stands still."""
-        with self.clock.evaluation():
+        with self.clock.evaluation(), self.pace.evaluating(self.done()):
             result = score(self.learner.resting_model(), self.scored, self.encode)
         position, scored = self.position, self.task.dataset.scored
         row = {
@@ -194,7 +212,8 @@ class Run:
             f"{scored}_loss": result.loss,
             **position.scalars,
         }
-        position.evaluations += position.step > 0
+        if position.step > 0:
+            position.evaluations = self.pace.passed(self.done(), position.evaluations, self.clock.train_seconds)
         position.loss_sum, position.loss_count = 0.0, 0
         append_eval(self.folder, row)
         self.tracker.log(row)
@@ -220,19 +239,20 @@ class Run:
 
     def resume(self) -> int | None:
         """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""
-        state = checkpoint.load(self.folder / CHECKPOINT, self.task.device)
+        path = self.folder / CHECKPOINT
+        state = checkpoint.unseal(path, self.record.key, self.task.device)
+        evals = state["evals"] if state else seal_of_evals(self.folder, most=0)
+        keep_evals(self.folder, evals, otherwise=f"delete {path.name} to start the run again from its beginning")
         if state is None:
-            keep_evals_until(self.folder, step=-1)
             return None
         self.position = Position(**state["position"])
         if "learner" in state:
             self.learner.load_state_dict(state["learner"])
-            self.losses.continue_after(state.get("losses", b""))  # checkpoints had none before there were logs
+            self.losses.continue_after(state["losses"])
         else:
             self.replay(state["losses"], self.position.step)
         self.clock.load_state_dict(state["clock"])
         self.learner.phases.seconds = state["phases"]
-        keep_evals_until(self.folder, self.position.step)
         return self.position.step
 
     def save(self) -> None:
@@ -242,18 +262,19 @@ class Run:
             "clock": self.clock.state_dict(),
             "phases": self.learner.phases.seconds,
             "position": asdict(self.position),
+            "evals": seal_of_evals(self.folder),
         }
-        checkpoint.save(self.folder / CHECKPOINT, state)
+        checkpoint.seal(self.folder / CHECKPOINT, self.record.key, state)
 
     def interrupt(self) -> RunRecord:
         self.save()
-        self.record.status = "interrupted"
+        self.close("interrupted")
         self.record.reason = f"stopped on request at step {self.position.step} of {self.steps}; run again to continue"
         return self.record
 
     def give_up(self, exhausted: OverBudget) -> RunRecord:
         """Close the record of a run that the budget ended; the weights may be perturbed and are not kept."""
-        self.record.status = "over_budget"
+        self.close("over_budget")
         self.record.reason = f"{exhausted}, at step {self.position.step} of {self.steps}"
         write_run(self.folder, self.record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
@@ -262,8 +283,7 @@ class Run:
     def finish(self) -> RunRecord:
         """Close the record: weights, summary, and whether the measured peak kept to the budget."""
         record, budget = self.record, self.task.budget
-        if record.status == "running":
-            record.status = "finished"
+        self.close("finished" if record.status == "running" else record.status)
         measured = record.memory["measured_peak_bytes"]
         if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
@@ -277,6 +297,14 @@ class Run:
         write_run(self.folder, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return record
+
+    def close(self, status: Status) -> None:
+        """Note how the run ends, and how often it was evaluated."""
+        self.record.status = status
+        seal = seal_of_evals(self.folder)
+        asked, made = self.task.training.evaluations, seal["rows"] - 1  # the one before training is not asked for
+        self.record.evaluations = {"asked": asked, "made": made, **seal}
+        end_session(self.record, self.position.step)
 
     def summary(self, model: nn.Module) -> dict[str, Any]:
         rows, scored = read_evals(self.folder), self.task.dataset.scored

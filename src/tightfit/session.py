@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 import fcntl
 import json
 import re
 import signal
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -23,8 +22,10 @@ from torch import nn
 from tightfit import checkpoint
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.fitting import refusal
+from tightfit.history import begin_session, end_session, now
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_hardware, describe_machine, keep_freed_memory
+from tightfit.memory.enforcement import is_exhaustion
 from tightfit.memory.table import layer_table
 from tightfit.models.int8_layers import Int8Sequential
 from tightfit.records import (
@@ -32,17 +33,19 @@ from tightfit.records import (
     LOCK,
     RunRecord,
     Status,
+    clear_temporaries,
     is_held,
     read_run,
+    require,
     rests_on_own_files,
     run_folder,
     write_run,
 )
-from tightfit.runner import CHECKPOINT, WEIGHTS, run
+from tightfit.runner import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.task import LARGEST, Task, Training
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
-EXPECTED = (ValueError, DataUnavailable, OSError, torch.OutOfMemoryError)
+EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
     keep_freed_memory()
     folder = run_folder(config)
     label = describe(config)
-    with only_process_in(folder):
+    with only_process_in(folder, label):
         before = read_run(folder)
         if before is not None:
             check_data(config, before, folder)
@@ -73,32 +76,56 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
             say(label, f"already {before.status} in {folder}")
             build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
-        record = attempt(config, folder, label)
+        record = attempt(config, folder, label, before)
     say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return Outcome(record.status, folder, record.reason)
 
 
-def attempt(config: Mapping[str, Any], folder: Path, label: str) -> RunRecord:
-    """Run what `config` describes, from its checkpoint where it has one; the record is written however the run ends."""
+def attempt(config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None) -> RunRecord:
+    """Run what `config` describes, from its checkpoint where it has one; the record is written however the run ends.
+
+    before: what is on record of the run.
+    """
     record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
     record.commit, record.dirty = commit()
+    begin_session(record, before, folder)
     tracker = build(config["tracker"])
     try:
         task = build_task(config, record)
         run(task, record, folder, tracker, lambda *progress: report(label, *progress))
-    except EXPECTED as error:
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
     except KeyboardInterrupt:
         record.status, record.reason = "interrupted", "stopped on request; run again to continue"
     except BaseException as error:
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-        raise
+        record.status, record.reason = "failed", reason_of(error)
+        if not is_expected(error):
+            raise
     finally:
         write_end(folder, record)
         tracker.finish(record)
     return record
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether one line tells an error, because it is of the user's input or machine."""
+    return isinstance(error, EXPECTED) or is_exhaustion(error) or is_overflow(error)
+
+
+def is_overflow(error: BaseException) -> bool:
+    """Whether `error` is PyTorch's or Python's way of saying that a number does not fit a type."""
+    return isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "without overflow" in str(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """The error in one line, with what to do where its own words do not say it."""
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    line = said.partition("\n")[0]
+    if is_exhaustion(error):
+        return f"{line}; memory ran out, so free some, or choose a smaller training.batch_size or another method"
+    if is_overflow(error):
+        return f"{line}; a setting is too large a number, so lower the learning rate or what else was set"
+    return said
 
 
 def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> None:
@@ -182,7 +209,7 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
     try:
         make = instantiate({**part, "_partial_": True})  # Hydra would turn arguments into configurations
     except InstantiationException as error:
-        if isinstance(error.__cause__, EXPECTED):
+        if error.__cause__ and is_expected(error.__cause__):
             raise error.__cause__ from None
         raise
     return make(**arguments)
@@ -222,12 +249,18 @@ def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any) -> 
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
     model: nn.Module = build(described, classes=dataset.classes, seed=int(config["seed"]), **reading)
     if config["pretraining"]:
-        outcome = carry_out(pretraining_config(config))
-        weights = checkpoint.load(outcome.folder / WEIGHTS)
-        if outcome.status != "finished" or weights is None:
-            raise ValueError(f"pretraining ended as {outcome.status} in {outcome.folder}; see run.json there")
-        model.load_state_dict(weights)
+        take_pretrained(model, carry_out(pretraining_config(config)))
     return model
+
+
+def take_pretrained(model: nn.Module, outcome: Outcome) -> None:
+    """Give `model` the weights that its pretraining ended with. Raises ValueError when they are not to be had."""
+    folder, record = outcome.folder, read_run(outcome.folder)
+    if outcome.status != "finished" or record is None:
+        raise ValueError(f"pretraining ended as {outcome.status} in {folder}; see run.json there")
+    require(folder, record, "summary.weights_sha256", "summary.train_seconds")
+    again = f"put the file back, or delete {folder} to pretrain again ({record.summary['train_seconds']:.0f} s)"
+    checkpoint.take_weights(model, folder / WEIGHTS, record.summary["weights_sha256"], again)
 
 
 def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,20 +277,41 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def only_process_in(folder: Path) -> Generator[None]:
-    """Holds the run in `folder`; waits while another process does. Raises ValueError where it cannot be written."""
+def only_process_in(folder: Path, label: str) -> Generator[None]:
+    """Holds the run in `folder`, without what killed processes left there; waits, and says so, while another does.
+
+    A run that has ended may be where nothing can be written. Raises ValueError where one has to be.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     except OSError as error:
-        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose a place by paths.runs=…") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not has_ended(folder):
+            raise ValueError(f"{folder} cannot be written ({error.strerror}); choose a place by paths.runs=…") from None
+        lock = nullcontext()
+    with lock as file:
+        if file:
+            hold(file, folder, label)
+            clear_temporaries(folder, FILES)
         yield
+
+
+def hold(lock: IO[str], folder: Path, label: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(label, f"waits for another process, which has this run in {folder}")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def has_ended(folder: Path) -> bool:
+    record = read_run(folder)
+    return record is not None and record.status in FINAL
 
 
 def write_end(folder: Path, record: RunRecord) -> None:
     """Write how the run ended, or say why that cannot be written; what was recorded before stays."""
+    end_session(record)
     try:
         write_run(folder, record)
     except OSError as error:
@@ -301,7 +355,3 @@ def report(label: str, done: float, accuracy: float, seconds: float) -> None:
 
 def say(label: str, text: str) -> None:
     print(f"[{label}] {text}", flush=True)
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

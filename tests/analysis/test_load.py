@@ -10,6 +10,7 @@ from analysis.collect import collect
 from analysis.load import latest, load_results, load_runs, merge, phase_seconds
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
+from tightfit.records import seal_of_evals
 
 
 def test_a_run_folder_becomes_one_row_and_an_evaluation_each(tmp_path: Path):
@@ -61,6 +62,52 @@ def test_a_malformed_folder_is_named_and_the_rest_still_loads(runs: Path, conten
         records = load_runs(runs, TABLE)
     assert len(warned) == 1
     assert len(records.runs) == 4
+
+
+FOREIGN = "no record of this program .*; leave it and keep your runs in another place by paths.runs=…"
+
+
+@pytest.mark.parametrize("content", ['{"schema": 99}', "[1, 2]", '{"command": "train"}'])
+def test_a_record_of_another_program_is_left_where_it_is(tmp_path: Path, content: str):
+    (tmp_path / TABLE / "other").mkdir(parents=True)
+    (tmp_path / TABLE / "other" / "run.json").write_text(content)
+    with pytest.warns(UserWarning, match=FOREIGN):
+        load_runs(tmp_path, TABLE)
+
+
+def test_a_run_whose_evaluations_are_not_those_it_made_is_left_out(tmp_path: Path):
+    folder = make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
+    path = folder / "run.json"
+    content = {**json.loads(path.read_text()), "evaluations": {"asked": 1, "made": 1, **seal_of_evals(folder)}}
+    path.write_text(json.dumps(content))
+    assert len(load_runs(tmp_path, TABLE).runs) == 1
+    (folder / "evals.jsonl").write_bytes((folder / "evals.jsonl").read_bytes().splitlines(keepends=True)[0])
+    with pytest.warns(UserWarning, match=r"evals.jsonl does not hold the 2 evaluations that the run had made"):
+        assert load_runs(tmp_path, TABLE).runs.empty
+
+
+def test_a_run_made_in_several_sessions_shows_every_commit_and_machine_that_trained_it(tmp_path: Path):
+    folder = make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
+    content = json.loads((folder / "run.json").read_text())
+    sessions = [
+        {
+            "commit": commit * 40,
+            "dirty": dirty,
+            "machine": {"cpu": cpu, "torch": "2"},
+            "from_step": start,
+            "to_step": end,
+        }
+        for commit, dirty, cpu, start, end in [
+            ("a", True, "old", 0, 10),
+            ("b", False, "never trained", 10, 10),
+            ("c", False, "new", 10, 20),
+        ]
+    ]
+    failed = {"commit": "d" * 40, "dirty": False, "machine": {}}
+    (folder / "run.json").write_text(json.dumps({**content, "sessions": [sessions[0], failed, *sessions[1:]]}))
+    (run,) = load_runs(tmp_path, TABLE).runs.to_dict("records")
+    assert (run["commit"], run["cpu"], run["torch"]) == (f"{'a' * 12} + {'c' * 12}", "old + new", "2")
+    assert run["dirty"]
 
 
 def test_a_malformed_evaluation_is_named_and_the_rest_still_loads(runs: Path):
