@@ -291,6 +291,23 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
     ]
 
 
+def test_data_that_could_not_be_had_in_between_are_still_those_of_the_run(
+    tmp_path: Path, file: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(**_: object) -> None:
+        raise DataUnavailable("gone")
+
+    with killed_at_second_checkpoint():
+        carry_out(config(tmp_path, dataset=OWN))
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.synthetic.bars", unavailable)
+        assert carry_out(config(tmp_path, dataset=OWN)).status == "failed"
+    file["sha256"] = "2" * 64
+    checksums.cache_clear()
+    with pytest.raises(ValueError, match=CHANGED):
+        carry_out(config(tmp_path, dataset=OWN))
+
+
 def test_a_run_made_again_from_its_beginning_started_when_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

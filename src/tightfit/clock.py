@@ -19,10 +19,10 @@ class Clock:
 
     On CUDA the device is synchronised at the borders, so queued kernels are paid by whoever queued them.
 
-    Waiting for a busy machine is training time; time in which the process was stopped (SIGSTOP, Ctrl-Z) is not. That
-    it was, SIGCONT tells, and for how long, the steps around it: the step counts its processor seconds, or as much as
-    the mean of the steps before it where that is more (on CUDA), and what is over was stopped. While a computer is
-    suspended this clock stands still by itself. A container that is frozen is not noticed: nothing tells the process.
+    Waiting for a busy machine is training time. Time in which the process is stopped (SIGSTOP, Ctrl-Z) is not. SIGCONT
+    tells that a step was stopped: it then counts its processor seconds, or the mean of the steps before it where that
+    is more (on CUDA), and the rest are stopped seconds. This clock stands still while a computer is suspended. Nothing
+    tells the process that its container was frozen, so that counts.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:

@@ -90,6 +90,7 @@ def attempt(config: Mapping[str, Any], folder: Path, label: str, before: RunReco
     """
     record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
     record.commit, record.dirty = commit()
+    record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
     begin_session(record, before, folder)
     tracker = build(config["tracker"])
     try:

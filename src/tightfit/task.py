@@ -23,7 +23,8 @@ class Training:
     epochs: length of the full protocol; schedules are written in these.
     fraction: the part of it that is run, with all schedules, and `seconds`, compressed alike.
     batch_size: examples per step, or "largest": the largest that the budget allows, at most `batch_limit`.
-    evaluations: how many, evenly spread; one more comes before the first step.
+    evaluations: how many, evenly spread; one more comes before the first step. Fewer are made where `seconds` may end
+        the run and these would take more than a fifth of its training time.
     seconds: stop after this much training time; None trains all epochs.
     keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
         use forward passes are rebuilt (others keep weights all the same).
