@@ -328,7 +328,7 @@ def record_loss(config: Mapping[str, Any], exit_code: int) -> Outcome:
     reason = f"its process {died}{perhaps}; run again to continue"
     if is_held(folder):
         return Outcome("failed", folder, reason)
-    with only_process_in(folder):
+    with only_process_in(folder, describe(config)):
         record = read_run(folder)
         if record is None:
             record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
