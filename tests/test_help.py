@@ -4,15 +4,40 @@ from types import ModuleType
 
 import pytest
 
-from tightfit import device_score, replay
+from tightfit import (
+    bench,
+    bench_device,
+    bench_language,
+    device_score,
+    device_train,
+    export,
+    gain,
+    layers,
+    replay,
+    reproduce,
+)
 from tightfit.datasets import __main__ as datasets
 from tightfit.plan import __main__ as plan
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("command", [replay, datasets, device_score, plan], ids=lambda command: command.__name__)
+@pytest.mark.parametrize(
+    "command", [replay, datasets, device_score, device_train, export, plan], ids=lambda command: command.__name__
+)
 def test_help_is_what_the_command_is(command: ModuleType, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([flag]) == 0
     answer = capsys.readouterr()
     assert answer.out.strip() == str(command.__doc__).strip()
     assert not answer.err
+
+
+@pytest.mark.parametrize(
+    "command", [bench, bench_device, bench_language, gain, layers, reproduce], ids=lambda command: command.__name__
+)
+def test_help_with_options_begins_no_work(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: python -m {command.__name__}" in shown
+    assert str(command.__doc__).split()[0] in shown

@@ -17,6 +17,7 @@ from tightfit.records import read_run
 from tightfit.replay import REBUILT, main, rebuild
 from tightfit.runner import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.session import carry_out
+from tightfit.settings import TRUST
 
 from .killing import killed_at_second_checkpoint
 from .test_language_runs import text_config
@@ -41,7 +42,7 @@ def summary(folder: Path) -> dict[str, Any]:
 def test_the_log_of_a_run_is_four_bytes_a_pass_and_rebuilds_its_weights(tmp_path: Path) -> None:
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     assert (folder / REPLAY_LOG).stat().st_size == 4 * 4 * summary(folder)["steps"]
-    assert main([str(folder)]) == 0
+    assert main([str(folder), TRUST]) == 0
     rebuilt, kept = load_file(folder / REBUILT), checkpoint.load(folder / WEIGHTS)
     assert kept is not None
     assert rebuilt.keys() == kept.keys()
@@ -101,7 +102,7 @@ def test_a_killed_run_continues_from_either_kind_of_checkpoint(
 
 def test_a_language_model_with_lora_is_kept_by_what_was_trained(tmp_path: Path) -> None:
     folder = carry_out(text_config(tmp_path, lora=True, optimizer=MEZO)).folder
-    assert main([str(folder)]) == 0
+    assert main([str(folder), TRUST]) == 0
     assert all(".lora_" in name for name in load_file(folder / REBUILT))
 
 
@@ -109,10 +110,10 @@ def test_a_log_that_was_changed_or_cut_is_refused(tmp_path: Path, capsys: pytest
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     log = (folder / REPLAY_LOG).read_bytes()
     (folder / REPLAY_LOG).write_bytes(log[4:] + log[:4])
-    assert main([str(folder)]) == 1
+    assert main([str(folder), TRUST]) == 1
     assert "the run ended with" in capsys.readouterr().err
     (folder / REPLAY_LOG).write_bytes(log[:-3])
-    assert main([str(folder)]) == 1
+    assert main([str(folder), TRUST]) == 1
     assert "4 bytes each" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.estimate import estimated_seconds
+from tightfit.estimate import estimated, measured_steps
 from tightfit.records import RunRecord, append_eval, write_run
 from tightfit.reproduce import Planned, duration, main, plan, standing, time_left
 from tightfit.session import only_process_in
@@ -80,7 +80,9 @@ def test_run_that_cannot_start_does_not_stop_the_estimate(tmp_path: Path, monkey
 
     monkeypatch.setattr("tests.synthetic.bars", unavailable)
     (run,) = plan(["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"])
-    assert estimated_seconds([(tmp_path, run.config)]) == 0.0
+    estimate = estimated([(tmp_path, run.config)])
+    assert estimate.seconds == 0.0
+    assert "not measured, and left out: no route" in estimate.basis
 
 
 def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +92,39 @@ def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monk
     monkeypatch.setattr("tightfit.optimizers.bp_sgd.BPSGD.bind", bind)
     overrides = ["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"]
     (timed,) = plan([*overrides, "training.seconds=500"])
-    assert estimated_seconds([(tmp_path, timed.config)]) > 10.0  # 2 % of them, and the evaluations
+    assert estimated([(tmp_path, timed.config)]).seconds > 10.0  # 2 % of them, and the evaluations
     (counted,) = plan(overrides)
     with pytest.raises(AssertionError, match="bound"):
-        estimated_seconds([(tmp_path, counted.config)])
+        estimated([(tmp_path, counted.config)])
+
+
+@pytest.mark.parametrize(
+    ("first", "warm_up", "expected"),
+    [
+        ((30.0, 12.0), 4, 42.0 + 998),  # two that compile, then two that agree
+        ((), 2, 1000.0),
+        ((40.0, 20.0, 10.0), 2, 60.0 + 998 * 10),  # the bounds end both
+    ],
+)
+def test_steps_that_compile_are_no_measure_of_those_that_follow(
+    first: tuple[float, ...], warm_up: int, expected: float
+) -> None:
+    clock = [0.0]
+
+    def take(step: int) -> None:
+        clock[0] += first[step] if step < len(first) else 1.0
+
+    steps = measured_steps(take, lambda: clock[0])
+    assert len(steps.warm_up) == warm_up
+    assert sum(steps.measured) <= 8.0 + max(first, default=1.0)
+    assert steps.seconds_of(1000) == pytest.approx(expected)
+
+
+def test_the_announcement_says_what_was_measured(tmp_path: Path) -> None:
+    (run,) = plan(["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"])
+    assert estimated([(tmp_path, run.config)]).basis == (
+        "one run was measured; 20 steps after warm-up stand for 6; evaluations are from every 8th example"
+    )
 
 
 def test_a_damaged_record_gets_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -415,8 +415,6 @@ INT8 = {"_target_": "tightfit.optimizers.elastic_zo_int8.ElasticZOInt8", "name":
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threads": 0}, "threads=0 but a run has a whole number of them; choose 1 or more"),
-        ({"training": {"epochs": "ten"}}, "training.epochs='ten' is no amount of training; write a number above 0"),
         ({"optimizer": {**PRGE, "eps": 0}}, "optimizer.eps=0 is not more than 0"),
         ({"optimizer": {**MEZO, "eps": "x"}}, "optimizer.eps='x' is neither a number nor a schedule"),
         ({"optimizer": {**MEZO, "clip": -1}}, "optimizer.clip=-1 is not more than 0"),

@@ -6,10 +6,11 @@ the pairs is shown with the quartiles. Absolute times are for orientation only.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def forward(batch: Batch) -> Work:
     return torch.no_grad()(lambda: cross_entropy(model, batch).item())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    argparse.ArgumentParser(prog="python -m tightfit.bench", description=__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()
     console = Console()

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -152,14 +153,16 @@ def show(workload: Workload, rows: list[dict[str, Any]], console: Console) -> No
     console.print(table)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tightfit.bench_device", description=__doc__)
     parser.add_argument("--full", action="store_true", help="SmolLM2 too, which is fetched where it is not cached")
     parser.add_argument("--framework", nargs=2, type=Path, help=argparse.SUPPRESS)  # what a process of its own does
     parser.add_argument("--only", default="", metavar="TEXT", help="models whose name has it; implies --full")
     parser.add_argument("--rounds", type=int, default=3, help="each with every program once; default: 3")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds={options.rounds} is no whole number from 1; choose one")
     if options.framework:
         train_in_framework(*options.framework)
         return

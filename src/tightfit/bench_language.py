@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -178,13 +178,15 @@ def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> No
     append_csv(path, lines, "a step's record")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tightfit.bench_language", description=__doc__)
     parser.add_argument("--full", action="store_true", help="every model, number of tokens and type of weights")
     parser.add_argument("--only", default="", metavar="TEXT", help='tables whose title has it, such as "135M, 4 ×"')
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error(f"--threads={options.threads} is no whole number from 1; choose one")
     workloads = [workload for workload in (FULL if options.full else SHORT) if options.only in str(workload)]
     if not workloads:
         parser.error(f"--only={options.only!r} is in no title; choose a part of one of: {'; '.join(map(str, FULL))}")

@@ -1,6 +1,7 @@
 """Score adapters that a device trained, in the framework: `python -m tightfit.device_score run=… adapters=…`.
 
-The model and the data are built as the run's record says; only the adapters come from the file.
+The model and the data are built as the run's record says; only the adapters come from the file. Say `trust=true`
+where the record names a model or a data set that is code of your own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from tightfit.datasets.stream import encoding_for
 from tightfit.evaluate import Score, cross_entropy, score
 from tightfit.export import folder_of, prepared
 from tightfit.on_device.program import adapters
-from tightfit.session import EXPECTED
-from tightfit.settings import asks_for_help, read_settings
+from tightfit.session import EXPECTED, check_code
+from tightfit.settings import asks_for_help, read_settings, without_trust
 
 
 def score_adapters(folder: Path, path: Path) -> Score:
@@ -43,8 +44,11 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     try:
-        settings = read_settings(arguments, {"run": "", "adapters": ""})
-        result = score_adapters(folder_of(str(settings["run"])), Path(str(settings["adapters"])))
+        words, trusted = without_trust(arguments)
+        settings = read_settings(words, {"run": "", "adapters": ""})
+        folder, path = folder_of(str(settings["run"])), Path(str(settings["adapters"]))
+        check_code(folder, trusted)
+        result = score_adapters(folder, path)
     except EXPECTED as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

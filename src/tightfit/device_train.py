@@ -3,6 +3,9 @@
 Neither the model's code nor autograd is here: batches are read from the file beside the program, one at a time, and
 the host turns the two losses of each direction into the slope that the next call updates by. It leaves, beside the
 program, the losses (`losses.f32`, as a run does), the adapters (`adapters.safetensors`) and what it cost.
+
+Settings: program, and where they are not to be as it says: data (the file of batches), steps (fewer than it has), out
+(the folder to write to), threads (1).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from tightfit.on_device.driver import Driver
 from tightfit.on_device.manifest import Manifest, read_manifest
 from tightfit.on_device.runtimes import library, open_program
 from tightfit.records import write_atomically
-from tightfit.settings import read_settings
+from tightfit.settings import asks_for_help, read_settings
 
 ADAPTERS, LOSSES, COST = "adapters.safetensors", "losses.f32", "device_train.json"
 LINES = 10  # of progress
@@ -134,6 +137,9 @@ def write_adapters(path: Path, adapters: dict[str, np.ndarray], manifest: Manife
 
 
 def main(arguments: list[str]) -> int:
+    if asks_for_help(arguments):
+        print(__doc__)
+        return 0
     known = {"program": "", "data": None, "steps": None, "out": None, "threads": "1"}
     try:
         settings = read_settings(arguments, known)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,61 +14,126 @@ from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.evaluate import cross_entropy, score
 from tightfit.fitting import choose_batch_size
-from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch
 from tightfit.records import RunRecord, read_evals
 from tightfit.session import EXPECTED, build_task
 from tightfit.task import Task
 
-WARM_UP_STEPS = 3
+AGREEMENT = 1.25  # two steps agree when neither takes so many times as long as the other
+MOST_WARM_UP_SECONDS = 60.0  # the first steps compile kernels, which can take half of that
 MEASURED_STEPS = 20
-MOST_SECONDS = 8.0  # of steps: one of a language model can take several
+MOST_SECONDS = 8.0  # of measured steps: one of a language model can take several
 SCORED_PART = 8  # every eighth example
 DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
 
 
-def estimated_seconds(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> float:
-    """Seconds that the runs will take one after another, less what is done of them; runs that differ in seed alone
-    are measured once."""
-    measured: dict[str, float] = {}
+@dataclass(frozen=True)
+class Steps:
+    """What the first steps of a run took: those until two agreed, and those after them."""
+
+    warm_up: tuple[float, ...]
+    measured: tuple[float, ...]
+
+    def seconds_of(self, steps: int) -> float:
+        """How long the first `steps` take: the warm-up as it was, all others as those measured did on average."""
+        as_they_were = self.warm_up[:steps]
+        return sum(as_they_were) + mean(self.measured) * (steps - len(as_they_were))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that runs will take one after another, and what they were derived from."""
+
+    seconds: float
+    kinds: int = 0  # of runs, of which one each was measured
+    steps: int = 0  # measured, after the warm-up
+    steps_expected: int = 0  # of the same runs, whole
+    unmeasured: tuple[str, ...] = ()  # why a kind could not be measured
+
+    @property
+    def basis(self) -> str:
+        """What was measured and what is extrapolated, in words."""
+        words = [f"one run of each of {self.kinds} kinds was measured" if self.kinds != 1 else "one run was measured"]
+        if self.steps:
+            words.append(f"{self.steps} steps after warm-up stand for {self.steps_expected:,}")
+        words.append(f"evaluations are from every {SCORED_PART}th example")
+        return "; ".join([*words, *(f"not measured, and left out: {reason}" for reason in self.unmeasured)])
+
+
+def estimated(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> Estimate:
+    """What the runs will take, less what is done of them; runs that differ in seed alone are measured once.
+
+    Raises ValueError for a run whose values are impossible; one whose data cannot be had now is left out.
+    """
+    measured: dict[str, Estimate] = {}
     total = 0.0
     for folder, config in folders_and_configs:
         kind = json.dumps([config[part] for part in DECIDING_PARTS])
         if kind not in measured:
-            measured[kind] = measure_or_zero(config)
+            measured[kind] = measure_or_leave_out(config)
         rows = read_evals(folder)
-        total += measured[kind] * (1.0 - (rows[-1]["done"] if rows else 0.0))
-    return total
+        total += measured[kind].seconds * (1.0 - (rows[-1]["done"] if rows else 0.0))
+    kinds = list(measured.values())
+    return Estimate(
+        total,
+        sum(each.kinds for each in kinds),
+        sum(each.steps for each in kinds),
+        sum(each.steps_expected for each in kinds),
+        tuple(dict.fromkeys(reason for each in kinds for reason in each.unmeasured)),
+    )
 
 
-def measure_or_zero(config: Mapping[str, Any]) -> float:
-    """As `measure`; zero for a run that cannot start, which will say why when its turn comes."""
+def measure_or_leave_out(config: Mapping[str, Any]) -> Estimate:
+    """As `measure`; zero, with the reason, for a run that the machine or its data do not let start."""
     try:
         return measure(config)
-    except EXPECTED:
-        return 0.0
+    except ValueError:
+        raise
+    except EXPECTED as error:
+        return Estimate(0.0, unmeasured=(str(error).splitlines()[0],))
 
 
-def measure(config: Mapping[str, Any]) -> float:
-    """Seconds one whole run of `config` will take, pretraining left out; one that seconds end is taken to need them."""
+def measure(config: Mapping[str, Any]) -> Estimate:
+    """What one whole run of `config` will take, pretraining left out; one that seconds end is taken to need them."""
     task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
     training = task.training
-    training_seconds = training_seconds_of_steps(task) if training.seconds is None else training.most_seconds
-    return training_seconds + evaluation_seconds(task) * (training.evaluations + 1)
+    evaluations = evaluation_seconds(task) * (training.evaluations + 1)
+    if training.seconds is not None:
+        return Estimate(training.most_seconds + evaluations, kinds=1)
+    steps, expected = measured_training(task)
+    return Estimate(steps.seconds_of(expected) + evaluations, 1, len(steps.measured), expected)
 
 
-def training_seconds_of_steps(task: Task) -> float:
-    """Seconds all steps will take. The model is trained a little for it."""
-    table = layer_table(task.model, task.dataset.example_shape)
+def measured_training(task: Task) -> tuple[Steps, int]:
+    """The first steps, and how many there will be. The model is trained a little for it."""
     encode = encoding_for(task.model, task.dataset)
-    stream = Stream(task.dataset, choose_batch_size(task, table), task.seed, task.device, encode)
+    stream = Stream(task.dataset, choose_batch_size(task, task.table), task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
-    seconds: list[float] = []
-    while len(seconds) < WARM_UP_STEPS + MEASURED_STEPS and sum(seconds) < MOST_SECONDS:
-        step, start = len(seconds), time.perf_counter()
-        learner.step(Batch(*stream.batch(step), step, 0.0))
-        seconds.append(time.perf_counter() - start)
-    return mean(seconds[WARM_UP_STEPS:] or seconds[-1:]) * task.training.steps(stream.steps_per_epoch)
+    steps = measured_steps(lambda step: learner.step(Batch(*stream.batch(step), step, 0.0)))
+    return steps, task.training.steps(stream.steps_per_epoch)
+
+
+def measured_steps(take: Callable[[int], object], now: Callable[[], float] = time.perf_counter) -> Steps:
+    """Take steps until two that follow each other agree, then those that are measured; both within bounds of seconds.
+
+    take: the step of that number. now: seconds on a clock.
+    """
+
+    def seconds_of(step: int) -> float:
+        start = now()
+        take(step)
+        return now() - start
+
+    warm_up = [seconds_of(0)]
+    while sum(warm_up) < MOST_WARM_UP_SECONDS:
+        warm_up.append(seconds_of(len(warm_up)))
+        slow, fast = max(warm_up[-2:]), min(warm_up[-2:])
+        if slow <= AGREEMENT * fast:
+            break
+    measured: list[float] = []
+    while len(measured) < MEASURED_STEPS and (not measured or sum(measured) < MOST_SECONDS):
+        measured.append(seconds_of(len(warm_up) + len(measured)))
+    return Steps(tuple(warm_up), tuple(measured))
 
 
 def evaluation_seconds(task: Task) -> float:

@@ -2,7 +2,8 @@
 
 `run` is the folder of a run of `optimizer=p_rge`, or its key. Beside the program, which holds the model and takes one
 training step a call, lie a manifest and the examples in tokens: all that `tightfit.device_train` needs. The files are
-kept only if the program's first steps are those of the run in the framework.
+kept only if the program's first steps are those of the run in the framework. Two more settings: `out`, the folder
+for the program; `trust=true` for a run whose model or data set is code of your own.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from tightfit.on_device.check import STEPS, Reference, check, first_steps
 from tightfit.on_device.formats import SUFFIXES, writer_for
 from tightfit.on_device.manifest import Manifest, file_digest
 from tightfit.on_device.program import TrainingStep, check_noise_of_device
+from tightfit.on_device.runtimes import check_format
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.records import RunRecord, read_run, write_atomically
 from tightfit.runner import Run
 from tightfit.schedules import value_at
-from tightfit.session import EXPECTED, build_task
-from tightfit.settings import read_settings
+from tightfit.session import EXPECTED, build, build_task, check_code
+from tightfit.settings import asks_for_help, read_settings, without_trust
 from tightfit.tracking.local import LocalOnly
 
 PROGRAM, DATA = "program", "data.safetensors"
@@ -39,8 +41,9 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
 
     Raises ValueError when the run cannot be a program, and when the program does not compute what the run does.
     """
-    write = writer_for(format_name)
+    check_format(format_name)
     record, optimizer, run = prepared(folder)
+    write = writer_for(format_name)  # imports the exporter, which takes long: after all that may be refused
     data = data_of(run, optimizer, record.summary.get("steps", run.steps))
     batches = [batch_of(data, run, step) for step in range(min(STEPS, len(data["order"])))]
     reference = first_steps(optimizer, run.task.model, run.task.seed, batches)
@@ -87,13 +90,14 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
         raise ValueError(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
-    task = build_task(record.config, copy.deepcopy(record))
-    if not isinstance(task.optimizer, PRGE):
+    optimizer = build(record.config["optimizer"])
+    if not isinstance(optimizer, PRGE):
         raise ValueError(
             f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"
         )
-    check_noise_of_device(task.optimizer.noise)
-    return record, task.optimizer, Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
+    check_noise_of_device(optimizer.noise)
+    task = build_task(record.config, copy.deepcopy(record))
+    return record, optimizer, Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
 
 
 def data_of(run: Run, optimizer: PRGE, steps: int) -> dict[str, torch.Tensor]:
@@ -138,10 +142,15 @@ def folder_of(run: str) -> Path:
 
 
 def main(arguments: list[str]) -> int:
+    if asks_for_help(arguments):
+        print(__doc__)
+        return 0
     warnings.filterwarnings("ignore")  # of the exporters, about themselves
+    words, trusted = without_trust(arguments)
     try:
-        settings = read_settings(arguments, {"run": "", "format": "executorch", "out": None})
+        settings = read_settings(words, {"run": "", "format": "executorch", "out": None})
         folder = folder_of(str(settings["run"]))
+        check_code(folder, trusted)
         target = Path(settings["out"] or folder / "on_device" / str(settings["format"]))
         program = export(folder, str(settings["format"]), target)
     except EXPECTED as error:

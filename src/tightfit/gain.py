@@ -27,7 +27,8 @@ from tightfit.machine import commit
 from tightfit.records import RunRecord, append_csv, read_run, require
 from tightfit.replay import NEEDED, rebuild
 from tightfit.runner import REPLAY_LOG, WEIGHTS
-from tightfit.session import EXPECTED, build_task
+from tightfit.session import EXPECTED, build_task, check_code
+from tightfit.settings import TRUST, without_trust
 
 Z_975 = 1.959964
 
@@ -111,13 +112,15 @@ def row(record: RunRecord, found: Gain) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tightfit.gain", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that finished")
+    parser.add_argument("runs", nargs="+", help=f"folders of runs that finished; {TRUST} if one names your own code")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
     options = parser.parse_args(arguments)
     table = Table("run", "seed", "examples", "before", "after", "became right", "became wrong", "difference, 95 %")
     code = 0
-    for folder in options.runs:
+    folders, trusted = without_trust(options.runs)
+    for folder in map(Path, folders):
         try:
+            check_code(folder, trusted)
             line = row(*gain(folder))
             if options.csv:
                 append_csv(options.csv, [line], "the record of a gain")

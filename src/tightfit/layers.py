@@ -18,11 +18,11 @@ from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
+from tightfit.configuration import check_configuration
 from tightfit.evaluate import cross_entropy
 from tightfit.fitting import choose_batch_size, rehearsed_inference_peak, rehearsed_peak
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable, with_plain_sizes
 from tightfit.memory.operations import Operation, operation_table
-from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import undifferentiated
 from tightfit.records import RunRecord
 from tightfit.run import ROOT, resolved
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         task = task_of(options.words)
-        table = layer_table(task.model, task.dataset.example_shape)
+        table = task.table
         batch_size = choose_batch_size(task, table)
         peaks = {
             ALL_BUFFERS_LIVE: task.optimizer.memory(table, batch_size).total,
@@ -64,6 +64,7 @@ def task_of(words: Sequence[str]) -> Task:
     """The parts of the run that `words` describe, as a run would build them."""
     with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
         config = resolved(compose("config", overrides=with_plain_sizes(list(words))))
+    check_configuration(config)
     return build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
 
 

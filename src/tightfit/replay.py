@@ -2,6 +2,7 @@
 
 The starting model is built as the run's record says, every step is made again with the losses noted instead of
 forward passes, and the sha256 of the weights must be the one on record. Exact on the kind of device that trained.
+Say `trust=true` beside the folders where a record names a model or a data set that is code of your own.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch import nn
 from tightfit.checkpoint import weights_digest
 from tightfit.records import read_run, require, write_atomically
 from tightfit.runner import REPLAY_LOG, Run
-from tightfit.session import EXPECTED, build_task
-from tightfit.settings import asks_for_help
+from tightfit.session import EXPECTED, build_task, check_code
+from tightfit.settings import asks_for_help, without_trust
 from tightfit.tracking.local import LocalOnly
 
 REBUILT = "model.safetensors"
@@ -70,12 +71,14 @@ def main(folders: list[str]) -> int:
     if asks_for_help(folders):
         print(__doc__)
         return 0
+    folders, trusted = without_trust(folders)
     if not folders:
         print("name the folder of a run: python -m tightfit.replay runs/scratch/0123456789ab", file=sys.stderr)
         return 2
     code = 0
     for folder in map(Path, folders):
         try:
+            check_code(folder, trusted)
             write_safetensors(folder / REBUILT, to_keep(rebuild(folder)))
         except EXPECTED as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)

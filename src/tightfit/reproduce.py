@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
     options = parser.parse_args(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        parser.error(f"--jobs={options.jobs} is no whole number from 1; choose one")
     experiments = [word for word in options.words if "=" not in word]
     if not experiments:
         parser.error("name at least one experiment, such as elasticzo/table1")
@@ -72,11 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
         runs = [run for planned in plans.values() for run in planned]
         check(runs)
+        jobs = options.jobs or cores_for(runs[0].config["threads"])
+        announce(console, runs, jobs)
     except (HydraException, ValueError, OSError) as error:
         console.print(str(error).splitlines()[0], style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
-    jobs = options.jobs or cores_for(runs[0].config["threads"])
-    announce(console, runs, jobs)
     code = run_missing(console, plans, overrides, jobs)
     conclude(console, runs)
     return code
@@ -109,10 +111,14 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
 
 
 def check(runs: Sequence[Planned]) -> None:
-    """Raise ValueError where the record of a run is damaged or on other data than there are now, OSError where none
-    can be written."""
+    """Raise ValueError where a run is told impossible things, or where its record is damaged or on other data than
+    there are now, OSError where none can be written."""
     for run in runs:
         record = read_run(run.folder)
+        if record is None or record.status not in FINAL:
+            from tightfit.session import check_parts  # imports torch
+
+            check_parts(run.config)
         if record is not None and rests_on_own_files(record, run.config):
             from tightfit.session import check_data  # imports torch
 
@@ -130,16 +136,20 @@ def values_of(override: Override) -> list[str]:
 
 
 def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
-    """Say what will be run and how long it will take here, from a few measured steps of each kind of run."""
+    """Say what will be run and how long it will take here, from a few measured steps of each kind of run.
+
+    Raises ValueError for values that only show to be impossible when a run is assembled.
+    """
     missing = [run for run in runs if not run.ended()]
     if not missing:
         return
-    from tightfit.estimate import estimated_seconds  # imports torch: not needed when nothing is missing
+    from tightfit.estimate import estimated  # imports torch: not needed when nothing is missing
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
-    seconds = estimated_seconds([(run.folder, run.config) for run in missing])
-    expected = f"about [bold]{duration(seconds / jobs)}[/bold] with {jobs} runs side by side"
-    console.print(f"Expected duration on this machine: {expected}.")
+    estimate = estimated([(run.folder, run.config) for run in missing])
+    expected = f"about [bold]{duration(estimate.seconds / jobs)}[/bold] with {jobs} runs side by side"
+    console.print(f"Expected duration on this machine: {expected if estimate.kinds else 'not known'}.")
+    console.print(f"({estimate.basis})", markup=False, highlight=False, soft_wrap=True)
 
 
 def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:

@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from hydra.errors import CompactHydraException  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 from omegaconf import MISSING, DictConfig, OmegaConf  # noqa: E402
+from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
 from tightfit.memory.budget import with_plain_sizes  # noqa: E402
 
@@ -35,11 +36,14 @@ OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 def resolved(config: DictConfig) -> dict[str, Any]:
     """`config` as plain dicts and lists, with every interpolation replaced by its value.
 
-    Raises ValueError when a value that has no default is missing.
+    Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
     if missing := missing_in(OmegaConf.to_container(config)):
         raise ValueError(f"{missing[0]} has no default; write {missing[0]}=…")
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there") from error
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 
@@ -75,7 +79,8 @@ def fail(reason: str) -> NoReturn:
     sys.exit(1)
 
 
-if __name__ == "__main__":
+def command_line() -> None:
+    """What a shell runs; ends the process unless all went well."""
     try:
         sys.argv[1:] = with_plain_sizes(sys.argv[1:])
     except ValueError as error:
@@ -84,3 +89,7 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:  # what was under way is recorded as interrupted
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    command_line()

@@ -21,7 +21,6 @@ from tightfit.loss_log import LossLog
 from tightfit.measurement import inference_peak
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
-from tightfit.memory.table import layer_table
 from tightfit.optimizers.base import Batch, Report
 from tightfit.pace import Pace
 from tightfit.records import (
@@ -74,7 +73,7 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     that an enforced budget let fail. A loss that is not finite ends it as `diverged`, naming the step; a request to
     stop as `interrupted`, ready to be continued.
     """
-    table = layer_table(task.model, task.dataset.example_shape)
+    table = task.table
     batch_size = choose_batch_size(task, table)
     need = task.optimizer.memory(table, batch_size)
     record.memory = {

@@ -20,13 +20,13 @@ from hydra.utils import instantiate
 from torch import nn
 
 from tightfit import checkpoint
+from tightfit.configuration import check_configuration, own_targets, targets_in, unknown_settings_told
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.fitting import refusal
 from tightfit.history import begin_session, end_session, now
 from tightfit.interruption import Interruption
 from tightfit.machine import commit, describe_hardware, describe_machine, keep_freed_memory
 from tightfit.memory.enforcement import is_exhaustion
-from tightfit.memory.table import layer_table
 from tightfit.models.int8_layers import Int8Sequential
 from tightfit.records import (
     FINAL,
@@ -42,6 +42,7 @@ from tightfit.records import (
     write_run,
 )
 from tightfit.runner import CHECKPOINT, FILES, WEIGHTS, run
+from tightfit.settings import TRUST
 from tightfit.task import LARGEST, Task, Training
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
@@ -66,6 +67,7 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
     if Interruption.process_is_stopping:
         raise KeyboardInterrupt
     keep_freed_memory()
+    check_configuration(config)
     folder = run_folder(config)
     label = describe(config)
     with only_process_in(folder, label):
@@ -150,6 +152,20 @@ def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> No
             )
 
 
+def check_code(folder: Path, trusted: bool) -> None:
+    """Raise ValueError when the record in `folder` names code that no option of conf/ names, unless it is `trusted`.
+
+    Building what a record names is running it: a record that came from somebody else is not to choose what is run.
+    """
+    record = read_run(folder)
+    foreign = sorted(targets_in(record.config) - own_targets()) if record and not trusted else []
+    if foreign:
+        raise ValueError(
+            f"{folder / 'run.json'} names {foreign[0]}, which is no part of tightfit and would be run; "
+            f"say {TRUST} if the run is your own"
+        )
+
+
 @cache  # many runs of a sweep share their data
 def checksums(described: str) -> Mapping[str, str]:
     """Of the data that a configuration in JSON names, as they are now."""
@@ -182,8 +198,7 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
 def refused(task: Task) -> str:
     """Why the budget refuses the smallest batch the task could have; empty when it allows that."""
     size = task.training.batch_size
-    table = layer_table(task.model, task.dataset.example_shape)
-    return refusal(task, table, 1 if size == LARGEST else int(size))
+    return refusal(task, task.table, 1 if size == LARGEST else int(size))
 
 
 def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
@@ -202,7 +217,14 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
         **dataset.details,
     }
     model = build_model(config, dataset, tokenizer)
-    return Task(optimizer, model, dataset, budget, training, int(config["seed"]), device)
+    return Task(optimizer, model, dataset, budget, training, config["seed"], device)
+
+
+def check_parts(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
+    check_configuration(config)
+    for part in ("memory_budget", "optimizer", "tracker"):
+        build(config[part])
 
 
 def build(part: Mapping[str, Any], **arguments: Any) -> Any:
@@ -217,10 +239,7 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
-    threads = config["threads"]
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads={threads} but a run has a whole number of them; choose 1 or more")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config["threads"])
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
         raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
     device = torch.device(config["device"])
@@ -241,14 +260,16 @@ def build_dataset(config: Mapping[str, Any], tokenizer: Any) -> Dataset:
         names = [config[part]["name"] for part in ("dataset", "model")]
         kinds = ("reads text", "is not text") if tokenizer else ("reads no text", "is text")
         raise ValueError(f"model={names[1]} {kinds[0]} but dataset={names[0]} {kinds[1]}; choose two that match")
-    return build(config["dataset"], **({"tokenizer": tokenizer} if is_text else {}))
+    with unknown_settings_told("dataset", config["dataset"]):
+        return build(config["dataset"], **({"tokenizer": tokenizer} if is_text else {}))
 
 
 def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any) -> nn.Module:
     """A fresh model, or one with the weights of the pretraining run, which is trained first if need be."""
     described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
-    model: nn.Module = build(described, classes=dataset.classes, seed=int(config["seed"]), **reading)
+    with unknown_settings_told("model", config["model"]):
+        model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
         take_pretrained(model, carry_out(pretraining_config(config)))
     return model

@@ -22,5 +22,13 @@ def read_settings(arguments: Sequence[str], known: Mapping[str, str | None]) -> 
     return settings
 
 
+TRUST = "trust=true"  # said of a run whose record names code from outside tightfit
+
+
+def without_trust(words: Sequence[str]) -> tuple[list[str], bool]:
+    """`words` without `trust=true`, and whether it was among them."""
+    return [word for word in words if word != TRUST], TRUST in words
+
+
 def asks_for_help(arguments: Sequence[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments)

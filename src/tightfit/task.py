@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, TypeGuard
 
 import torch
 from torch import nn
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.memory.budget import MemoryBudget
+from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Optimizer
 
 LARGEST = "largest"
@@ -61,13 +63,18 @@ class Training:
 
 def check_amount(name: str, value: object, or_else: str = "") -> None:
     """Raise ValueError unless `value` is a finite number above 0."""
-    if not isinstance(value, float | int) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, float | int) or not 0 < value < math.inf:
         raise ValueError(f"training.{name}={value!r} is no amount of training; write a number above 0{or_else}")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number; true and false, which Python counts as 1 and 0, are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_count(name: str, value: object, or_else: str = "") -> None:
     """Raise ValueError unless `value` is a whole number from 1."""
-    if not isinstance(value, int) or value < 1:
+    if not is_whole(value) or value < 1:
         raise ValueError(f"training.{name}={value!r} counts nothing; write a whole number from 1{or_else}")
 
 
@@ -82,3 +89,20 @@ class Task:
     training: Training
     seed: int
     device: torch.device
+
+    @cached_property
+    def table(self) -> LayerTable:
+        """The model's operations on the data set's examples. Raises ValueError when it cannot take them."""
+        shape = self.dataset.example_shape
+        try:
+            return layer_table(self.model, shape)
+        except Exception as error:  # whatever a forward pass raises, which may be a user's own
+            raise ValueError(
+                f"model {type(self.model).__name__} cannot take the examples of dataset={self.dataset.name}, "
+                f"{' × '.join(map(str, shape))} each ({first_line(error)}); choose two that match"
+            ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of `error` and the beginning of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no more is said'])[0]}"

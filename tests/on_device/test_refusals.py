@@ -22,6 +22,7 @@ from tightfit.on_device.program import TrainingStep
 from tightfit.optimizers import p_rge
 from tightfit.optimizers.base import Batch
 from tightfit.session import carry_out
+from tightfit.settings import TRUST
 
 from .test_programs import p_rge_config
 
@@ -135,21 +136,30 @@ def test_what_cannot_be_exported_is_told(
 
 def test_a_run_without_adapters_or_with_noise_of_pytorch_is_told_so(tmp_path: Path, capsys: Any) -> None:
     backpropagated = carry_out(config(tmp_path)).folder
-    assert export.main([f"run={backpropagated}", "format=torch_export"]) == 1
+    assert export.main([f"run={backpropagated}", "format=torch_export", TRUST]) == 1
     assert "optimizer=bp_sgd is nothing a program does; export a run of optimizer=p_rge" in capsys.readouterr().err
     drawn = carry_out(p_rge_config(tmp_path, noise="gaussian")).folder
-    assert export.main([f"run={drawn}", "format=torch_export"]) == 1
+    assert export.main([f"run={drawn}", "format=torch_export", TRUST]) == 1
     assert "train with optimizer.noise=rademacher or gaussian_fast" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("format_name", "library"), [("executorch", "executorch.exir"), ("onnx", "onnxscript")])
 def test_a_missing_library_is_told_with_how_to_install_it(
-    format_name: str, library: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    format_name: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    assert export.main(["run=.", f"format={format_name}"]) == 1
-    assert f"programs need {library}" in (told := capsys.readouterr().err)
-    assert "pip install 'tightfit[export]'" in told
+    with pytest.raises(ValueError, match=rf"programs need {library}.*; pip install 'tightfit\[export\]'"):
+        writer_for(format_name)
+
+
+def test_a_run_that_cannot_be_a_program_is_refused_before_the_exporter_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backpropagated = carry_out(config(tmp_path)).folder
+    monkeypatch.setitem(sys.modules, "executorch.exir", None)
+    for folder, message in {tmp_path: "holds no run that began", backpropagated: "is nothing a program does"}.items():
+        with pytest.raises(ValueError, match=message):
+            export.export(folder, "executorch", tmp_path / "program")
 
 
 @pytest.fixture(scope="module")
@@ -218,5 +228,5 @@ def test_adapters_of_another_model_are_refused(program: Path, tmp_path: Path, ca
     adapters = tmp_path / "adapters.safetensors"
     save_file({"lm.B": np.zeros((2, 2), dtype=np.float32)}, adapters)
     run = next(program.parents[1].glob("scratch/*"))
-    assert device_score.main([f"run={run}", f"adapters={adapters}"]) == 1
+    assert device_score.main([f"run={run}", f"adapters={adapters}", TRUST]) == 1
     assert "does not fit the run's model" in capsys.readouterr().err
