@@ -39,9 +39,13 @@ def sentences(
     count: int = 120,
     train_limit: int | None = None,
     test_limit: int | None = None,
+    title: str = "",
+    folder: str | None = None,
+    cache: str | None = None,
     **prompting: Any,
 ) -> Dataset:
-    """`count` sentences that one word among others makes good or bad."""
+    """`count` sentences that one word among others makes good or bad; they come from no folder and no cache."""
+    del title, folder, cache
     generator = torch.Generator().manual_seed(0)
     texts = []
     for index in range(count):

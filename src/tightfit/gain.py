@@ -22,7 +22,7 @@ from torch import nn
 
 from tightfit import checkpoint
 from tightfit.datasets.stream import encoding_for
-from tightfit.evaluate import right_answers
+from tightfit.evaluate import cross_entropy, right_answers
 from tightfit.machine import commit
 from tightfit.records import RunRecord, append_csv, read_run, require
 from tightfit.replay import NEEDED, rebuild
@@ -68,7 +68,8 @@ def gain(folder: Path) -> tuple[RunRecord, Gain]:
     task = build_task(with_all_examples(record.config), copy.deepcopy(record))
     encode = encoding_for(task.model, task.dataset)
     before = right_answers(task.model, task.dataset.test, encode)
-    after = right_answers(trained(task.model, folder, record), task.dataset.test, encode)
+    learner = task.optimizer.bind(task.model, cross_entropy, task.seed)  # which may add adapters to the model
+    after = right_answers(trained(learner.resting_model(), folder, record), task.dataset.test, encode)
     changed = int((after & ~before).sum()), int((before & ~after).sum())
     return record, Gain(len(before), int(before.sum()), int(after.sum()), *changed)
 

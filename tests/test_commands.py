@@ -1,0 +1,109 @@
+"""Every command that the documentation prints is run, small: what it says is kept, sizes and downloads are not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tightfit import device_score, device_train, export, gain, layers, replay
+from tightfit.memory.budget import with_plain_sizes
+from tightfit.plan import __main__ as plan_command
+from tightfit.reproduce import plan
+from tightfit.run import ROOT
+from tightfit.session import carry_out
+from tightfit.settings import TRUST
+
+DOCUMENTS = [Path(ROOT) / "README.md", Path(ROOT) / "CONTRIBUTING.md", *(Path(ROOT) / "experiments").rglob("*.md")]
+TEXTS = [path.read_text() for path in DOCUMENTS]
+# Random weights instead of a download, and data made on the spot; what the optimizer is told stays as it is printed.
+SMALL_MODELS = {"smollm2_135m": "llama_tiny", "smollm2_135m_lora": "llama_tiny_lora", "minilm_l6": "llama_tiny"}
+SMALLER = ["profile=smoke", "tracker=local", "training.evaluations=1"]
+MADE = {
+    "images": ["dataset._target_=tests.synthetic.bars"],
+    "texts": ["dataset._target_=tests.synthetic.sentences", "dataset.validation_size=8", "dataset.test_size=16"],
+}
+PRINTED = re.compile(r"(?:^ *|`)python -m (tightfit\.[^`\n]+?)(?=`| {2,}#|$)", flags=re.MULTILINE)
+COMMANDS = sorted({command for text in TEXTS for command in PRINTED.findall(text)})
+MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flags=re.MULTILINE)
+
+
+def of_module(*names: str) -> list[str]:
+    return [command for name in names for command in COMMANDS if command.split()[0] == f"tightfit.{name}"]
+
+
+def made_data(words: list[str]) -> list[str]:
+    return MADE["texts" if "dataset=vader" in words else "images"]
+
+
+def run_small(command: str, runs: Path) -> list[Path]:
+    """The folders of the runs of `command`, run on small models and data, one for each optimizer."""
+    words = [word.replace("<name>", "bp_sgd") for word in command.split()[1:] if word != "-m" and "hydra/" not in word]
+    models = [word.partition("=")[2] for word in words if word.startswith("model=")]
+    small = [f"model={SMALL_MODELS.get(model, model)}" for model in models]
+    planned = plan([*with_plain_sizes(words), *small, *SMALLER, *made_data(words), f"paths.runs={runs}"])
+    chosen = {run.config["optimizer"]["name"]: run for run in planned}
+    for run in chosen.values():
+        outcome = carry_out(run.config)
+        assert outcome.status == "finished", outcome.reason
+    return [run.folder for run in chosen.values()]
+
+
+@pytest.mark.parametrize("command", of_module("run"))
+def test_a_printed_run_trains_with_the_optimizer_it_names(command: str, tmp_path: Path) -> None:
+    assert run_small(command, tmp_path)
+
+
+@pytest.mark.parametrize("command", of_module("reproduce"))
+def test_a_printed_experiment_can_be_planned(command: str) -> None:
+    name, *overrides = command.split()[1:]
+    assert plan([f"experiments={name}", *overrides])
+
+
+@pytest.mark.parametrize("command", of_module("plan", "layers"))
+def test_a_printed_table_is_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, *words = command.split()
+    if module == "tightfit.plan":
+        assert plan_command.main(words) == 0
+    else:
+        assert layers.main([*words, *made_data(words)]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run of P-RGE that the documentation makes for its program."""
+    (command,) = (command for command in COMMANDS if "optimizer=p_rge" in command)
+    (folder,) = run_small(command, tmp_path_factory.mktemp("runs"))
+    return folder
+
+
+# In an order in which each finds what it needs.
+ON_A_RUN = {
+    "export": export.main,
+    "device_train": device_train.main,
+    "device_score": device_score.main,
+    "replay": replay.main,
+    "gain": gain.main,
+}
+
+
+def test_the_printed_commands_do_their_work_on_a_run(run: Path) -> None:
+    """With the program of PyTorch's own runtime, which is the quickest to write."""
+    for command in of_module(*ON_A_RUN):
+        text = re.sub("runs/scratch/<key>|<key>|<run folder>|<runs>", str(run), command)
+        module, *words = text.replace("executorch", "torch_export").replace(".pte", ".pt2").split()
+        name = module.removeprefix("tightfit.")
+        assert ON_A_RUN[name]([*words, *([TRUST] if name != "device_train" else [])]) == 0
+
+
+def test_every_printed_command_is_run_here() -> None:
+    run_here = of_module("run", "reproduce", "plan", "layers", *ON_A_RUN)
+    assert len(run_here) > 12
+    assert set(COMMANDS) - set(run_here) == {"tightfit.bench_device"}  # which `make bench` runs
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = re.findall(r"^([a-z0-9-]+):", (Path(ROOT) / "Makefile").read_text(), flags=re.MULTILINE)
+    named = {target for text in TEXTS for target in MAKE.findall(text)}
+    assert len(named) > 8
+    assert named <= set(targets)
