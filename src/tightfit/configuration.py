@@ -7,6 +7,7 @@ checked like ours.
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import pydoc
 import re
@@ -22,24 +23,14 @@ from tightfit.task import Training, is_whole
 
 CONF = Path(__file__).parents[2] / "conf"
 PARTS = ("optimizer", "model", "dataset", "memory_budget", "tracker")
-NAMES = (
-    *PARTS,
-    "training",
-    "pretraining",
-    "smaller",
-    "experiment",
-    "profile",
-    "cell",
-    "seed",
-    "device",
-    "threads",
-    "paths",
-)
+NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
+NAMES = (*NEEDED, "cell", "pretraining", "smaller")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
 NO_ARGUMENTS = {"model": ("name", "tokenizer")}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}
 HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # how Hydra is to make a part
 LARGEST_SEED = 2**63 - 1
+MOST_THREADS = 1024
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 
 
@@ -49,11 +40,17 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
     within: how the names begin, for a configuration inside another, such as `pretraining.`.
     """
     check_names(within.removesuffix(".") or "a run", config, NAMES, within)
+    for name in NEEDED:
+        if name not in config:
+            raise ValueError(f"{name} is missing, and a run needs it; write +{name}=…, or leave out what removed it")
     check_whole(f"{within}seed", config["seed"], 0, LARGEST_SEED)
-    check_whole(f"{within}threads", config["threads"], 1)
+    check_whole(f"{within}threads", config["threads"], 1, MOST_THREADS)
     check_places(config)
     for part in PARTS:
         check_part(within + part, config[part], NO_ARGUMENTS.get(part, ()), GIVEN.get(part, ()))
+    if config.get("cell") is not None:
+        check_mapping("cell", config["cell"])
+        check_names("cell", config["cell"], ("row", "column"), "cell.")
     check_mapping(f"{within}training", config["training"])
     check_names("training", config["training"], inspect.signature(Training).parameters, f"{within}training.")
     Training(**config["training"])
@@ -68,11 +65,15 @@ def check_places(config: Mapping[str, Any]) -> None:
     """Raise ValueError unless `experiment` and `paths.runs` name folders, the first inside the second."""
     experiment = config["experiment"]
     if not isinstance(experiment, str) or not experiment or {"..", ""} & set(experiment.split("/")):
-        raise ValueError(f"experiment={experiment} is no folder within paths.runs; write a name such as scratch")
+        raise ValueError(
+            f"experiment={written(experiment)} is no folder within paths.runs; write a name such as scratch"
+        )
     check_mapping("paths", config["paths"])
     check_names("paths", config["paths"], ("runs",), "paths.")
     if not isinstance(config["paths"].get("runs"), str):
-        raise ValueError(f"paths.runs={config['paths'].get('runs')} is no folder; write the one that holds runs")
+        raise ValueError(
+            f"paths.runs={written(config['paths'].get('runs'))} is no folder; write the one that holds runs"
+        )
 
 
 def check_part(name: str, part: Any, no_arguments: Collection[str], given: Collection[str]) -> None:
@@ -140,7 +141,7 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
     if not set(kinds) <= KINDS.keys():
         return
     if not any(is_kind(value, kind) for kind in kinds):
-        raise ValueError(f"{name}={value} is not {' or '.join(KINDS[kind] for kind in kinds)}; write one")
+        raise ValueError(f"{name}={written(value)} is not {' or '.join(KINDS[kind] for kind in kinds)}; write one")
 
 
 def is_kind(value: Any, kind: type) -> bool:
@@ -152,14 +153,16 @@ def is_kind(value: Any, kind: type) -> bool:
 
 def check_mapping(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name}={value} has no settings of its own; choose an option, or write {name}.<setting>=…")
+        raise ValueError(
+            f"{name}={written(value)} has no settings of its own; choose an option, or write {name}.<setting>=…"
+        )
 
 
 def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Raise ValueError unless `value` is a whole number from `least` to `most`."""
     if not is_whole(value) or value < least or (most is not None and value > most):
         limit = "" if most is None else f" to {most}"
-        raise ValueError(f"{name}={value} is no whole number from {least}{limit}; choose one")
+        raise ValueError(f"{name}={written(value)} is no whole number from {least}{limit}; choose one")
 
 
 def check_names(what: str, settings: Mapping[str, Any], known: Collection[str], within: str) -> None:
@@ -172,8 +175,13 @@ def check_names(what: str, settings: Mapping[str, Any], known: Collection[str], 
 def unknown(what: str, name: str, known: Collection[str], within: str) -> str:
     """That `what` has no setting `name`, and the one that may be meant."""
     nearest = get_close_matches(name, known, n=1)
-    meant = f"write {within}{nearest[0]}, or one of" if nearest else "choose one of"
-    return f"{within}{name} is no setting of {what}; {meant} {', '.join(known)}"
+    meant = f"write {within}{nearest[0]}; " if nearest else ""
+    return f"{within}{name} is no setting of {what}; {meant}it has {', '.join(known) or 'none'}"
+
+
+def written(value: Any) -> str:
+    """`value` as a command line has it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 @contextmanager

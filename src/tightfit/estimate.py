@@ -96,18 +96,18 @@ def measure_or_leave_out(config: Mapping[str, Any]) -> Estimate:
 def measure(config: Mapping[str, Any]) -> Estimate:
     """What one whole run of `config` will take, pretraining left out; one that seconds end is taken to need them."""
     task = build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
-    training = task.training
+    training, batch_size = task.training, choose_batch_size(task, task.table)  # after the check that the data fit
     evaluations = evaluation_seconds(task) * (training.evaluations + 1)
     if training.seconds is not None:
         return Estimate(training.most_seconds + evaluations, kinds=1)
-    steps, expected = measured_training(task)
+    steps, expected = measured_training(task, batch_size)
     return Estimate(steps.seconds_of(expected) + evaluations, 1, len(steps.measured), expected)
 
 
-def measured_training(task: Task) -> tuple[Steps, int]:
+def measured_training(task: Task, batch_size: int) -> tuple[Steps, int]:
     """The first steps, and how many there will be. The model is trained a little for it."""
     encode = encoding_for(task.model, task.dataset)
-    stream = Stream(task.dataset, choose_batch_size(task, task.table), task.seed, task.device, encode)
+    stream = Stream(task.dataset, batch_size, task.seed, task.device, encode)
     learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
     steps = measured_steps(lambda step: learner.step(Batch(*stream.batch(step), step, 0.0)))
     return steps, task.training.steps(stream.steps_per_epoch)

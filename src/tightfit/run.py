@@ -83,6 +83,9 @@ def command_line() -> None:
     """What a shell runs; ends the process unless all went well."""
     try:
         sys.argv[1:] = with_plain_sizes(sys.argv[1:])
+        for word in sys.argv[1:]:
+            if word in ("optimizer=null", "model=null", "dataset=null", "memory_budget=null", "tracker=null"):
+                raise ValueError(f"{word} chooses nothing, and a run needs one; name an option")  # Hydra shows a trace
     except ValueError as error:
         sys.exit(str(error))
     try:

@@ -52,14 +52,16 @@ def read_manifest(program: Path) -> Manifest:
         missing = path if program.exists() else program
         raise ValueError(f"{missing} does not exist; a program and its .json are written by python -m tightfit.export")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: Any = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); export the run again") from error
-    if content.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} has schema {content.get('schema')}, this version reads {SCHEMA}; export the run again"
-        )
-    manifest = Manifest(**content)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path} has schema {schema}, this version reads {SCHEMA}; export the run again")
+    try:
+        manifest = Manifest(**content)
+    except TypeError as error:
+        raise ValueError(f"{path} says not how to call a program ({error}); export the run again") from error
     if file_digest(program) != manifest.sha256:
         raise ValueError(f"{program} is damaged: its sha256 is not the one in {path.name}; export the run again")
     return manifest
