@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from tightfit.configuration import check_configuration
 from tightfit.reproduce import Planned, plan
 from tightfit.run import ROOT, resolved
 from tightfit.session import carry_out
@@ -40,6 +41,7 @@ def test_every_option_composes_and_names_itself(option: str) -> None:
     extra = MISSING.get(option, [])
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         config = resolved(compose("config", overrides=[option, *extra]))
+    check_configuration(config)
     part = config[group]
     assert part.get("name", name) in (name, "1MiB")
     if group in ("optimizer", "memory_budget", "tracker"):
@@ -88,6 +90,8 @@ def test_recorded_runs_keep_their_keys(experiment: str) -> None:
 def test_runs_of_an_experiment_differ_and_know_their_cell(experiment: str) -> None:
     runs = planned(experiment)
     assert len({run.folder for run in runs}) == len(runs) > 1
+    for run in one_of_each_row(runs):
+        check_configuration(run.config)
     cells = {(run.config["cell"]["row"], run.config["cell"]["column"], run.config["seed"]) for run in runs}
     assert len(cells) == len(runs)
 

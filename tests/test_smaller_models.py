@@ -35,8 +35,12 @@ def test_the_largest_model_that_fits_is_trained_by_its_own_rate(tmp_path: Path, 
     assert build_task(record.config, RunRecord("", "", {})).optimizer.lr == 0.25  # ty: ignore[unresolved-attribute]
 
 
+def never(classes: int, seed: int) -> None:
+    raise AssertionError("built")
+
+
 def test_nothing_smaller_is_built_where_the_largest_fits(tmp_path: Path) -> None:
-    smaller = {"model": {"_target_": "tests.synthetic.nothing_of_that_name", "name": "nothing"}}
+    smaller = {"model": {"_target_": "tests.test_smaller_models.never", "name": "nothing"}}
     record = read_run(carry_out({**offered(tmp_path, "3MB"), "smaller": smaller}).folder)
     assert record is not None
     assert (record.status, record.model) == ("finished", {"name": "lenet5", "passed_over": []})
