@@ -13,9 +13,10 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.table import LayerTable
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_sgd import BPSGD, BPSGDLearner
+from tightfit.optimizers.bp import Backprop, BackpropLearner
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import PLAIN, SGD
 from tightfit.records import RunRecord, read_evals, read_run
 from tightfit.runner import run
 from tightfit.session import carry_out
@@ -30,10 +31,11 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Liar(BPSGD):
+class Liar(Backprop):
     """Claims a byte, and holds `hoard` more bytes from each step after the first `honest_steps`."""
 
     lr: float = 0.01
+    rule: SGD = PLAIN
     hoard: int = 0
     honest_steps: int = 0
 
@@ -44,7 +46,7 @@ class Liar(BPSGD):
         return HoardingLearner(self, model, objective)
 
 
-class HoardingLearner(BPSGDLearner):
+class HoardingLearner(BackpropLearner):
     def __init__(self, liar: Liar, model: nn.Module, objective: Objective) -> None:
         super().__init__(liar, model, objective)
         self.liar, self.hoarded = liar, []
@@ -139,7 +141,7 @@ def carried_out(optimizer: Any, budget: MemoryBudget, folder: Path, **training: 
     return run(described, RunRecord(key="k", experiment="e", config={}), folder, LocalOnly(), lambda *_: None)
 
 
-METHODS = {"bp_sgd": BPSGD(0.01), "bp_adam": BPAdam(1e-3), "mezo": MeZO(1e-4, 1e-3)}
+METHODS = {"bp_sgd": Backprop(0.01, SGD()), "bp_adam": Backprop(1e-3, Adam()), "mezo": MeZO(1e-4, 1e-3)}
 each_method = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS)
 
 

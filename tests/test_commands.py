@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tightfit import device_score, device_train, export, gain, layers, replay
-from tightfit.memory.budget import with_plain_sizes
 from tightfit.plan import __main__ as plan_command
 from tightfit.reproduce import plan
 from tightfit.run import ROOT
 from tightfit.session import carry_out
 from tightfit.settings import TRUST
+from tightfit.spellings import in_todays_words
 
 DOCUMENTS = [Path(ROOT) / "README.md", Path(ROOT) / "CONTRIBUTING.md", *(Path(ROOT) / "experiments").rglob("*.md")]
 TEXTS = [path.read_text() for path in DOCUMENTS]
@@ -40,7 +40,7 @@ def run_small(command: str, runs: Path) -> list[Path]:
     words = [word.replace("<name>", "bp_sgd") for word in command.split()[1:] if word != "-m" and "hydra/" not in word]
     models = [word.partition("=")[2] for word in words if word.startswith("model=")]
     small = [f"model={SMALL_MODELS.get(model, model)}" for model in models]
-    planned = plan([*with_plain_sizes(words), *small, *SMALLER, *made_data(words), f"paths.runs={runs}"])
+    planned = plan([*in_todays_words(words), *small, *SMALLER, *made_data(words), f"paths.runs={runs}"])
     chosen = {run.config["optimizer"]["name"]: run for run in planned}
     for run in chosen.values():
         outcome = carry_out(run.config)

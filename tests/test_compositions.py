@@ -1,22 +1,22 @@
 """Every configuration composes, every experiment plans, and one run of each of its rows goes through at smoke size."""
 
 import csv
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
 from tightfit.configuration import check_configuration
 from tightfit.reproduce import Planned, plan
 from tightfit.run import ROOT, resolved
-from tightfit.session import carry_out
+from tightfit.session import build, carry_out, without_descriptions
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(
     f"{path.parent.relative_to(CONF)}={path.stem}"
-    for path in CONF.glob("*/*.yaml")
+    for path in [*CONF.glob("*/*.yaml"), *CONF.glob("optimizer/*/*.yaml")]
     if path.parent.name not in ("plan", "profile")
 )
 SWEEPS = sorted(
@@ -28,6 +28,7 @@ SWEEPS = sorted(
 
 # What the user must say beside the option.
 MISSING = {
+    **{f"optimizer/{part}": ["optimizer=bp"] for part in ("rule", "activations")},
     "memory_budget=custom": ["memory_budget.size=1MiB"],
     "model=hf_causal_lm": ["model.name=hf_causal_lm"],
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],
@@ -38,14 +39,15 @@ MISSING = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_names_itself(option: str) -> None:
     group, name = option.split("=")
-    extra = MISSING.get(option, [])
+    extra = MISSING.get(option, MISSING.get(group, []))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         config = resolved(compose("config", overrides=[option, *extra]))
     check_configuration(config)
-    part = config[group]
-    assert part.get("name", name) in (name, "1MiB")
-    if group in ("optimizer", "memory_budget", "tracker"):
-        instantiate(part)
+    part = reduce(getitem, group.split("/"), config)
+    assert part.get("name", name) in (name, "1MiB") or option == "optimizer=bp"  # which its parts name
+    if group in ("memory_budget", "tracker"):
+        build(part)
+    build(without_descriptions(config["optimizer"]))
 
 
 @pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])

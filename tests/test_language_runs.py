@@ -13,8 +13,16 @@ from .killing import killed_at_second_checkpoint
 from .test_session import config
 
 METHODS = {
-    "bp_sgd": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "lr": 0.1},
-    "bp_adam": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "lr": 0.01},
+    "bp_sgd": {
+        "_target_": "tightfit.optimizers.bp.Backprop",
+        "rule": {"_target_": "tightfit.optimizers.rules.sgd.SGD"},
+        "lr": 0.1,
+    },
+    "bp_adam": {
+        "_target_": "tightfit.optimizers.bp.Backprop",
+        "rule": {"_target_": "tightfit.optimizers.rules.adam.Adam"},
+        "lr": 0.01,
+    },
     "mezo": {"_target_": "tightfit.optimizers.mezo.MeZO", "lr": 1e-3, "eps": 1e-3},
     "elastic_zo": {
         "_target_": "tightfit.optimizers.elastic_zo.ElasticZO",

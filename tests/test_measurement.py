@@ -13,24 +13,26 @@ from tightfit.memory.measured import STEPS_TO_PEAK, Peak, peak_live_bytes
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
+from tightfit.optimizers.activations.checkpointed import Checkpointed
+from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.base import Batch, Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 
 CPU = torch.device("cpu")
 WEIGHTS = 4 * 107_786  # bytes of LeNet-5
 LAST_LAYER = 4 * 850
 ADAM_STEPS = 10 * 4  # Adam counts the steps of each of ten tensors in a number of its own
 METHODS = {
-    "bp_sgd": BPSGD(0.05),
-    "bp_adam": BPAdam(0.001),
-    "bp_adam_checkpointed": BPAdamCheckpointed(0.001),
+    "bp_sgd": Backprop(0.05, SGD()),
+    "bp_adam": Backprop(0.001, Adam()),
+    "bp_adam_checkpointed": Backprop(0.001, Adam(), Checkpointed()),
     "mezo": MeZO(1e-4, 1e-3),
-    "elastic_zo": ElasticZO(1e-4, 0.05, 1e-3, bp_layers=1),
+    "elastic_zo": ElasticZO(1e-4, 1e-3, bp_lr=0.05, bp_layers=1),
 }
 
 
@@ -70,7 +72,7 @@ def test_kinds_sum_to_the_peak_that_is_measured_without_them(optimizer: Optimize
 
 
 def test_where_parameters_outweigh_activations_adam_peaks_with_all_gradients_and_two_moments() -> None:
-    kinds = peak(BPAdam(0.001), lenet5(10, 0), images(1)).by_kind
+    kinds = peak(Backprop(0.001, Adam()), lenet5(10, 0), images(1)).by_kind
     assert kinds["parameters"] == kinds["gradients"] == WEIGHTS
     assert kinds["optimizer_state"] == 2 * WEIGHTS + ADAM_STEPS
     assert kinds["perturbation"] == 0
@@ -78,7 +80,7 @@ def test_where_parameters_outweigh_activations_adam_peaks_with_all_gradients_and
 
 def test_where_activations_outweigh_parameters_no_gradient_exists_yet_when_adam_peaks() -> None:
     batch = images(256)
-    kinds = peak(BPAdam(0.001), lenet5(10, 0), batch).by_kind
+    kinds = peak(Backprop(0.001, Adam()), lenet5(10, 0), batch).by_kind
     assert kinds["optimizer_state"] == 2 * WEIGHTS + ADAM_STEPS
     assert kinds["activations"] > 0.9 * 256 * 4 * (4704 + 1176 + 3136 + 784)  # of ReLU and pooling
     assert kinds["gradients"] < WEIGHTS
@@ -100,13 +102,15 @@ def test_the_direction_is_the_peak_where_there_are_next_to_no_activations() -> N
 
 
 def test_hybrid_holds_gradients_of_its_last_layer_at_most() -> None:
-    kinds = peak(ElasticZO(1e-4, 0.05, 1e-3, bp_layers=1), lenet5(10, 0), images(32)).by_kind
+    kinds = peak(ElasticZO(1e-4, 1e-3, bp_lr=0.05, bp_layers=1), lenet5(10, 0), images(32)).by_kind
     assert kinds["gradients"] in (0, LAST_LAYER)
     assert kinds["optimizer_state"] == 0
 
 
 def test_checkpoints_lower_the_activations_and_what_is_computed_again_is_activations_too() -> None:
-    plain, checkpointed = (peak(method(0.05), causal("llama"), prompts()) for method in (BPSGD, BPSGDCheckpointed))
+    plain, checkpointed = (
+        peak(Backprop(0.05, SGD(), kept), causal("llama"), prompts()) for kept in (Kept(), Checkpointed())
+    )
     assert checkpointed.by_kind["activations"] < plain.by_kind["activations"]
     assert checkpointed.by_kind["activations"] > checkpointed.by_kind["temporaries"]
 
@@ -121,7 +125,7 @@ def test_integer_backpropagation_is_followed_as_well() -> None:
 def test_the_model_is_left_alone() -> None:
     model = lenet5(10, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    peak(BPAdam(0.1), model, images(2))
+    peak(Backprop(0.1, Adam()), model, images(2))
     inference_peak(model, images(2))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 

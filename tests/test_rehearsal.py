@@ -17,14 +17,16 @@ from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
+from tightfit.numerics.direction import Independent
+from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
 
 
@@ -48,15 +50,15 @@ def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -
 FLOATS = [
     MeZO(1e-3, 1e-3),
     MeZO(1e-3, 1e-3, queries=2),
-    MeZO(1e-3, 1e-3, noise="rademacher"),
-    MeZO(1e-3, 1e-3, noise="gaussian_fast", kernel="portable", restore="exact"),
-    ElasticZO(1e-3, 1e-2, 1e-3, bp_layers=1, restore="exact"),
+    MeZO(1e-3, 1e-3, direction=Independent("rademacher")),
+    MeZO(1e-3, 1e-3, restore="exact", direction=Independent("gaussian_fast", kernel="portable")),
+    ElasticZO(1e-3, 1e-3, bp_lr=1e-2, bp_layers=1, restore="exact"),
     elastic_zo(1),
     elastic_zo(2),
-    BPSGDCheckpointed(1e-2),
-    BPSGD(1e-2),
-    BPAdamCheckpointed(1e-3),
-    BPAdam(1e-3),
+    Backprop(1e-2, SGD(), Checkpointed()),
+    Backprop(1e-2, SGD()),
+    Backprop(1e-3, Adam(), Checkpointed()),
+    Backprop(1e-3, Adam()),
 ]
 INTEGERS = [
     *(ElasticZOInt8(r_max=15, p_zero=0.5, bp_layers=layers) for layers in (0, 1, 2)),
@@ -133,7 +135,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
 
 # The other methods have kernels of their own on the CPU, or PyTorch's Adam has.
 SAME_ANYWHERE = [FLOATS[0], FLOATS[1]]
-BACKPROPAGATING = [elastic_zo(1), elastic_zo(2), BPSGD(1e-2), BPSGDCheckpointed(1e-2)]
+BACKPROPAGATING = [elastic_zo(1), elastic_zo(2), Backprop(1e-2, SGD()), Backprop(1e-2, SGD(), Checkpointed())]
 
 
 def assert_same_on(device: str, subject: str, optimizers: list[Optimizer]) -> None:

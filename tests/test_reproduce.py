@@ -89,7 +89,7 @@ def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monk
     def bind(*_: object) -> None:
         raise AssertionError("bound")
 
-    monkeypatch.setattr("tightfit.optimizers.bp_sgd.BPSGD.bind", bind)
+    monkeypatch.setattr("tightfit.optimizers.bp.Backprop.bind", bind)
     overrides = ["optimizer=bp_sgd", "profile=smoke", "dataset._target_=tests.synthetic.bars"]
     (timed,) = plan([*overrides, "training.seconds=500"])
     assert estimated([(tmp_path, timed.config)]).seconds > 10.0  # 2 % of them, and the evaluations

@@ -17,11 +17,12 @@ from tightfit.memory.budget import MemoryBudget
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 from tightfit.records import RunRecord, read_evals
 from tightfit.runner import run
 from tightfit.task import Task, Training
@@ -65,10 +66,10 @@ def carry_out(task: Task, folder: Path, tracker: LocalOnly | None = None, key: s
 
 
 METHODS = {
-    "bp_sgd": BPSGD(0.05),
-    "bp_adam": BPAdam(1e-3),
+    "bp_sgd": Backprop(0.05, SGD()),
+    "bp_adam": Backprop(1e-3, Adam()),
     "mezo": MeZO(5e-4, 1e-3, clip=1.0),
-    "elastic_zo": ElasticZO(5e-4, 0.05, 1e-3, bp_layers=2, clip=1.0),
+    "elastic_zo": ElasticZO(5e-4, 1e-3, bp_lr=0.05, bp_layers=2, clip=1.0),
 }
 INTEGER_METHODS = {"elastic_zo_int8": ElasticZOInt8(15, 0.33, bp_layers=1, loss_sign="integer")}
 float_method = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
@@ -96,7 +97,7 @@ def test_run_records_every_evaluation_and_a_summary(optimizer: Optimizer, tmp_pa
 
 
 def test_backpropagation_learns_through_the_loop(tmp_path: Path) -> None:
-    record = carry_out(task(BPAdam(3e-3), epochs=20), tmp_path / "run")
+    record = carry_out(task(Backprop(3e-3, Adam()), epochs=20), tmp_path / "run")
     assert record.summary["final_accuracy"] > 0.9
 
 
@@ -134,7 +135,7 @@ def test_process_told_to_stop_begins_no_further_run(tmp_path: Path, monkeypatch:
 
 
 def test_over_budget_run_is_recorded_with_its_reason_and_trains_nothing(tmp_path: Path) -> None:
-    tight = replace(task(BPSGD(0.05), batch_size=32), budget=MemoryBudget("tight", "5MiB"))
+    tight = replace(task(Backprop(0.05, SGD()), batch_size=32), budget=MemoryBudget("tight", "5MiB"))
     record = carry_out(tight, tmp_path / "run")
     assert record.status == "over_budget"
     assert record.reason == "needs 5.231 MiB of 5 MiB (tight, all_buffers_live)"
@@ -159,7 +160,7 @@ def test_measured_peak_above_the_budget_marks_the_run(tmp_path: Path) -> None:
 
 
 def test_record_says_what_the_measured_peak_is_made_of_and_what_the_process_held(tmp_path: Path) -> None:
-    carry_out(task(BPAdam(1e-3), epochs=1), tmp_path / "run")
+    carry_out(task(Backprop(1e-3, Adam()), epochs=1), tmp_path / "run")
     memory = json.loads((tmp_path / "run" / "run.json").read_text())["memory"]
     assert sum(memory["measured_peak_by_kind"].values()) == memory["measured_peak_bytes"]
     assert memory["process_peak_bytes"] > memory["measured_peak_bytes"]
@@ -177,7 +178,7 @@ def test_loss_that_is_not_finite_ends_the_run_as_diverged_at_its_step(optimizer:
 
 
 def test_seconds_end_a_run_before_its_epochs_do(tmp_path: Path) -> None:
-    record = carry_out(task(BPSGD(0.01), epochs=10_000, seconds=0.2, evaluations=4), tmp_path / "run")
+    record = carry_out(task(Backprop(0.01, SGD()), epochs=10_000, seconds=0.2, evaluations=4), tmp_path / "run")
     rows = read_evals(tmp_path / "run")
     assert record.status == "finished"
     assert rows[0]["train_seconds"] == 0
@@ -192,7 +193,7 @@ def test_fraction_shortens_the_seconds_too() -> None:
 
 
 def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
-    carry_out(task(BPSGD(0.01), epochs=8, fraction=0.5), tmp_path / "run")
+    carry_out(task(Backprop(0.01, SGD()), epochs=8, fraction=0.5), tmp_path / "run")
     assert [row["epoch"] for row in read_evals(tmp_path / "run")] == [0, 2, 4, 6, 8]
 
 
@@ -212,25 +213,27 @@ def test_fraction_compresses_schedules_with_the_run(tmp_path: Path) -> None:
 )
 def test_impossible_training_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        task(BPSGD(0.01), **options)
+        task(Backprop(0.01, SGD()), **options)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3])
 def test_schedules_see_whole_epochs_as_whole_numbers(fraction: float, tmp_path: Path) -> None:
     """24.999999999999996 would hold a decay due at 25 back by a step."""
-    carry_out(task(BPSGD(0.0), epochs=100, fraction=fraction, evaluations=10, batch_size=96), tmp_path / "run")
+    carry_out(
+        task(Backprop(0.0, SGD()), epochs=100, fraction=fraction, evaluations=10, batch_size=96), tmp_path / "run"
+    )
     assert [row["epoch"] for row in read_evals(tmp_path / "run")] == [10.0 * i for i in range(11)]
 
 
 def test_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"batch_size=97 but bars has 96 training examples; choose 1–96"):
-        carry_out(task(BPSGD(0.01), batch_size=97), tmp_path / "run")
+        carry_out(task(Backprop(0.01, SGD()), batch_size=97), tmp_path / "run")
 
 
 def killed(folder: Path) -> Path:
     """The checkpoint of a run that was killed at its third row."""
     with pytest.raises(Killed):
-        carry_out(task(BPSGD(0.01)), folder, KillingTracker(at_row=3))
+        carry_out(task(Backprop(0.01, SGD())), folder, KillingTracker(at_row=3))
     return folder / "checkpoint.pt"
 
 
@@ -261,13 +264,13 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_refused_with_the_remedy(
     path = killed(tmp_path / "run")
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=rf"checkpoint.pt {message}.*; delete it to start the run again from its beg"):
-        carry_out(task(BPSGD(0.01)), tmp_path / "run")
+        carry_out(task(Backprop(0.01, SGD())), tmp_path / "run")
 
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     killed(tmp_path / "run")
     with pytest.raises(ValueError, match=r"checkpoint.pt is the checkpoint of the run k, not of other; delete it"):
-        carry_out(task(BPSGD(0.01)), tmp_path / "run", key="other")
+        carry_out(task(Backprop(0.01, SGD())), tmp_path / "run", key="other")
 
 
 @pytest.mark.parametrize(
@@ -289,15 +292,15 @@ def test_evaluations_that_are_not_those_made_are_refused_and_the_file_stays(
     changed = b"".join(change(whole.splitlines(keepends=True)))
     path.write_bytes(changed)
     with pytest.raises(ValueError, match=f"evals.jsonl {message} evaluations that the run had made; put the file back"):
-        carry_out(task(BPSGD(0.01)), tmp_path / "run")
+        carry_out(task(Backprop(0.01, SGD())), tmp_path / "run")
     assert path.read_bytes() == changed
     path.write_bytes(whole + b'{"cut short": ')
-    assert carry_out(task(BPSGD(0.01)), tmp_path / "run").status == "finished"
+    assert carry_out(task(Backprop(0.01, SGD())), tmp_path / "run").status == "finished"
 
 
 def test_evaluations_before_the_first_checkpoint_are_made_again_whatever_is_left_of_them(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        carry_out(task(BPSGD(0.01)), tmp_path / "run", KillingTracker(at_row=1))
+        carry_out(task(Backprop(0.01, SGD())), tmp_path / "run", KillingTracker(at_row=1))
     (tmp_path / "run" / "evals.jsonl").write_bytes(b"\xff damaged\n")
-    carry_out(task(BPSGD(0.01)), tmp_path / "run")
+    carry_out(task(Backprop(0.01, SGD())), tmp_path / "run")
     assert len(read_evals(tmp_path / "run")) == 5

@@ -38,7 +38,12 @@ def config(runs: Path, **changes: Any) -> dict[str, Any]:
         "training": {"epochs": 4, "evaluations": 4, "batch_size": 16},
         "pretraining": None,
         "paths": {"runs": str(runs)},
-        "optimizer": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "name": "bp_sgd", "lr": 0.05},
+        "optimizer": {
+            "_target_": "tightfit.optimizers.bp.Backprop",
+            "name": "bp_sgd",
+            "rule": {"_target_": "tightfit.optimizers.rules.sgd.SGD"},
+            "lr": 0.05,
+        },
         "model": {"_target_": "tightfit.models.lenet5.lenet5", "name": "lenet5"},
         "dataset": {"_target_": "tests.synthetic.bars", "name": "bars"},
         "memory_budget": {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"},
@@ -152,7 +157,12 @@ def test_data_that_cannot_be_had_is_a_failed_run_with_its_reason(
 
 def test_pretraining_is_run_once_and_its_weights_are_the_start(tmp_path: Path) -> None:
     pretraining = {
-        "optimizer": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "name": "bp_adam", "lr": 0.003},
+        "optimizer": {
+            "_target_": "tightfit.optimizers.bp.Backprop",
+            "rule": {"_target_": "tightfit.optimizers.rules.adam.Adam"},
+            "name": "bp_adam",
+            "lr": 0.003,
+        },
         "training": {"epochs": 10, "evaluations": 1, "batch_size": 16},
     }
     first = carry_out(config(tmp_path, pretraining=pretraining))
@@ -163,7 +173,14 @@ def test_pretraining_is_run_once_and_its_weights_are_the_start(tmp_path: Path) -
 
 
 def test_failed_pretraining_fails_the_run_that_needs_it(tmp_path: Path) -> None:
-    pretraining = {"optimizer": {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "name": "bp_sgd", "lr": 1e30}}
+    pretraining = {
+        "optimizer": {
+            "_target_": "tightfit.optimizers.bp.Backprop",
+            "name": "bp_sgd",
+            "rule": {"_target_": "tightfit.optimizers.rules.sgd.SGD"},
+            "lr": 1e30,
+        }
+    }
     outcome = carry_out(config(tmp_path, pretraining=pretraining))
     record = read_run(outcome.folder)
     assert record is not None
@@ -336,7 +353,12 @@ def test_a_record_from_before_there_were_sessions_is_read_and_continued(tmp_path
 
 
 PRETRAINING = {
-    "optimizer": {"_target_": "tightfit.optimizers.bp_adam.BPAdam", "name": "bp_adam", "lr": 0.003},
+    "optimizer": {
+        "_target_": "tightfit.optimizers.bp.Backprop",
+        "rule": {"_target_": "tightfit.optimizers.rules.adam.Adam"},
+        "name": "bp_adam",
+        "lr": 0.003,
+    },
     "training": {"epochs": 1, "evaluations": 1, "batch_size": 16},
 }
 

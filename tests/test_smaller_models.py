@@ -12,7 +12,12 @@ from .test_session import config
 
 LENET = {"_target_": "tightfit.models.lenet5.lenet5", "name": "lenet5"}
 SMALL = {"_target_": "tests.synthetic.straight_line", "name": "straight_line"}
-RATE = {"_target_": "tightfit.optimizers.bp_sgd.BPSGD", "name": "bp_sgd", "lr": 0.25}
+RATE = {
+    "_target_": "tightfit.optimizers.bp.Backprop",
+    "name": "bp_sgd",
+    "rule": {"_target_": "tightfit.optimizers.rules.sgd.SGD"},
+    "lr": 0.25,
+}
 
 
 def offered(runs: Path, size: str, decided_by: str = "all_buffers_live", **changes: Any) -> dict[str, Any]:

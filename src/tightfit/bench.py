@@ -29,10 +29,11 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pooling import max_of_slices
 from tightfit.optimizers.base import Batch, Learner, Optimizer
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.sgd import SGD
 from tightfit.records import RunRecord, append_eval
 from tightfit.tracking.wandb import WandbTracker
 
@@ -109,8 +110,8 @@ def step_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
         one_forward()
 
     zeroth_order, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0), batch)
-    backprop, _ = stepper(BPSGD(1e-5), batch)
-    hybrid, _ = stepper(ElasticZO(1e-5, 1e-5, 1e-3, bp_layers=1), batch)
+    backprop, _ = stepper(Backprop(1e-5, SGD()), batch)
+    hybrid, _ = stepper(ElasticZO(1e-5, 1e-3, bp_lr=1e-5, bp_layers=1), batch)
     return {
         "MeZO step / two forwards": paired_ratio(zeroth_order, two_forwards),
         "ElasticZO (1 BP layer) step / two forwards": paired_ratio(hybrid, two_forwards),
@@ -180,8 +181,8 @@ def bookkeeping_ratios(batch: Batch) -> dict[str, tuple[float, float, float, flo
 def show_phases(console: Console, batch: Batch) -> None:
     for name, optimizer in {
         "MeZO": MeZO(1e-5, 1e-3),
-        "ElasticZO": ElasticZO(1e-5, 1e-5, 1e-3, bp_layers=1),
-        "BP": BPSGD(1e-5),
+        "ElasticZO": ElasticZO(1e-5, 1e-3, bp_lr=1e-5, bp_layers=1),
+        "BP": Backprop(1e-5, SGD()),
     }.items():
         step, learner = stepper(optimizer, batch)
         for _ in range(PAIRS):

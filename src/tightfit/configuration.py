@@ -19,6 +19,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from tightfit.records import DESCRIPTIONS
 from tightfit.task import Training, is_whole
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -26,7 +27,7 @@ PARTS = ("optimizer", "model", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
 NAMES = (*NEEDED, "cell", "pretraining", "smaller")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
-NO_ARGUMENTS = {"model": ("name", "tokenizer")}
+NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}
 HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # how Hydra is to make a part
 LARGEST_SEED = 2**63 - 1
@@ -89,7 +90,12 @@ def check_part(name: str, part: Any, no_arguments: Collection[str], given: Colle
     check_arguments(name, make, arguments, given)
     for key, value in part.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            check_part(f"{name}.{key}", value, (), ())
+            check_part(f"{name}.{key}", value, DESCRIPTIONS if within_optimizer(name) else (), ())
+
+
+def within_optimizer(name: str) -> bool:
+    """Whether the part called `name` is a method, or a part of one."""
+    return "optimizer" in name.split(".")
 
 
 def located(name: str, target: Any) -> Callable[..., Any]:

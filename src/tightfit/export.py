@@ -47,7 +47,7 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
     data = data_of(run, optimizer, record.summary.get("steps", run.steps))
     batches = [batch_of(data, run, step) for step in range(min(STEPS, len(data["order"])))]
     reference = first_steps(optimizer, run.task.model, run.task.seed, batches)
-    step = TrainingStep(run.task.model, run.task.seed, optimizer.noise, optimizer.queries)
+    step = TrainingStep(run.task.model, run.task.seed, optimizer.direction.noise, optimizer.queries)
     manifest = manifest_of(format_name, run, optimizer, data, reference, step)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".unchecked.") as unchecked:
@@ -75,7 +75,7 @@ def manifest_of(
         data=DATA,
         run=run.record.key,
         seed=run.task.seed,
-        noise=optimizer.noise,
+        noise=optimizer.direction.noise,
         batch_size=run.stream.batch_size,
         example_shape=list(data["inputs"].shape[1:]),
         queries=optimizer.queries,
@@ -95,7 +95,7 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
         raise ValueError(
             f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"
         )
-    check_noise_of_device(optimizer.noise)
+    check_noise_of_device(optimizer.direction.noise)
     task = build_task(record.config, copy.deepcopy(record))
     return record, optimizer, Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
 

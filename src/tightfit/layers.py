@@ -21,12 +21,13 @@ from rich.table import Table
 from tightfit.configuration import check_configuration
 from tightfit.evaluate import cross_entropy
 from tightfit.fitting import choose_batch_size, rehearsed_inference_peak, rehearsed_peak
-from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable, with_plain_sizes
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.optimizers.base import undifferentiated
 from tightfit.records import RunRecord
 from tightfit.run import ROOT, resolved
 from tightfit.session import EXPECTED, build_task
+from tightfit.spellings import in_todays_words
 from tightfit.task import Task
 
 USAGE_ERROR = 2  # exit code
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def task_of(words: Sequence[str]) -> Task:
     """The parts of the run that `words` describe, as a run would build them."""
     with initialize_config_dir(config_dir=f"{ROOT}/conf", version_base="1.3"):
-        config = resolved(compose("config", overrides=with_plain_sizes(list(words))))
+        config = resolved(compose("config", overrides=in_todays_words(words)))
     check_configuration(config)
     return build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
 

@@ -30,6 +30,8 @@ COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, n
 ADDED_TO_DATASETS = ("encoding", "separator")  # after runs had been recorded: left out of the key where they are null
 OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
 EVALS = "evals.jsonl"
+# Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
+DESCRIPTIONS = ("name", "called", "usual_lr")
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # All backends of integer products compute the same bits, so they have the key of the one that runs were recorded with.
 SAME_IN_KEYS_OF_MODELS = {"backend": "int8"}

@@ -26,9 +26,9 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tightfit.memory.budget import with_plain_sizes
 from tightfit.records import FINAL, read_evals, read_run, read_standing, rests_on_own_files, run_folder
 from tightfit.run import ROOT, cores_for, resolved
+from tightfit.spellings import in_todays_words
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("name at least one experiment, such as elasticzo/table1")
     console = Console()
     try:
-        overrides = with_plain_sizes([word for word in options.words if "=" in word])
+        overrides = in_todays_words([word for word in options.words if "=" in word])
         plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
         runs = [run for planned in plans.values() for run in planned]
         check(runs)

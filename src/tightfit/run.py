@@ -21,7 +21,7 @@ from hydra.types import RunMode  # noqa: E402
 from omegaconf import MISSING, DictConfig, OmegaConf  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
-from tightfit.memory.budget import with_plain_sizes  # noqa: E402
+from tightfit.spellings import in_todays_words  # noqa: E402
 
 
 def cores_for(threads: int) -> int:
@@ -82,7 +82,7 @@ def fail(reason: str) -> NoReturn:
 def command_line() -> None:
     """What a shell runs; ends the process unless all went well."""
     try:
-        sys.argv[1:] = with_plain_sizes(sys.argv[1:])
+        sys.argv[1:] = in_todays_words(sys.argv[1:])
         for word in sys.argv[1:]:
             if word in ("optimizer=null", "model=null", "dataset=null", "memory_budget=null", "tracker=null"):
                 raise ValueError(f"{word} chooses nothing, and a run needs one; name an option")  # Hydra shows a trace

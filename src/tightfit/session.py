@@ -29,6 +29,7 @@ from tightfit.machine import commit, describe_hardware, describe_machine, keep_f
 from tightfit.memory.enforcement import is_exhaustion
 from tightfit.models.int8_layers import Int8Sequential
 from tightfit.records import (
+    DESCRIPTIONS,
     FINAL,
     LOCK,
     RunRecord,
@@ -204,7 +205,7 @@ def refused(task: Task) -> str:
 def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     training = Training(**config["training"])
     budget = build(config["memory_budget"])
-    optimizer = build(config["optimizer"])
+    optimizer = build(without_descriptions(config["optimizer"]))
     device = choose_device(config)
     record.machine = describe_machine(device) | describe_hardware(device)
     tokenizer = build_tokenizer(config)
@@ -236,6 +237,15 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
             raise error.__cause__ from None
         raise
     return make(**arguments)
+
+
+def without_descriptions(part: Mapping[str, Any]) -> dict[str, Any]:
+    """`part` of a method without what only says something of it, in its own parts too."""
+    return {
+        name: without_descriptions(value) if isinstance(value, Mapping) else value
+        for name, value in part.items()
+        if name not in DESCRIPTIONS
+    }
 
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:

@@ -5,14 +5,15 @@ import pytest
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.models.lenet5 import lenet5
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 
 MIB, KIB = 2**20, 2**10
 FULL_ZO = MeZO(lr=1e-3, eps=1e-3)
-FULL_BP = BPSGD(lr=0.1)
+FULL_BP = Backprop(0.1, SGD())
 
 
 def elastic(bp_layers: int) -> ElasticZO:
@@ -69,7 +70,7 @@ def test_zeroth_order_shares_are_the_published_89_8_and_99_2_percent(table: Laye
 
 
 def test_adam_adds_two_moments_per_parameter(table: LayerTable) -> None:
-    adam, sgd = BPAdam(lr=1e-3).memory(table, 32), FULL_BP.memory(table, 32)
+    adam, sgd = Backprop(1e-3, Adam()).memory(table, 32), FULL_BP.memory(table, 32)
     assert adam.total - sgd.total == 2 * 107_786 * 4
 
 

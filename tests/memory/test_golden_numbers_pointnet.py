@@ -5,9 +5,10 @@ import pytest
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.pointnet import pointnet
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.sgd import SGD
 
 CLS2, CLS1 = 1, 2  # layers by backpropagation
 PUBLISHED = pytest.mark.parametrize(
@@ -15,7 +16,7 @@ PUBLISHED = pytest.mark.parametrize(
     [(CLS2, 98.7, 0.0087, 4, 99.4), (CLS1, 82.7, 0.12, 2, 99.3)],
     ids=["cls2", "cls1"],
 )
-FULL_ZO, FULL_BP = MeZO(lr=1e-3, eps=1e-3), BPSGD(lr=0.1)
+FULL_ZO, FULL_BP = MeZO(lr=1e-3, eps=1e-3), Backprop(0.1, SGD())
 
 
 def elastic(bp_layers: int) -> ElasticZO:

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.perturbation import PIECE, Perturbation
+from tightfit.numerics.perturbation import NOISES, PIECE, Noise, Perturbation, Piece
 from tightfit.seeds import derive, permute32
 
 
@@ -72,3 +73,27 @@ def test_noise_does_not_depend_on_the_thread_count() -> None:
     torch.set_num_threads(before)
     assert torch.equal(ends[0], ends[1])
     assert torch.equal(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_sweep_sees_the_directions_that_are_added(noise: Noise) -> None:
+    """Piece by piece and of several directions at once: the sum that `add_` takes one direction after the other."""
+    sizes = {"a": PIECE, "b": 2 * PIECE + 1000, "c": 7}
+
+    def weights() -> dict[str, nn.Parameter]:
+        generator = torch.Generator().manual_seed(0)
+        return {name: nn.Parameter(torch.randn(size, generator=generator)) for name, size in sizes.items()}
+
+    added, swept = weights(), weights()
+    by_sums, by_pieces = (Perturbation(of.items(), seed=1, queries=2, noise=noise) for of in (added, swept))
+
+    def add(piece: Piece) -> None:
+        assert piece.weights.data_ptr() == piece.parameter.data[piece.place].data_ptr()
+        for z, scale in zip(piece.directions, (0.5, -0.25), strict=True):
+            piece.weights.add_(z, alpha=scale)  # powers of two: the table of a counter stream is scaled exactly
+
+    with torch.no_grad():
+        by_sums.add_(0.5, step=3, query=0)
+        by_sums.add_(-0.25, step=3, query=1)
+        by_pieces.sweep(add, step=3, queries=(0, 1))
+    assert all(torch.equal(added[name], swept[name]) for name in sizes)

@@ -14,6 +14,7 @@ from torch import nn
 
 from tests.test_session import config
 from tightfit import device_score, device_train, export
+from tightfit.numerics.direction import Independent
 from tightfit.on_device import to_executorch
 from tightfit.on_device.check import check, first_steps
 from tightfit.on_device.formats import SUFFIXES, writer_for
@@ -26,7 +27,7 @@ from tightfit.settings import TRUST
 
 from .test_programs import p_rge_config
 
-OPTIMIZER = p_rge.PRGE(0.1, 1e-2, queries=2, rank=3, alpha=6, noise="rademacher")
+OPTIMIZER = p_rge.PRGE(0.1, 1e-2, queries=2, rank=3, alpha=6, direction=Independent("rademacher"))
 SEED = 3
 
 
@@ -140,7 +141,7 @@ def test_a_run_without_adapters_or_with_noise_of_pytorch_is_told_so(tmp_path: Pa
     assert "optimizer=bp_sgd is nothing a program does; export a run of optimizer=p_rge" in capsys.readouterr().err
     drawn = carry_out(p_rge_config(tmp_path, noise="gaussian")).folder
     assert export.main([f"run={drawn}", "format=torch_export", TRUST]) == 1
-    assert "train with optimizer.noise=rademacher or gaussian_fast" in capsys.readouterr().err
+    assert "train with optimizer/direction=rademacher or gaussian_fast" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("format_name", "library"), [("executorch", "executorch.exir"), ("onnx", "onnxscript")])

@@ -15,12 +15,16 @@ from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.pointnet import pointnet
+from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 
-TWINS = {"bp_sgd": (BPSGD(0.05), BPSGDCheckpointed(0.05)), "bp_adam": (BPAdam(0.01), BPAdamCheckpointed(0.01))}
+TWINS = {
+    "bp_sgd": (Backprop(0.05, SGD()), Backprop(0.05, SGD(), Checkpointed())),
+    "bp_adam": (Backprop(0.01, Adam()), Backprop(0.01, Adam(), Checkpointed())),
+}
 both_methods = pytest.mark.parametrize(("plain", "checkpointed"), TWINS.values(), ids=TWINS.keys())
 
 
@@ -89,17 +93,23 @@ def deep_llama() -> nn.Module:
 def test_a_deep_transformer_peaks_far_below_plain_backpropagation() -> None:
     tokens = torch.randint(1, 64, (32, 32), generator=torch.Generator().manual_seed(0))
     batch = Batch(tokens, torch.zeros(32, dtype=torch.int64), 0, 0.0)
-    assert peak(BPSGDCheckpointed(0.05), deep_llama(), batch) < 0.4 * peak(BPSGD(0.05), deep_llama(), batch)
+    assert peak(Backprop(0.05, SGD(), Checkpointed()), deep_llama(), batch) < 0.4 * peak(
+        Backprop(0.05, SGD()), deep_llama(), batch
+    )
 
 
 def test_pointnet_keeps_neither_the_products_nor_the_norms_of_its_features() -> None:
     batch = Batch(torch.randn(4, 256, 3), torch.arange(4), 0, 0.0)
-    assert peak(BPSGDCheckpointed(0.05), pointnet(4, 0), batch) < peak(BPSGD(0.05), pointnet(4, 0), batch)
+    assert peak(Backprop(0.05, SGD(), Checkpointed()), pointnet(4, 0), batch) < peak(
+        Backprop(0.05, SGD()), pointnet(4, 0), batch
+    )
 
 
 def test_need_is_that_of_the_inputs_of_blocks_and_of_the_largest_block() -> None:
     table = layer_table(lenet5(10, 0), (1, 28, 28))
-    need, plain = (optimizer.memory(table, 32) for optimizer in (BPAdamCheckpointed(0.01), BPAdam(0.01)))
+    need, plain = (
+        optimizer.memory(table, 32) for optimizer in (Backprop(0.01, Adam(), Checkpointed()), Backprop(0.01, Adam()))
+    )
     largest = 4704 + 4704 + 1176  # conv1, its ReLU and its pooling
     assert need.activations == (largest + 1176 + 784 + 120 + 84) * 32 * 4
     assert need.errors == largest * 32 * 4
@@ -115,19 +125,19 @@ def test_blocks_of_a_table_are_all_of_its_rows_once() -> None:
 
 def test_between_steps_the_model_is_as_it_was() -> None:
     model = tiny_model()
-    learner = BPSGDCheckpointed(0.05).bind(model, cross_entropy, seed=0)
+    learner = Backprop(0.05, SGD(), Checkpointed()).bind(model, cross_entropy, seed=0)
     learner.step(tiny_batch(0))
     assert "forward" not in vars(model)
 
 
 def test_a_step_that_fails_leaves_the_model_as_it_was() -> None:
     model = tiny_model()
-    learner = BPSGDCheckpointed(0.05).bind(model, cross_entropy, seed=0)
+    learner = Backprop(0.05, SGD(), Checkpointed()).bind(model, cross_entropy, seed=0)
     with pytest.raises(RuntimeError):
         learner.step(images(0))  # of another shape
     assert "forward" not in vars(model)
 
 
 def test_a_model_without_blocks_is_refused_with_the_alternatives() -> None:
-    with pytest.raises(ValueError, match=r"Linear names no blocks .*give it blocks\(\), or choose bp_adam or bp_sgd"):
-        BPAdamCheckpointed(0.01).bind(nn.Linear(2, 2), cross_entropy, seed=0)
+    with pytest.raises(ValueError, match=r"Linear names no blocks .*give it blocks\(\), or choose activations=kept"):
+        Backprop(0.01, Adam(), Checkpointed()).bind(nn.Linear(2, 2), cross_entropy, seed=0)

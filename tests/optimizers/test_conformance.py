@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tightfit.numerics import counter_noise, perturbation
+from tightfit.numerics.direction import Independent
 from tightfit.numerics.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
 from tightfit.optimizers.elastic_zo import ElasticZO
@@ -66,8 +67,10 @@ class Twin:
 def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optimizer]:
     built: dict[str, Optimizer] = {}
     for noise in NOISES:
-        built[f"mezo_{noise}"] = MeZO(lr, eps, noise=noise, restore=restore)
-        built[f"elastic_zo_{noise}"] = ElasticZO(lr, 0.0, eps, bp_layers=0, noise=noise, restore=restore)
+        built[f"mezo_{noise}"] = MeZO(lr, eps, restore=restore, direction=Independent(noise))
+        built[f"elastic_zo_{noise}"] = ElasticZO(
+            lr, eps, bp_lr=0.0, bp_layers=0, restore=restore, direction=Independent(noise)
+        )
     return built
 
 
@@ -239,7 +242,7 @@ def draws_by_thread(learner: Any) -> None:
     learner._probe.at = lambda scale, step, query, **known: at(scale, step + torch.get_num_threads(), query, **known)
 
 
-EXACT = MeZO(0.5, 0.25, noise="rademacher", restore="exact")
+EXACT = MeZO(0.5, 0.25, restore="exact", direction=Independent("rademacher"))
 
 
 @pytest.mark.parametrize("fault", [updates_along_another_step, updates_with_other_pieces, skips_what_is_small])
@@ -258,7 +261,7 @@ def test_a_step_along_a_direction_that_was_not_probed_is_found(fault: Callable[[
     ],
 )
 def test_repeated_directions_and_drift_are_found(fault: Callable[[Any], None], dtype: torch.dtype) -> None:
-    at_rest = MeZO(0.0, 0.25, noise="rademacher", restore="exact")
+    at_rest = MeZO(0.0, 0.25, restore="exact", direction=Independent("rademacher"))
     with pytest.raises(AssertionError):
         check_many_steps_repeat_nothing_and_change_nothing(Twin(at_rest, fault), dtype)
 
@@ -282,7 +285,7 @@ def test_updates_too_small_for_16_bits_are_kept_on_average(dtype: torch.dtype, n
         model = Model([(4000,)], kind)
         nn.init.constant_(model.held[0].weight, 1.5)
         losses = map(torch.tensor, [0.05 * unit, 0.0] * 200)  # slopes of unit / 10 with eps = 0.25
-        learner = MeZO(1.0, 0.25, noise=noise, restore="exact").bind(
+        learner = MeZO(1.0, 0.25, restore="exact", direction=Independent(noise)).bind(
             model, lambda m, _, of=losses: 0 * m().sum() + next(of), seed=0
         )
         for step in range(200):

@@ -15,15 +15,17 @@ from tightfit.memory.table import layer_table
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
+from tightfit.numerics.direction import Independent
+from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_checkpointed import BPAdamCheckpointed, BPSGDCheckpointed
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 
 
 def tiny_model(seed: int = 0) -> nn.Sequential:
@@ -70,35 +72,39 @@ class Method:
 # The convention counts all buffers as live at once. A real step frees what it no longer needs, so it stays
 # between about half of the convention and all of it.
 METHODS = {
-    "bp_sgd": Method(BPSGD(lr=0.1), 60, (0.5, 0.65), 2.0),
-    "bp_adam": Method(BPAdam(lr=0.02), 60, (0.55, 0.7), 2.5),
-    "bp_sgd_checkpointed": Method(BPSGDCheckpointed(lr=0.1), 60, (0.65, 0.85), 2.0),
-    "bp_adam_checkpointed": Method(BPAdamCheckpointed(lr=0.02), 60, (0.65, 0.85), 2.5),
+    "bp_sgd": Method(Backprop(0.1, SGD()), 60, (0.5, 0.65), 2.0),
+    "bp_adam": Method(Backprop(0.02, Adam()), 60, (0.55, 0.7), 2.5),
+    "bp_sgd_checkpointed": Method(Backprop(0.1, SGD(), Checkpointed()), 60, (0.65, 0.85), 2.0),
+    "bp_adam_checkpointed": Method(Backprop(0.02, Adam(), Checkpointed()), 60, (0.65, 0.85), 2.5),
     "mezo": Method(MeZO(lr=0.003, eps=1e-3, clip=20.0), 500, (0.55, 0.65), 1.0),
-    "mezo_rademacher": Method(MeZO(0.003, 1e-3, clip=20.0, noise="rademacher"), 500, (0.55, 0.65), 1.0),
+    "mezo_rademacher": Method(
+        MeZO(0.003, 1e-3, clip=20.0, direction=Independent("rademacher")), 500, (0.55, 0.65), 1.0
+    ),
     "mezo_gaussian_fast": Method(
-        MeZO(0.003, 1e-3, clip=20.0, noise="gaussian_fast", kernel="portable"), 500, (0.55, 0.65), 1.0
+        MeZO(0.003, 1e-3, clip=20.0, direction=Independent("gaussian_fast", kernel="portable")), 500, (0.55, 0.65), 1.0
     ),
     "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
-    "elastic_zo_minus": Method(ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
+    "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
-        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, noise="rademacher", kernel="portable"),
+        ElasticZO(
+            0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0, direction=Independent("rademacher", kernel="portable")
+        ),
         100,
         (0.55, 0.65),
         1.0,
     ),
     "elastic_zo_exact": Method(
-        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, noise="rademacher", restore="exact"),
+        ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0, restore="exact", direction=Independent("rademacher")),
         100,
         (0.5, 0.6),
         1.0,
     ),
     "elastic_zo_plus": Method(
-        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="plus"), 100, (0.55, 0.65), 1.01
+        ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0, bp_pass="plus"), 100, (0.55, 0.65), 1.01
     ),
     "elastic_zo_mean": Method(
-        ElasticZO(0.003, 0.1, 1e-3, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01
+        ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0, bp_pass="mean"), 100, (0.55, 0.65), 1.01
     ),
 }
 METHODS |= {

@@ -17,7 +17,7 @@ from .test_contract import tiny_batch, weights
 METHODS: dict[str, Optimizer] = {
     "mezo": MeZO(0.01, 1e-3, queries=2),
     "mezo_exact": MeZO(0.01, 1e-3, restore="exact"),
-    "elastic_zo": ElasticZO(0.01, 0.1, 1e-3, bp_layers=1, bp_pass="mean"),
+    "elastic_zo": ElasticZO(0.01, 1e-3, bp_lr=0.1, bp_layers=1, bp_pass="mean"),
 }
 every = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
 

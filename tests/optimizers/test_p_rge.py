@@ -10,6 +10,7 @@ from tightfit.evaluate import cross_entropy
 from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.mp_lora import MPLoRALinear, with_mp_lora
+from tightfit.numerics.direction import Independent
 from tightfit.optimizers.base import Batch, Learner
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PARALLEL, PRGE
@@ -35,7 +36,7 @@ def trained(learner: Learner, steps: int = 5) -> tuple[list[float], torch.Tensor
 def test_every_way_to_batch_trains_the_same_adapters(queries: int) -> None:
     ends = {}
     for parallel in PARALLEL:
-        optimizer = PRGE(0.1, 1e-2, queries, parallel, rank=2, alpha=4)
+        optimizer = PRGE(0.1, 1e-2, queries=queries, parallel=parallel, rank=2, alpha=4)
         ends[parallel] = trained(optimizer.bind(model(), cross_entropy, seed=3))
     for slopes, weights in ends.values():
         assert slopes == pytest.approx(ends["none"][0], rel=1e-8)
@@ -53,7 +54,7 @@ def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
     adapted = model()
     train_adapters_alone(adapted)
     one_by_one = MeZO(0.1, 1e-2, queries=3).bind(adapted, cross_entropy, seed=3)
-    at_once = PRGE(0.1, 1e-2, 3, "both", rank=2, alpha=4).bind(model(), cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, queries=3, parallel="both", rank=2, alpha=4).bind(model(), cross_entropy, seed=3)
     for (slopes, weights), (other_slopes, other) in [(trained(one_by_one), trained(at_once))]:
         assert slopes == pytest.approx(other_slopes, rel=1e-8)
         assert torch.allclose(weights, other, rtol=1e-9, atol=1e-12)
@@ -63,8 +64,10 @@ def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
 def test_directions_of_counters_are_those_of_mezo_too(noise: Any) -> None:
     adapted: Any = model().float()
     train_adapters_alone(adapted)
-    one_by_one = MeZO(0.1, 1e-2, queries=2, noise=noise).bind(adapted, cross_entropy, seed=3)
-    at_once = PRGE(0.1, 1e-2, 2, "both", rank=2, alpha=4, noise=noise).bind(model().float(), cross_entropy, seed=3)
+    one_by_one = MeZO(0.1, 1e-2, queries=2, direction=Independent(noise)).bind(adapted, cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, queries=2, parallel="both", rank=2, alpha=4, direction=Independent(noise)).bind(
+        model().float(), cross_entropy, seed=3
+    )
     single = Batch(batch(0).inputs.float(), batch(0).labels, step=0, epoch=0.0)
     slopes = [learner.step(single).scalars["slope"] for learner in (one_by_one, at_once)]
     assert slopes[0] == pytest.approx(slopes[1], rel=1e-3)  # of losses in float32, apart by 2 eps
@@ -74,7 +77,7 @@ def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
     """So that what is probed, half their difference, is what the update adds, in every way to batch."""
     seen: dict[str, list[torch.Tensor]] = {}
     for parallel in PARALLEL:
-        learner: Any = PRGE(0.1, 1e-2, 2, parallel, rank=2).bind(model(), cross_entropy, seed=3)
+        learner: Any = PRGE(0.1, 1e-2, queries=2, parallel=parallel, rank=2).bind(model(), cross_entropy, seed=3)
         layer = learner.resting_model()[0]
         met: list[torch.Tensor] = []
         layer.register_forward_pre_hook(lambda layer, _, met=met: met.append(layer.copies.clone()))
@@ -92,7 +95,7 @@ def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
 def test_a_base_in_16_bits_keeps_its_adapters_in_32() -> None:
     """A step far below bfloat16's spacing at the size of B still moves it."""
     base: Any = model().bfloat16()
-    learner: Any = PRGE(1e-6, 1e-2, 2, rank=2).bind(base, cross_entropy, seed=0)
+    learner: Any = PRGE(1e-6, 1e-2, queries=2, rank=2).bind(base, cross_entropy, seed=0)
     layer = learner.resting_model()[0]
     layer.B.fill_(0.5)
     learner.step(Batch(batch(0).inputs.bfloat16(), batch(0).labels, step=0, epoch=0.0))
@@ -139,7 +142,10 @@ def test_targets_choose_layers_by_name() -> None:
             lambda: PRGE(0.1, 1e-2, parallel="all"),
             r"parallel='all' is no way to batch; choose none, outer, inner, both",
         ),
-        (lambda: PRGE(0.1, 1e-2, noise="pink"), r"noise='pink' is not a stream; choose gaussian, rademacher"),  # ty: ignore
+        (
+            lambda: PRGE(0.1, 1e-2, direction=Independent("pink")),
+            r"noise='pink' is not a stream; choose gaussian, rademacher",
+        ),  # ty: ignore
         (lambda: with_mp_lora(model(), 2, 4, "proj", 0), r"has none called 'proj', only 0, 2; choose another model"),
         (lambda: with_mp_lora(nn.ReLU(), 2, 4, None, 0), r"belong to linear layers, but this model has none"),
     ],

@@ -12,24 +12,26 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import layer_table, trained_bytes
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
+from tightfit.numerics.direction import Independent, TorchLegacy
 from tightfit.optimizers.base import Batch, Optimizer
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.sgd import SGD
 
 from .test_contract import tiny_batch, tiny_model
 
 FLOATS: dict[str, Optimizer] = {
-    "bp_sgd": BPSGD(0.1),
-    "bp_adam": BPAdam(0.1),
+    "bp_sgd": Backprop(0.1, SGD()),
+    "bp_adam": Backprop(0.1, Adam()),
     "mezo": MeZO(0.1, 1e-2),
-    "mezo_exact": MeZO(0.1, 1e-2, restore="exact", noise="rademacher"),
-    "mezo_torch_legacy": MeZO(0.1, 1e-2, noise="torch_legacy"),
-    "elastic_zo": ElasticZO(0.1, 0.1, 1e-2, bp_layers=1),
+    "mezo_exact": MeZO(0.1, 1e-2, restore="exact", direction=Independent("rademacher")),
+    "mezo_torch_legacy": MeZO(0.1, 1e-2, direction=TorchLegacy()),
+    "elastic_zo": ElasticZO(0.1, 1e-2, bp_lr=0.1, bp_layers=1),
 }
 INTEGERS: dict[str, Optimizer] = {"zo_int8": ElasticZOInt8(15, 0.33), "niti_bp": NITIBP(4)}
 every = pytest.mark.parametrize("optimizer", FLOATS.values(), ids=FLOATS.keys())
@@ -58,10 +60,10 @@ def test_the_table_counts_what_requires_gradients_before_and_after_binding() -> 
     model = partly_frozen()
     expected = 4 * (16 + 16 * 3)
     assert trained_bytes(layer_table(model, (8,)).rows) == expected
-    ElasticZO(0.1, 0.1, 1e-2, bp_layers=1).bind(model, cross_entropy, 0).step(tiny_batch(0))
+    ElasticZO(0.1, 1e-2, bp_lr=0.1, bp_layers=1).bind(model, cross_entropy, 0).step(tiny_batch(0))
     table = layer_table(model, (8,))
     assert trained_bytes(table.rows) == expected
-    assert BPSGD(0.1).memory(table, 4).gradients == expected
+    assert Backprop(0.1, SGD()).memory(table, 4).gradients == expected
     model[2].weight.requires_grad_(False)
     assert layer_table(model, (8,)).weight_layers == 1
 
@@ -95,14 +97,13 @@ def test_integers_are_not_trained_on_floating_point(optimizer: Optimizer) -> Non
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (BPSGD, "lr"),
-        (BPAdam, "lr"),
+        (lambda lr: Backprop(lr, SGD()), "lr"),
         (lambda lr: MeZO(lr, 1e-3), "lr"),
         (lambda lr: PRGE(lr, 1e-3), "lr"),
-        (lambda lr: ElasticZO(lr, 0.1, 1e-3, 1), "lr"),
-        (lambda lr: ElasticZO(0.1, lr, 1e-3, 1), "bp_lr"),
+        (lambda lr: ElasticZO(lr, 1e-3, bp_lr=0.1, bp_layers=1), "lr"),
+        (lambda lr: ElasticZO(0.1, 1e-3, bp_lr=lr, bp_layers=1), "bp_lr"),
     ],
-    ids=["bp_sgd", "bp_adam", "mezo", "p_rge", "elastic_zo", "elastic_zo_bp"],
+    ids=["bp", "mezo", "p_rge", "elastic_zo", "elastic_zo_bp"],
 )
 def test_rates_that_lead_nowhere_are_refused(make: Callable[[Any], Optimizer], name: str, rate: Any) -> None:
     with pytest.raises(ValueError, match=rf"^optimizer\.{name}=\S+ is (not a finite number from 0|neither a number)"):
@@ -115,7 +116,7 @@ def test_rates_that_lead_nowhere_are_refused(make: Callable[[Any], Optimizer], n
         (lambda: NITIBP(9), r"optimizer.bits=9 is not a whole number from 1 to 7"),
         (lambda: ElasticZOInt8(15, 0.3, bits=0), r"optimizer.bits=0 is not a whole number"),
         (lambda: ElasticZOInt8(15, 0.3, bp_bits="x"), r"optimizer.bp_bits='x' is neither a number"),
-        (lambda: BPAdam(0.1, beta1=1.5), r"optimizer.beta1=1.5 is not from 0 to less than 1"),
+        (lambda: Adam(beta1=1.5), r"rule.beta1=1.5 is not from 0 to less than 1"),
         (lambda: MeZO(0.1, ".inf"), r"optimizer.eps=inf is not more than 0 and finite"),
         (lambda: MeZO(0.1, 0.1, clip=".nan"), r"optimizer.clip=nan is not more than 0"),
         (lambda: MeZO(0.1, 0.1, queries=1.5), r"queries=1.5 but a step needs at least one direction"),
@@ -137,13 +138,13 @@ def test_a_clip_may_be_spelled_as_yaml_spells_infinity() -> None:
 
 
 HUGE = {
-    "bp_sgd": BPSGD(1e300),
-    "bp_adam": BPAdam(1e300),
+    "bp_sgd": Backprop(1e300, SGD()),
+    "bp_adam": Backprop(1e300, Adam()),
     "mezo": MeZO(1e300, 1e-3),
     "mezo_exact": MeZO(1e300, 1e-3, restore="exact"),
-    "mezo_rademacher": MeZO(1e300, 1e-3, noise="rademacher"),
-    "mezo_torch_legacy": MeZO(1e300, 1e-3, noise="torch_legacy"),
-    "elastic_zo": ElasticZO(1e300, 1e300, 1e-3, 1),
+    "mezo_rademacher": MeZO(1e300, 1e-3, direction=Independent("rademacher")),
+    "mezo_torch_legacy": MeZO(1e300, 1e-3, direction=TorchLegacy()),
+    "elastic_zo": ElasticZO(1e300, 1e-3, bp_lr=1e300, bp_layers=1),
     "p_rge": PRGE(1e300, 1e-3, rank=2),
     "eps": MeZO(0.1, 1e300),
 }

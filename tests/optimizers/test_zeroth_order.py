@@ -7,11 +7,14 @@ import torch
 from torch import nn
 
 from tightfit.evaluate import cross_entropy
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.direction import Independent
+from tightfit.numerics.perturbation import Noise, Perturbation
 from tightfit.optimizers.base import Batch, Optimizer
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.elastic_zo import ElasticZO
-from tightfit.optimizers.mezo import MeZO, clipped_slope
+from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.zeroth_order import clipped_slope
 from tightfit.schedules import StepDecay
 
 from .test_contract import tiny_batch, tiny_model, train, weights
@@ -24,20 +27,24 @@ def trained(optimizer: Optimizer, steps: int = 5) -> torch.Tensor:
 
 
 def test_elastic_zo_without_bp_layers_is_mezo_bit_for_bit() -> None:
-    assert torch.equal(trained(ElasticZO(0.01, 0.1, 1e-3, bp_layers=0, clip=5.0)), trained(MeZO(0.01, 1e-3, clip=5.0)))
+    assert torch.equal(
+        trained(ElasticZO(0.01, 1e-3, bp_lr=0.1, bp_layers=0, clip=5.0)), trained(MeZO(0.01, 1e-3, clip=5.0))
+    )
 
 
 @pytest.mark.parametrize("noise", ["rademacher", "gaussian_fast"])
-def test_kernel_changes_nothing_that_is_computed(noise: str) -> None:
-    by_kernel = [trained(MeZO(0.01, 1e-3, 5.0, 2, noise, kernel)) for kernel in ("auto", "portable", "reference")]
-    assert torch.equal(by_kernel[0], by_kernel[1])
-    assert torch.equal(by_kernel[0], by_kernel[2])
-    assert torch.equal(by_kernel[0], trained(MeZO(0.01, 1e-3, 5.0, 2, noise)))
-    assert not torch.equal(by_kernel[0], trained(MeZO(0.01, 1e-3, 5.0, 2)))
+def test_kernel_changes_nothing_that_is_computed(noise: Noise) -> None:
+    def by(direction: Independent) -> torch.Tensor:
+        return trained(MeZO(0.01, 1e-3, clip=5.0, queries=2, direction=direction))
+
+    fastest = by(Independent(noise))
+    assert torch.equal(fastest, by(Independent(noise, "portable")))
+    assert torch.equal(fastest, by(Independent(noise, "reference")))
+    assert not torch.equal(fastest, by(Independent("gaussian")))
 
 
 def test_elastic_zo_with_all_layers_is_gradient_descent_bit_for_bit() -> None:
-    assert torch.equal(trained(ElasticZO(0.01, 0.1, 1e-3, bp_layers=2)), trained(BPSGD(0.1)))
+    assert torch.equal(trained(ElasticZO(0.01, 1e-3, bp_lr=0.1, bp_layers=2)), trained(Backprop(0.1, SGD())))
 
 
 def test_elastic_zo_feeds_bp_from_the_pass_it_names() -> None:
@@ -53,7 +60,9 @@ def test_elastic_zo_feeds_bp_from_the_pass_it_names() -> None:
     for name, gradient in expected.items():
         model = tiny_model()
         before = model[2].weight.detach().clone()
-        ElasticZO(0.0, 1.0, 1e-3, bp_layers=1, bp_pass=name).bind(model, cross_entropy, seed=0).step(tiny_batch(0))
+        ElasticZO(0.0, 1e-3, bp_lr=1.0, bp_layers=1, bp_pass=name).bind(model, cross_entropy, seed=0).step(
+            tiny_batch(0)
+        )
         # minus goes through +eps − 2 eps, so the first layer differs from one subtraction in the last bits
         torch.testing.assert_close(before - model[2].weight.detach(), gradient, rtol=1e-4, atol=1e-6)
 
@@ -129,10 +138,16 @@ def test_any_hyperparameter_follows_its_schedule() -> None:
     ("build", "message"),
     [
         (lambda: MeZO(1e-3, 1e-3, queries=0), "queries=0"),
-        (lambda: MeZO(1e-3, 1e-3, noise="pink"), "noise='pink'"),
-        (lambda: ElasticZO(1e-3, 0.1, 1e-3, 1, noise="gaussian", kernel="fused"), "kernel='fused'"),
-        (lambda: ElasticZO(1e-3, 0.1, 1e-3, 1, bp_pass="third"), "bp_pass='third'"),
-        (lambda: ElasticZO(1e-3, 0.1, 1e-3, 3).bind(tiny_model(), cross_entropy, 0), "bp_layers=3 .* choose 0–2"),
+        (lambda: MeZO(1e-3, 1e-3, direction=Independent("pink")), "noise='pink'"),
+        (
+            lambda: ElasticZO(1e-3, 1e-3, bp_lr=0.1, bp_layers=1, direction=Independent("gaussian", kernel="fused")),
+            "kernel='fused'",
+        ),
+        (lambda: ElasticZO(1e-3, 1e-3, bp_lr=0.1, bp_layers=1, bp_pass="third"), "bp_pass='third'"),
+        (
+            lambda: ElasticZO(1e-3, 1e-3, bp_lr=0.1, bp_layers=3).bind(tiny_model(), cross_entropy, 0),
+            "bp_layers=3 .* choose 0–2",
+        ),
     ],
 )
 def test_impossible_hyperparameters_are_refused(build: object, message: str) -> None:

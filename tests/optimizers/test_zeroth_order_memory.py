@@ -14,10 +14,12 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.pointnet import pointnet
+from tightfit.numerics import direction
 from tightfit.numerics.perturbation import Perturbation
 from tightfit.optimizers import mezo
 from tightfit.optimizers.base import Batch, Report
-from tightfit.optimizers.mezo import MeZO, MeZOLearner
+from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner
 
 MOST = 1.05
 OPTIMIZER = MeZO(lr=1e-4, eps=1e-3, queries=2)
@@ -42,7 +44,7 @@ SUBJECTS = {"transformer": (transformer, prompts), "pointnet": (lambda: pointnet
 both_models = pytest.mark.parametrize(("build", "batch"), SUBJECTS.values(), ids=SUBJECTS.keys())
 
 
-class KeepsTheWeights(MeZOLearner):
+class KeepsTheWeights(ZerothOrderLearner):
     """Could restore them from a copy instead of by the seed."""
 
     def step(self, batch: Batch) -> Report:
@@ -61,7 +63,7 @@ class DrawsTheWholeDirection(Perturbation):
         del drawn
 
 
-TWINS = {"MeZOLearner": KeepsTheWeights, "Perturbation": DrawsTheWholeDirection}
+TWINS = {"ZerothOrderLearner": (mezo, KeepsTheWeights), "Perturbation": (direction, DrawsTheWholeDirection)}
 
 
 def over_inference(model: nn.Module, batch: Batch) -> float:
@@ -81,5 +83,6 @@ def test_training_peaks_within_a_twentieth_of_inference(
 def test_a_temporary_of_the_weights_size_would_be_seen(
     build: Callable[[], nn.Module], batch: Callable[[], Batch], part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mezo, part, TWINS[part])
+    module, twin = TWINS[part]
+    monkeypatch.setattr(module, part, twin)
     assert over_inference(build(), batch()) > MOST

@@ -7,6 +7,7 @@ and neither has the input. This is the accounting of ElasticZO, section 5.3.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,12 +33,19 @@ class LayerRow:
     inputs: int = 0  # elements per example
     accumulator_bytes: int = 0  # per output, staged beside it until it is rounded
     frozen: int = 0  # of the parameters, those that no method changes
+    shapes: tuple[tuple[int, ...], ...] = ()  # of the tensors that methods change
     features: tuple[int, int] = (0, 0)  # of a linear layer, in and out
+    operations: int = 0  # per example: two for each product of a weight and an input
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
 
     @property
+    def trained_elements(self) -> int:
+        """How many of the parameters methods change."""
+        return self.parameters - self.frozen
+
+    @property
     def has_weights(self) -> bool:
-        return self.parameters > self.frozen
+        return self.trained_elements > 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
 
 def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
     """Bytes of the parameters that are not frozen."""
-    return sum((row.parameters - row.frozen) * row.bytes_per_element for row in rows)
+    return sum(row.trained_elements * row.bytes_per_element for row in rows)
 
 
 def largest_trained_bytes(rows: tuple[LayerRow, ...]) -> int:
@@ -113,16 +121,20 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
         given, output = first_tensor(inputs), first_tensor(returned)
         if output.untyped_storage()._cdata == given.untyped_storage()._cdata:
             return  # a view holds no bytes of its own
+        shapes = tuple(tuple(parameter.shape) for parameter in module.parameters() if id(parameter) in trained)
+        parameters = sum(parameter.numel() for parameter in module.parameters())
         rows.append(
             LayerRow(
                 name=name,
                 kind=type(module).__name__,
-                parameters=sum(parameter.numel() for parameter in module.parameters()),
+                parameters=parameters,
                 outputs=output[0].numel(),
                 bytes_per_element=output.element_size(),
                 inputs=given[0].numel(),
                 accumulator_bytes=getattr(module, "accumulator_bytes", 0),
-                frozen=sum(parameter.numel() for parameter in module.parameters() if id(parameter) not in trained),
+                frozen=parameters - sum(map(math.prod, shapes)),
+                shapes=shapes,
+                operations=operations(module, output),
                 features=(module.in_features, module.out_features) if isinstance(module, nn.Linear) else (0, 0),
                 block=block_of[name],
             )
@@ -145,6 +157,15 @@ class ShapesOfResults(LightMode):
         if func in ELEMENTWISE and len({operand.shape for operand in args}) == 1:
             return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))
+
+
+def operations(module: nn.Module, output: torch.Tensor) -> int:
+    """Two for each product of a weight and an input that goes into one example of `output`."""
+    weight = getattr(module, "weight", None)
+    if weight is None or weight.dim() < 2 or isinstance(module, nn.Embedding):
+        return 0
+    channels = output.shape[-1 if weight.dim() == 2 else 1]  # of a linear layer, or of a convolution
+    return 2 * weight.numel() * output[0].numel() // channels
 
 
 def first_tensor(value: Any) -> torch.Tensor:

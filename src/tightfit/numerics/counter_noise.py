@@ -85,10 +85,7 @@ def add_block(
     source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None, start: int
 ) -> None:
     """The part of the sum whose noise is held at once; `start`: its place in the tensor."""
-    width = table.shape[1]
-    lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
-    rows = random_bits(slice(start, start + len(source)), 8 * width, key, torch.uint8, source.device)
-    noise = lookup.index_select(0, rows.long()).view(-1)[: len(source)]
+    noise = noise_at(slice(start, start + len(source)), table, key)
     if target.dtype == torch.float32:
         torch.add(source, noise, out=target)
         return
@@ -97,6 +94,14 @@ def add_block(
         bits = rounding_bits(start, len(source), rounding, source.device)
         total = rounded_stochastically(total, bits, target.dtype)
     target.copy_(total)
+
+
+def noise_at(places: slice, table: torch.Tensor, key: Key) -> torch.Tensor:
+    """The numbers of a direction at `places`, which start at a word: float32, in the scale of `table`."""
+    width = table.shape[1]
+    lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
+    rows = random_bits(places, 8 * width, key, torch.uint8, table.device)
+    return lookup.index_select(0, rows.long()).view(-1)[: places.stop - places.start]
 
 
 def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

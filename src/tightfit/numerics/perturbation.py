@@ -10,7 +10,8 @@ CUDA. `rademacher` and `gaussian_fast` are counter-based (`counter_noise`): the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
@@ -22,6 +23,7 @@ from tightfit.numerics.counter_noise import (
     MANTISSA_BITS,
     TABLES,
     Kernel,
+    noise_at,
     portable_work,
     reference_work,
     rounded_stochastically,
@@ -51,6 +53,10 @@ class Stream(Protocol):
     weights: torch.Tensor  # flat, as they are at rest or where the last sweep in place left them
     shared_out: bool  # whether its work is to be, among threads: PyTorch's operators on large pieces do it themselves
 
+    def draws(self, counter: int) -> Iterator[torch.Tensor]:
+        """The numbers of z(counter), `PIECE` by `PIECE`."""
+        ...
+
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         """What, done in any order, writes weights + `scale` × z(counter) to the flat `target`: it may be the weights.
 
@@ -58,6 +64,16 @@ class Stream(Protocol):
         too small for them is kept on average. The chances are a function of the counter too.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A few thousand weights in a row, and the numbers of some directions that belong to them."""
+
+    parameter: nn.Parameter
+    place: slice  # among the flat weights of the parameter
+    weights: torch.Tensor  # (n,), in place
+    directions: list[torch.Tensor]  # (n,) each
 
 
 class NormalStream:
@@ -87,6 +103,11 @@ class NormalStream:
             else:  # the noise has no name, so that it is gone before that of the next piece is drawn
                 torch.add(piece, self._draw(piece), alpha=within(scale, piece.dtype), out=after)
 
+    def draws(self, counter: int) -> Iterator[torch.Tensor]:
+        generator = torch.Generator(self.weights.device).manual_seed(permute32(counter, self._key))
+        for piece in self._pieces:
+            yield torch.empty_like(piece).normal_(generator=generator)
+
     def _draw(self, piece: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(piece).normal_(generator=self._generator)
 
@@ -106,6 +127,11 @@ class CounterStream:
         self._rounding = derive(seed, "rounding", name)
         self._kernel = choose_kernel(kernel, weights, width=self._table.shape[1])
         self.shared_out = self._kernel not in (reference_work, portable_work)
+
+    def draws(self, counter: int) -> Iterator[torch.Tensor]:
+        key = (self._words, permute64(counter, self._counters))
+        for start in range(0, len(self.weights), PIECE):
+            yield noise_at(slice(start, min(start + PIECE, len(self.weights))), self._table, key)
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         place = permute64(counter, self._counters)
@@ -154,6 +180,18 @@ class Perturbation:
         stream = self.streams[parameter]
         threads = threads_for([target] if stream.shared_out else [])
         share_out(stream.work(target, scale, self.counter(step, query)), threads)
+
+    def sweep(self, change: Callable[[Piece], object], step: int, queries: Sequence[int] = (0,)) -> None:
+        """Let `change` see all weights piece by piece, each with its part of the directions z(step, query).
+
+        For what no sum `weights + scale × z` is: a function of several directions, or of the weights or a state too.
+        No more than a piece of each direction ever exists.
+        """
+        for parameter, stream in self.streams.items():
+            draws = [stream.draws(self.counter(step, query)) for query in queries]
+            for number, (weights, *directions) in enumerate(zip(stream.weights.split(PIECE), *draws, strict=True)):
+                start = number * PIECE
+                change(Piece(parameter, slice(start, start + len(weights)), weights, directions))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""

@@ -16,8 +16,8 @@ from tightfit.on_device.manifest import Manifest
 from tightfit.on_device.program import adapters
 from tightfit.on_device.runtimes import Arguments, Arrays, open_program
 from tightfit.optimizers.base import Batch
-from tightfit.optimizers.mezo import clipped_slope
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.zeroth_order import clipped_slope
 from tightfit.schedules import value_at
 
 STEPS = 3

@@ -166,6 +166,6 @@ def check_exportable(model: nn.Module, noise: str) -> None:
 def check_noise_of_device(noise: str) -> None:
     if noise not in TABLES:
         raise ValueError(
-            f"optimizer.noise={noise} is drawn by PyTorch, which a device does not have; train with "
-            f"optimizer.noise={' or '.join(TABLES)}"
+            f"optimizer/direction={noise} is drawn by PyTorch, which a device does not have; train with "
+            f"optimizer/direction={' or '.join(TABLES)}"
         )

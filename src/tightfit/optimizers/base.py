@@ -11,6 +11,7 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable
 
 
@@ -75,6 +76,10 @@ class Optimizer(Protocol):
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Bytes a step holds, in the `all_buffers_live` convention, known before anything is allocated."""
+        ...
+
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        """What a step does, in passes and sweeps."""
         ...
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:

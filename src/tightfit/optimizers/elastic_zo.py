@@ -9,134 +9,124 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_blocks, trained_parameters
-from tightfit.memory.table import (
-    LayerTable,
-    check_layer_count,
-    largest_trained_bytes,
-    output_bytes,
-    parameter_bytes,
-    trained_bytes,
-)
-from tightfit.numerics.draws import Draws
-from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
-from tightfit.numerics.probes import Restore, check_restore, probe_for
-from tightfit.numerics.rounding import check_rounding
-from tightfit.optimizers.base import Batch, Learner, Objective, Report, is_noted
-from tightfit.optimizers.bp_sgd import descend_
-from tightfit.optimizers.mezo import check_slope, clipped_slope
+from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
+from tightfit.optimizers.base import Batch, Learner, Objective
+from tightfit.optimizers.rules.rule import Rule
+from tightfit.optimizers.rules.sgd import PLAIN
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.weights_only import WeightsOnly
+from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
 from tightfit.schedules import Schedulable, check_rate, value_at
 
 BPPass = Literal["minus", "plus", "mean"]
 
 
 @dataclass(frozen=True)
-class ElasticZO:
-    """lr: learning rate of the zeroth-order layers; bp_lr: of the backpropagated ones; bp_layers: how many of
-    the last layers with weights are backpropagated (0: all zeroth-order); bp_pass: the perturbed pass whose
-    activations give the gradients, or the mean over both; eps, clip, noise, kernel, restore: as in MeZO."""
+class ElasticZO(ZerothOrder):
+    """As ZerothOrder, for the first layers, with one direction a step. bp_layers: how many of the last layers with
+    weights are backpropagated (0: none), by `rule` at the rate `bp_lr`; bp_pass: the perturbed pass whose activations
+    give the gradients, or the mean over both."""
 
-    lr: Schedulable
-    bp_lr: Schedulable
-    eps: Schedulable
-    bp_layers: int
-    clip: Schedulable = float("inf")
-    bp_pass: BPPass = "minus"
-    noise: Noise = "gaussian"
-    kernel: KernelName = "auto"
-    restore: Restore = "merged"
-    name: str = "elastic_zo"
+    bp_lr: Schedulable = field(kw_only=True)
+    bp_layers: int = field(kw_only=True)
+    bp_pass: BPPass = field(default="minus", kw_only=True)
+    rule: Rule = field(default=PLAIN, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate("optimizer.bp_lr", self.bp_lr)
+        if self.queries != 1:
+            raise ValueError(f"queries={self.queries} but elastic_zo probes one direction a step; choose queries=1")
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
-        check_rate("optimizer.lr", self.lr)
-        check_rate("optimizer.bp_lr", self.bp_lr)
-        check_slope(self.eps, self.clip)
-        check_noise(self.noise, self.kernel)
-        check_restore(self.restore)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Inference, and for the last `bp_layers` layers with weights and all after them gradients and errors.
+        """Inference, and for the last `bp_layers` layers with weights and all after them gradients, errors and the
+        rule's state. What a direction holds to move the other weights counts as parameters too.
 
-        With restore=exact, the moved copy of the largest zeroth-order layer counts as parameters too.
         Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 4.
         """
         tail = table.last(self.bp_layers)
         head = table.rows[: len(table.rows) - len(tail)]
-        copied = largest_trained_bytes(head) if self.restore == "exact" else 0
         return Breakdown(
-            parameters=parameter_bytes(table.rows) + copied,
+            parameters=parameter_bytes(table.rows) + self.direction.bytes_held(head, self.restore),
             activations=output_bytes(table.rows, batch_size),
             gradients=trained_bytes(tail),
             errors=output_bytes(tail, batch_size),
+            optimizer_state=sum(self.rule.state_bytes(row) for row in tail),
         )
+
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        backward = backward_work(table, table.last(self.bp_layers))
+        return Cost(2, backward * self.passes_with_gradients, self.sweeps)
+
+    @property
+    def passes_with_gradients(self) -> int:
+        """How many of the two perturbed passes feed the gradients."""
+        return (2 if self.bp_pass == "mean" else 1) if self.bp_layers else 0
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return ElasticZOLearner(self, model, objective, seed)
 
 
-class ElasticZOLearner(WeightsOnly):
+class ElasticZOLearner(ZerothOrderLearner):
     def __init__(self, optimizer: ElasticZO, model: nn.Module, objective: Objective, seed: int) -> None:
-        self.phases = Phases()
-        self._optimizer = optimizer
-        self._model = model
-        self._objective = objective
-        self._draws = Draws(model, seed)
-        check_floats(model, optimizer.name)
-        zeroth_order, last = split_at(model, optimizer.bp_layers)
-        self.undifferentiated = [p for p in model.parameters() if p.requires_grad and id(p) not in last]
-        check_rounding((parameter for _, parameter in zeroth_order), value_at(optimizer.eps, 0.0))
-        perturbation = Perturbation(zeroth_order, seed, noise=optimizer.noise, kernel=optimizer.kernel)
-        self._probe = probe_for(optimizer.restore, model, perturbation)
+        check_floats(model, "elastic_zo")
+        first, last = split_at(model, optimizer.bp_layers)
+        super().__init__(optimizer, model, objective, first, seed)
+        self._elastic = optimizer
+        self._backward_passes = optimizer.passes_with_gradients
+        of_last = {id(parameter) for _, parameter in last}
+        self.undifferentiated = [p for p in model.parameters() if p.requires_grad and id(p) not in of_last]
+        self._stepper = optimizer.rule.begin(last)
 
-    def step(self, batch: Batch) -> Report:
-        optimizer = self._optimizer
-        lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
-        plus = self._loss_and_gradients(batch, eps, feeds_bp=optimizer.bp_pass != "minus")
-        minus = self._loss_and_gradients(batch, -eps, feeds_bp=optimizer.bp_pass != "plus")
-        slope = clipped_slope(plus, minus, eps, clip)
-        with self.phases("update"):
-            self._probe.update_(lr, slope, batch.step)
-            gradients_summed = 2 if optimizer.bp_pass == "mean" else 1
-            descend_(self._model, value_at(optimizer.bp_lr, batch.epoch) / gradients_summed)
-        backward_passes = gradients_summed if optimizer.bp_layers else 0
-        return Report((plus + minus) / 2, 2, backward_passes, scalars={"slope": slope})
-
-    def _loss_and_gradients(self, batch: Batch, scale: float, feeds_bp: bool) -> float:
-        """The loss with the zeroth-order layers moved by `scale` × z; where it feeds BP, its gradients are added to
-        those kept."""
-        feeds_bp = feeds_bp and self._optimizer.bp_layers > 0
-        with self.phases("perturb"):
-            moved = self._probe.at(scale, batch.step, without_pass=is_noted(self._objective))
-        kept = without_gradients(self.undifferentiated) if feeds_bp else torch.no_grad()
-        with self.phases("forward"), moved, kept, self._draws.of(batch.step):
+    def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
+        """As in ZerothOrderLearner; where this pass feeds BP, its gradients are added to those kept."""
+        optimizer = self._elastic
+        if not optimizer.bp_layers or optimizer.bp_pass == ("minus" if scale > 0 else "plus"):
+            return super()._loss(batch, scale, query)
+        with self._moved(batch, scale, query), without_gradients(self.undifferentiated):
             loss = self._objective(self._model, batch)
-        if feeds_bp:
-            with self.phases("backward"):
-                loss.backward()
-        return loss.item()
+        with self.phases("backward"):
+            loss.backward()
+        return loss.detach() if optimizer.direction.slope_in_loss_type else loss.item()
+
+    def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
+        super()._update(lr, slopes, batch)
+        passes = max(1, self._elastic.passes_with_gradients)
+        self._stepper.step_(value_at(self._elastic.bp_lr, batch.epoch) / passes)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "rule": self._stepper.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._stepper.load_state_dict(state["rule"])
 
 
-def split_at(model: nn.Module, bp_layers: int) -> tuple[list[tuple[str, nn.Parameter]], set[int]]:
-    """The trained parameters before the last `bp_layers` layers with weights, and the identities of those in them.
+Named = list[tuple[str, nn.Parameter]]
+
+
+def split_at(model: nn.Module, bp_layers: int) -> tuple[Named, Named]:
+    """The trained parameters before the last `bp_layers` layers with weights, and those in them.
 
     Raises ValueError when the model has fewer layers with weights.
     """
     blocks = list(trained_blocks(model).values())
     check_layer_count(bp_layers, len(blocks), type(model).__name__)
-    last = {id(p) for block in blocks[len(blocks) - bp_layers :] for p in block}
-    return [(name, p) for name, p in trained_parameters(model) if id(p) not in last], last
+    of_last = {id(p) for block in blocks[len(blocks) - bp_layers :] for p in block}
+    first, last = [], []
+    for name, parameter in trained_parameters(model):
+        (last if id(parameter) in of_last else first).append((name, parameter))
+    return first, last
 
 
 @contextmanager

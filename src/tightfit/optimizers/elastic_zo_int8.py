@@ -16,6 +16,7 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable
 from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_steps
@@ -43,7 +44,6 @@ class ElasticZOInt8:
     fraction_bits: int = 0
     saturation: Saturation = "clip"
     audit: bool = False
-    name: str = "elastic_zo_int8"
 
     def __post_init__(self) -> None:
         check_bits("optimizer.bits", self.bits)
@@ -59,8 +59,11 @@ class ElasticZOInt8:
         """
         return integer_memory(table, batch_size, self.bp_layers)
 
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        return Cost(2, backward_work(table, table.last(self.bp_layers)), sweeps=3)
+
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        check_integers(model, self.name)
+        check_integers(model, "elastic_zo_int8")
         return ElasticZOInt8Learner(self, model, objective, seed)
 
 

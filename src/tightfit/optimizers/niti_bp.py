@@ -14,6 +14,7 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable, check_layer_count
 from tightfit.numerics.int8 import Number, clipped_add_, update_of
@@ -30,7 +31,6 @@ class NITIBP:
     """bits: width of an update."""
 
     bits: Schedulable
-    name: str = "niti_bp"
 
     def __post_init__(self) -> None:
         check_bits("optimizer.bits", self.bits)
@@ -39,8 +39,11 @@ class NITIBP:
         """Every int8 tensor, and an int32 accumulator beside each product. Source: ElasticZO, eq. 13."""
         return integer_memory(table, batch_size, table.weight_layers)
 
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        return Cost(1, backward_work(table, table.rows))
+
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        check_integers(model, self.name)
+        check_integers(model, "niti_bp")
         return NITIBPLearner(self, model, objective, seed)
 
 

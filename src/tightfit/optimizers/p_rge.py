@@ -18,13 +18,15 @@ from torch import nn
 
 from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.models.mp_lora import with_mp_lora
-from tightfit.numerics.perturbation import KernelName, Noise, Perturbation, check_noise
+from tightfit.numerics.direction import GAUSSIAN, Independent
+from tightfit.numerics.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.optimizers.mezo import check_queries, check_slope, clipped_slope
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, check_each, check_rate, value_at
+from tightfit.optimizers.zeroth_order import TwoSided, clipped_slope
+from tightfit.schedules import check_each, value_at
 
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")
@@ -33,34 +35,26 @@ ADAPTER_BYTES = 4  # at least, of an element of B: see `MPLoRALinear`
 
 
 @dataclass(frozen=True)
-class PRGE:
-    """lr: learning rate; eps: length of a perturbation; queries: directions in each step, q; parallel: what one forward
-    pass holds: the directions (outer), the two signs (inner), both or neither; rank, alpha, targets: of the adapters,
-    see `MPLoRALinear`; clip: bound on |slope|; noise, kernel: what directions are made of and how they are added, see
-    `Perturbation`."""
+class PRGE(TwoSided):
+    """As TwoSided. parallel: what one forward pass holds: the directions (outer), the two signs (inner), both or
+    neither; rank, alpha, targets: of the adapters, see `MPLoRALinear`."""
 
-    lr: Schedulable
-    eps: Schedulable
     queries: int = 4
+    direction: Independent = GAUSSIAN  # copies of adapters are no weights of a model, which other directions move
     parallel: Parallel = "both"
     rank: int = 16
     alpha: float = 32
     targets: str | None = None
-    clip: Schedulable = float("inf")
-    noise: Noise = "gaussian"
-    kernel: KernelName = "auto"
-    name: str = "p_rge"
 
     def __post_init__(self) -> None:
-        check_queries(self.queries)
-        check_rate("optimizer.lr", self.lr)
-        check_slope(self.eps, self.clip)
+        super().__post_init__()
         check_each("optimizer.alpha", self.alpha, lambda value: 0 < value < math.inf, "more than 0 and finite")
         if not isinstance(self.rank, int) or self.rank < 1:
             raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
             raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
-        check_noise(self.noise, self.kernel)
+        if not isinstance(self.direction, Independent):
+            raise ValueError("p_rge moves copies along independent numbers alone; choose direction=gaussian")
 
     def passes(self) -> list[list[Side]]:
         """The sides of each forward pass, in order: a minus follows its plus, or all follow all."""
@@ -100,6 +94,11 @@ class PRGE:
             activations=(output_bytes(table.rows, 1) + activations) * batch_size * self.copies,
         )
 
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        """Each side of a direction is a forward pass over the batch, however many of them one pass holds; what moves
+        adapters alone is next to nothing."""
+        return Cost(forward=2 * self.queries)
+
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return PRGELearner(self, model, objective, seed)
 
@@ -123,8 +122,7 @@ class PRGELearner(WeightsOnly):
     def _along(self, tensors: dict[str, torch.Tensor], seed: int) -> Perturbation:
         """Moves B, or copies of it, of each layer: the same name, the same directions."""
         named = [(f"{name}.B", nn.Parameter(tensor, requires_grad=False)) for name, tensor in tensors.items()]
-        optimizer = self._optimizer
-        return Perturbation(named, seed, optimizer.queries, optimizer.noise, optimizer.kernel)
+        return self._optimizer.direction.perturbation(named, seed, self._optimizer.queries)
 
     @torch.no_grad()
     def step(self, batch: Batch) -> Report:

@@ -1,6 +1,6 @@
-"""Full backpropagation that keeps the input of each block alone and computes the rest again (Chen et al., 2016).
+"""Keeps the input of each block alone and computes the rest again (Chen et al., 2016).
 
-Each method ends at the weights of its plain twin bit for bit, for one more forward pass and less memory. Statistics
+A step ends at the weights of plain backpropagation bit for bit, for one more forward pass and less memory. Statistics
 of normalisation move once a step and dropout draws the same masks twice, as if nothing were computed again.
 """
 
@@ -20,72 +20,28 @@ from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import blocks_of_modules
 from tightfit.memory.table import LayerTable, input_bytes, output_bytes
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
-from tightfit.optimizers.bp_adam import BPAdam
-from tightfit.optimizers.bp_sgd import BPSGD
+from tightfit.optimizers.activations.activations import Keeping
 
 Forward = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class BPSGDCheckpointed(BPSGD):
-    """As BPSGD."""
+class Checkpointed:
+    forward_passes = 2
 
-    name: str = "bp_sgd_checkpointed"
+    def memory(self, kept: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:
+        """The activations of the largest block, its errors, and of the other blocks what goes into them.
 
-    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        return with_one_block_whole(super().memory(table, batch_size), table, batch_size)
+        The first block's input is that of the model, which no convention counts.
+        Source: Korthikanti et al., 2022, section 5, in the buffers of ElasticZO's eq. 2.
+        """
+        blocks = table.blocks()
+        largest = max(output_bytes(block, batch_size) for block in blocks)
+        inputs = sum(input_bytes(block[0], batch_size) for block in blocks[1:])
+        return replace(kept, activations=inputs + largest, errors=largest)
 
-    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        return CheckpointedLearner(super().bind(model, objective, seed), model)
-
-
-@dataclass(frozen=True)
-class BPAdamCheckpointed(BPAdam):
-    """As BPAdam."""
-
-    name: str = "bp_adam_checkpointed"
-
-    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        return with_one_block_whole(super().memory(table, batch_size), table, batch_size)
-
-    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        return CheckpointedLearner(super().bind(model, objective, seed), model)
-
-
-def with_one_block_whole(plain: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:
-    """`plain` with the activations of the largest block, its errors, and of the other blocks what goes into them.
-
-    The first block's input is that of the model, which no convention counts.
-    Source: Korthikanti et al., 2022, section 5, in the buffers of ElasticZO's eq. 2.
-    """
-    blocks = table.blocks()
-    largest = max(output_bytes(block, batch_size) for block in blocks)
-    kept = sum(input_bytes(block[0], batch_size) for block in blocks[1:])
-    return replace(plain, activations=kept + largest, errors=largest)
-
-
-class CheckpointedLearner:
-    """Takes the steps of `learner` while `model` keeps the inputs of its blocks alone."""
-
-    def __init__(self, learner: Learner, model: nn.Module) -> None:
-        self.phases = learner.phases
-        self._learner = learner
-        self._replacements = replacements(model, self.phases)
-
-    def step(self, batch: Batch) -> Report:
-        with recomputing(self._replacements):
-            report = self._learner.step(batch)
-        return replace(report, forward_passes=2 * report.forward_passes)
-
-    def resting_model(self) -> nn.Module:
-        return self._learner.resting_model()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._learner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._learner.load_state_dict(state)
+    def prepare(self, model: nn.Module, phases: Phases) -> Keeping:
+        return partial(recomputing, replacements(model, phases))
 
 
 @contextmanager
@@ -112,7 +68,7 @@ def replacements(model: nn.Module, phases: Phases) -> dict[nn.Module, Forward]:
     named = {module: recomputed(module, phases) for name, module in model.named_modules() if block_of.get(name) == name}
     if not named:
         raise ValueError(
-            f"{type(model).__name__} names no blocks to compute again; give it blocks(), or choose bp_adam or bp_sgd"
+            f"{type(model).__name__} names no blocks to compute again; give it blocks(), or choose activations=kept"
         )
     return named
 

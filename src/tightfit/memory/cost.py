@@ -1,0 +1,31 @@
+"""What a step does, in units that need no machine: passes over the layers and sweeps over the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tightfit.memory.table import LayerRow, LayerTable
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The work of one step.
+
+    forward: forward passes over its batch, those that compute again or hold several copies of the batch included.
+    backward: the operations of its backward passes, in units of one forward pass.
+    sweeps: passes over the trained weights that read and write each of them, and do nothing else.
+    """
+
+    forward: float
+    backward: float = 0.0
+    sweeps: float = 0.0
+
+
+def backward_work(table: LayerTable, rows: tuple[LayerRow, ...]) -> float:
+    """Operations of a backward pass through `rows` of `table`, in forward passes through all of it.
+
+    A row's errors cost as much as its outputs did; the gradients of its weights as much again, if it has any.
+    """
+    whole = sum(row.operations for row in table.rows)
+    part = sum(row.operations * (2 if row.has_weights else 1) for row in rows)
+    return part / whole if whole else 0.0

@@ -1,0 +1,84 @@
+"""Backpropagation: any update rule, any policy of keeping activations.
+
+With plain gradient descent and all activations kept this is the baseline of ElasticZO (Full BP).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from tightfit.clock import Phases
+from tightfit.memory.breakdown import Breakdown
+from tightfit.memory.cost import Cost, backward_work
+from tightfit.memory.parts import trained_parameters
+from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.optimizers.activations.activations import Activations
+from tightfit.optimizers.activations.kept import KEPT
+from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.rules.rule import Rule
+from tightfit.optimizers.suitability import check_floats
+from tightfit.schedules import Schedulable, check_rate, value_at
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """lr: learning rate; rule: how a gradient becomes a step; activations: what autograd keeps."""
+
+    lr: Schedulable
+    rule: Rule
+    activations: Activations = KEPT
+
+    def __post_init__(self) -> None:
+        check_rate("optimizer.lr", self.lr)
+
+    def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
+        """Parameters, activations, a gradient or an error for each, and the rule's state. Source: ElasticZO, eq. 2."""
+        activations = output_bytes(table.rows, batch_size)
+        kept = Breakdown(
+            parameters=parameter_bytes(table.rows),
+            gradients=trained_bytes(table.rows),
+            activations=activations,
+            errors=activations,
+            optimizer_state=sum(self.rule.state_bytes(row) for row in table.rows),
+        )
+        return self.activations.memory(kept, table, batch_size)
+
+    def cost(self, table: LayerTable, batch_size: int) -> Cost:
+        return Cost(self.activations.forward_passes, backward_work(table, table.rows))
+
+    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
+        check_floats(model, "bp")
+        return BackpropLearner(self, model, objective)
+
+
+class BackpropLearner:
+    def __init__(self, optimizer: Backprop, model: nn.Module, objective: Objective) -> None:
+        self.phases = Phases()
+        self._optimizer = optimizer
+        self._model = model
+        self._objective = objective
+        self._keeping = optimizer.activations.prepare(model, self.phases)
+        self._stepper = optimizer.rule.begin(trained_parameters(model))
+
+    def step(self, batch: Batch) -> Report:
+        with self._keeping():
+            with self.phases("forward"):
+                loss = self._objective(self._model, batch)
+            with self.phases("backward"):
+                loss.backward()
+        with self.phases("update"):
+            self._stepper.step_(value_at(self._optimizer.lr, batch.epoch))
+        return Report(loss.item(), self._optimizer.activations.forward_passes, backward_passes=1)
+
+    def resting_model(self) -> nn.Module:
+        return self._model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self._model.state_dict(), "rule": self._stepper.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state["model"])
+        self._stepper.load_state_dict(state["rule"])

@@ -1,0 +1,52 @@
+"""Adam (Kingma and Ba, 2015), no weight decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tightfit.memory.table import LayerRow
+from tightfit.numerics.rounding import within
+from tightfit.optimizers.rules.rule import Named, Stepper
+from tightfit.schedules import check_each, check_rate
+
+
+@dataclass(frozen=True)
+class Adam:
+    """beta1, beta2: decay of the two moments; eps: added to the root of the second."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            check_each(f"rule.{name}", getattr(self, name), lambda decay: 0 <= decay < 1, "from 0 to less than 1")
+        check_rate("rule.eps", self.eps)
+
+    def state_bytes(self, row: LayerRow) -> int:
+        """Two moments of each number. Source: ElasticZO, eq. 5."""
+        return 2 * row.trained_elements * row.bytes_per_element
+
+    def begin(self, parameters: Named) -> Stepper:
+        return AdamStepper(self, parameters)
+
+
+class AdamStepper:
+    def __init__(self, rule: Adam, parameters: Named) -> None:
+        tensors = [parameter for _, parameter in parameters]
+        self._adam = torch.optim.Adam(tensors, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps)
+
+    def step_(self, lr: float) -> None:
+        for group in self._adam.param_groups:
+            group["lr"] = within(lr, group["params"][0].dtype)
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._adam.load_state_dict(state)
