@@ -23,7 +23,7 @@ from analysis.load import (
     merge,
     results_paths,
 )
-from tightfit.records import FINAL, write_atomically
+from tightfit.records.record import FINAL, write_atomically
 
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
 # Milliseconds; counts of up to 100,000 examples exactly; losses to what one seed can mean.

@@ -1,4 +1,4 @@
-"""What training gained on the same examples before and after, as a table: the records of `tightfit.gain`."""
+"""What training gained on the same examples before and after, as a table: the records of `tightfit.run.gain`."""
 
 from __future__ import annotations
 

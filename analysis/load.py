@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records import EVALS, FINAL, RunRecord, read_evals, read_standing, seal_of_evals
+from tightfit.records.record import EVALS, FINAL, RunRecord, read_evals, read_standing, seal_of_evals
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from tests.synthetic import straight_line
-from tightfit import checkpoint
+from tightfit.run import checkpoint
 
 
 class Killed(BaseException):

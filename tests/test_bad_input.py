@@ -1,7 +1,7 @@
 """What each command says of input it cannot use: one line with the value, the rule and the remedy, and no work done.
 
 A case is a command line, with {tmp} for a folder that holds the files below, and what the line must say. Commands run
-in this process; `run` means `tightfit.run`, and so on.
+in this process; `run` means `tightfit.run.configuration`, and so on.
 """
 
 import sys
@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from tightfit import bench, bench_device, bench_language, device_score, device_train, export, gain, layers, replay
-from tightfit import reproduce as reproduce_command
-from tightfit import run as run_command
+from tightfit.bench import device as bench_device
+from tightfit.bench import language as bench_language
+from tightfit.bench import steps as bench
 from tightfit.datasets import __main__ as datasets
+from tightfit.launch import reproduce as reproduce_command
 from tightfit.plan import __main__ as plan
+from tightfit.plan import layers
+from tightfit.program import export
+from tightfit.program import score as device_score
+from tightfit.program import train as device_train
+from tightfit.run import configuration as run_command
+from tightfit.run import gain, replay
 
 
 def run(words: list[str]) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tightfit import bench_language
-from tightfit.bench_language import Shape, Workload, main, measure, record
+from tightfit.bench import language as bench_language
+from tightfit.bench.language import Shape, Workload, main, measure, record
 
 TINY = Workload("tiny", sequences=2, length=3)
 ROW = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tightfit.export import prepared
-from tightfit.gain import gain
-from tightfit.records import read_run
-from tightfit.replay import rebuild
-from tightfit.session import carry_out
+from tightfit.program.export import prepared
+from tightfit.records.record import read_run
+from tightfit.run.gain import gain
+from tightfit.run.replay import rebuild
+from tightfit.run.session import carry_out
 
 from .killing import killed_at_second_checkpoint
 from .on_device.test_programs import P_RGE

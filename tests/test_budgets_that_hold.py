@@ -17,10 +17,10 @@ from tightfit.optimizers.bp import Backprop, BackpropLearner
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import PLAIN, SGD
-from tightfit.records import RunRecord, read_evals, read_run
-from tightfit.runner import run
-from tightfit.session import carry_out
-from tightfit.task import Task, Training
+from tightfit.records.record import RunRecord, read_evals, read_run
+from tightfit.run.loop import run
+from tightfit.run.session import carry_out
+from tightfit.run.task import Task, Training
 from tightfit.tracking.local import LocalOnly
 
 from .synthetic import bars

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tightfit import clock as module
-from tightfit.clock import Clock
+from tightfit.run import clock as module
+from tightfit.run.clock import Clock
 
 SLEEPER = """
 import sys, time
-from tightfit.clock import Clock
+from tightfit.run.clock import Clock
 clock = Clock()
 with clock.noticing_stops():
     for step in range(2):

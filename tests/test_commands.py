@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tightfit import device_score, device_train, export, gain, layers, replay
+from tightfit.launch.reproduce import plan
 from tightfit.plan import __main__ as plan_command
-from tightfit.reproduce import plan
-from tightfit.run import ROOT
-from tightfit.session import carry_out
+from tightfit.plan import layers
+from tightfit.program import export
+from tightfit.program import score as device_score
+from tightfit.program import train as device_train
+from tightfit.records.places import HOME as ROOT
+from tightfit.run import gain, replay
+from tightfit.run.session import carry_out
+from tightfit.run.spellings import in_todays_words
 from tightfit.settings import TRUST
-from tightfit.spellings import in_todays_words
 
 DOCUMENTS = [Path(ROOT) / "README.md", Path(ROOT) / "CONTRIBUTING.md", *(Path(ROOT) / "experiments").rglob("*.md")]
 TEXTS = [path.read_text() for path in DOCUMENTS]
@@ -99,7 +103,7 @@ def test_the_printed_commands_do_their_work_on_a_run(run: Path) -> None:
 def test_every_printed_command_is_run_here() -> None:
     run_here = of_module("run", "reproduce", "plan", "layers", *ON_A_RUN)
     assert len(run_here) > 12
-    assert set(COMMANDS) - set(run_here) == {"tightfit.bench_device"}  # which `make bench` runs
+    assert set(COMMANDS) - set(run_here) == {"tightfit.bench.device"}  # which `make bench` runs
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from tightfit.configuration import check_configuration
-from tightfit.reproduce import Planned, plan
-from tightfit.run import ROOT, resolved
-from tightfit.session import build, carry_out, without_descriptions
+from tightfit.launch.reproduce import Planned, plan
+from tightfit.records.places import HOME as ROOT
+from tightfit.run.checks import check_configuration
+from tightfit.run.configuration import resolved
+from tightfit.run.session import build, carry_out, without_descriptions
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from tightfit import checkpoint
-from tightfit.gain import Gain, gain, main
-from tightfit.records import read_evals
-from tightfit.runner import WEIGHTS
-from tightfit.session import carry_out
+from tightfit.records.record import read_evals
+from tightfit.run import checkpoint
+from tightfit.run.gain import Gain, gain, main
+from tightfit.run.loop import WEIGHTS
+from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
 
 from .test_replay import MEZO

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tightfit.records import read_evals, read_run
-from tightfit.session import carry_out
+from tightfit.records.record import read_evals, read_run
+from tightfit.run.session import carry_out
 
 from .killing import killed_at_second_checkpoint
 from .test_session import config

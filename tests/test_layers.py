@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from tightfit.layers import main
+from tightfit.plan.layers import main
 
 BARS = ["dataset._target_=tests.synthetic.bars", "training.batch_size=4"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tightfit import machine
-from tightfit.machine import describe_hardware, host, instructions
+from tightfit.records import machine
+from tightfit.records.machine import describe_hardware, host, instructions
 
 CPU = torch.device("cpu")
 ZEN_3 = """\

@@ -5,8 +5,6 @@ import torch
 from torch import nn
 
 from tests.models.test_language_model import causal
-from tightfit.evaluate import cross_entropy
-from tightfit.measurement import inference_peak, training_peak
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.measured import STEPS_TO_PEAK, Peak, peak_live_bytes
@@ -22,6 +20,8 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.run.evaluate import cross_entropy
+from tightfit.run.measurement import inference_peak, training_peak
 
 CPU = torch.device("cpu")
 WEIGHTS = 4 * 107_786  # bytes of LeNet-5

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from tightfit import pace as module
-from tightfit.pace import Pace
+from tightfit.run import pace as module
+from tightfit.run.pace import Pace
 
 
 def evaluated_at(

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from analysis.report import with_recorded_table
-from tightfit.run import ROOT
+from tightfit.records.places import HOME as ROOT
 
 README = (Path(ROOT) / "README.md").read_text()
 

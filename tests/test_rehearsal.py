@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.without_data import MANY_PIECES, three_pieces
 from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
@@ -17,17 +16,18 @@ from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
-from tightfit.numerics.direction import Independent
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
-from tightfit.rehearsal import batch_like, peak_live, peak_live_of_inference
+from tightfit.run.evaluate import cross_entropy
+from tightfit.run.rehearsal import batch_like, peak_live, peak_live_of_inference
 
 
 def elastic_zo(bp_layers: int) -> ElasticZO:

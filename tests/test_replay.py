@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tightfit import checkpoint
-from tightfit.gain import main as gain
-from tightfit.loss_log import LossLog
 from tightfit.optimizers.base import Batch
-from tightfit.records import read_run
-from tightfit.replay import REBUILT, main, rebuild
-from tightfit.runner import CHECKPOINT, REPLAY_LOG, WEIGHTS
-from tightfit.session import carry_out
+from tightfit.records.record import read_run
+from tightfit.run import checkpoint
+from tightfit.run.gain import main as gain
+from tightfit.run.loop import CHECKPOINT, REPLAY_LOG, WEIGHTS
+from tightfit.run.loss_log import LossLog
+from tightfit.run.replay import REBUILT, main, rebuild
+from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
 
 from .killing import killed_at_second_checkpoint
@@ -145,7 +145,7 @@ def test_a_log_of_another_length_than_the_run_is_refused_and_never_trained_on(
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     path = folder / REPLAY_LOG
     path.write_bytes(change(path.read_bytes()))
-    monkeypatch.setattr("tightfit.runner.cross_entropy", passes)
+    monkeypatch.setattr("tightfit.run.loop.cross_entropy", passes)
     assert main([str(folder)]) == 1
     assert capsys.readouterr().err == f"ValueError: {path}: {message}; put the whole file back\n"
     assert not (folder / REBUILT).exists()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.estimate import estimated, measured_steps
-from tightfit.records import RunRecord, append_eval, write_run
-from tightfit.reproduce import Planned, duration, main, plan, standing, time_left
-from tightfit.session import only_process_in
+from tightfit.launch.reproduce import Planned, duration, main, plan, standing, time_left
+from tightfit.records.record import RunRecord, append_eval, write_run
+from tightfit.run.estimate import estimated, measured_steps
+from tightfit.run.session import only_process_in
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -146,7 +146,7 @@ def test_recorded_runs_on_a_users_files_are_shown_only_while_these_are_the_same(
     record = RunRecord(first.folder.name, "elasticzo/table1", first.config, status="finished")
     record.dataset = {"checksums": {"train": "1" * 64}}
     write_run(first.folder, record)
-    monkeypatch.setattr("tightfit.session.checksums", lambda _: {"train": "2" * 64})
+    monkeypatch.setattr("tightfit.run.session.checksums", lambda _: {"train": "2" * 64})
     assert main(["elasticzo/table1", *overrides]) == 2
     assert "a run on train with sha256 111111111111…, but that has 222222222222… now" in capsys.readouterr().out
 

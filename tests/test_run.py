@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tightfit.records import read_evals, read_run
-from tightfit.run import ROOT
+from tightfit.records.places import HOME as ROOT
+from tightfit.records.record import read_evals, read_run
 
 pytestmark = pytest.mark.slow  # each test starts Python and imports torch once or more
 BARS = ["dataset._target_=tests.synthetic.bars", "tracker=local"]

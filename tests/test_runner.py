@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from tightfit import session
-from tightfit.interruption import Interruption
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
@@ -23,9 +21,11 @@ from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
-from tightfit.records import RunRecord, read_evals
-from tightfit.runner import run
-from tightfit.task import Task, Training
+from tightfit.records.record import RunRecord, read_evals
+from tightfit.run import session
+from tightfit.run.interruption import Interruption
+from tightfit.run.loop import run
+from tightfit.run.task import Task, Training
 from tightfit.tracking.local import LocalOnly
 
 from .killing import Killed

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tightfit.schedules import Piecewise, StepDecay, check_positive, check_rate, value_at
+from tightfit.optimizers.schedules import Piecewise, StepDecay, check_positive, check_rate, value_at
 
 
 def test_step_decay_multiplies_once_every_period() -> None:

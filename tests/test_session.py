@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from tightfit import checkpoint, runner, session
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.numerics import integer_matmul
-from tightfit.numerics.integer_matmul import BACKENDS
-from tightfit.records import read_evals, read_run, run_key, write_run
-from tightfit.session import carry_out, checksums
+from tightfit.numerics.int8 import matmul as integer_matmul
+from tightfit.numerics.int8.matmul import BACKENDS
+from tightfit.records.record import read_evals, read_run, run_key, write_run
+from tightfit.run import checkpoint, session
+from tightfit.run import loop as runner
+from tightfit.run.session import carry_out, checksums
 from tightfit.tracking.local import LocalOnly
 
 from . import synthetic
@@ -136,7 +137,7 @@ def test_full_disk_at_the_record_itself_is_told_and_does_not_hide_the_failure(
         raise FULL
 
     monkeypatch.setattr(runner, "append_eval", full)
-    monkeypatch.setattr("tightfit.session.write_run", full)
+    monkeypatch.setattr("tightfit.run.session.write_run", full)
     outcome = carry_out(config(tmp_path))
     assert outcome.status == "failed"
     assert "free space and run again to continue" in capsys.readouterr().err
@@ -275,16 +276,16 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def as_of(day: int, cpu: str) -> None:
-        monkeypatch.setattr("tightfit.session.now", lambda: f"2026-01-0{day}")
-        monkeypatch.setattr("tightfit.session.commit", lambda: (f"commit {day}", day == 2))
-        monkeypatch.setattr("tightfit.session.describe_machine", lambda _: {"cpu": cpu})
+        monkeypatch.setattr("tightfit.run.session.now", lambda: f"2026-01-0{day}")
+        monkeypatch.setattr("tightfit.run.session.commit", lambda: (f"commit {day}", day == 2))
+        monkeypatch.setattr("tightfit.run.session.describe_machine", lambda _: {"cpu": cpu})
 
     def unavailable(**_: object) -> None:
         raise DataUnavailable("gone")
 
     as_of(1, "one")
     with monkeypatch.context() as patch, killed_at_second_checkpoint():
-        patch.setattr("tightfit.session.write_end", lambda *_: None)
+        patch.setattr("tightfit.run.session.write_end", lambda *_: None)
         carry_out(config(tmp_path))
     as_of(2, "two")
     with monkeypatch.context() as patch:
@@ -328,11 +329,11 @@ def test_data_that_could_not_be_had_in_between_are_still_those_of_the_run(
 def test_a_run_made_again_from_its_beginning_started_when_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tightfit.session.now", lambda: "2026-01-01")
+    monkeypatch.setattr("tightfit.run.session.now", lambda: "2026-01-01")
     with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path))
     saves[0].unlink()
-    monkeypatch.setattr("tightfit.session.now", lambda: "2026-01-02")
+    monkeypatch.setattr("tightfit.run.session.now", lambda: "2026-01-02")
     record = read_run(carry_out(config(tmp_path)).folder)
     assert record is not None
     assert record.started_at == "2026-01-02"
@@ -412,7 +413,7 @@ def test_memory_that_runs_out_is_a_failed_run_with_one_line(
     def exhausted(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("tightfit.session.run", exhausted)
+    monkeypatch.setattr("tightfit.run.session.run", exhausted)
     outcome = carry_out(config(tmp_path))
     assert outcome.status == "failed"
     assert "\n" not in outcome.reason

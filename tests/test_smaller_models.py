@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tightfit.records import RunRecord, read_run
-from tightfit.session import build_task, carry_out
+from tightfit.records.record import RunRecord, read_run
+from tightfit.run.session import build_task, carry_out
 
 from .test_session import config
 

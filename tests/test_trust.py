@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.test_session import config
-from tightfit import device_score, export, gain, replay
-from tightfit.configuration import own_targets
-from tightfit.records import RunRecord, write_run
+from tightfit.program import export
+from tightfit.program import score as device_score
+from tightfit.records.record import RunRecord, write_run
+from tightfit.run import gain, replay
+from tightfit.run.checks import own_targets
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "replay": (replay.main, ["{}"]),
@@ -43,5 +45,5 @@ def test_what_a_record_names_is_run_only_if_it_is_ours_or_trusted(
 
 
 def test_what_our_modules_import_is_not_ours() -> None:
-    assert {"tightfit.models.lenet5.lenet5", "tightfit.schedules.StepDecay"} <= own_targets()
+    assert {"tightfit.models.lenet5.lenet5", "tightfit.optimizers.schedules.StepDecay"} <= own_targets()
     assert not {"tightfit.datasets.routes.subprocess.run", "tightfit.datasets.routes.run_quietly"} & own_targets()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tightfit.workers import Workers
+from tightfit.launch.workers import Workers
 
 
 def test_answers_come_in_the_order_of_the_jobs() -> None:
@@ -52,7 +52,7 @@ def test_one_that_is_told_to_stop_stops_all(tmp_path: Path) -> None:
 
 ORPHANS = """
 import os, pathlib, signal, sys, time
-from tightfit.workers import Workers
+from tightfit.launch.workers import Workers
 
 def do(job):
     folder = pathlib.Path(sys.argv[1])

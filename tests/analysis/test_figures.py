@@ -19,7 +19,7 @@ from analysis.report import report_experiment
 from analysis.style import NoRecords, spread
 from tests.analysis.conftest import BUDGETS, MIB, TABLE
 from tests.analysis.miniature import make_run
-from tightfit.records import append_eval, read_evals
+from tightfit.records.record import append_eval, read_evals
 
 
 def label_texts(axes: Axes) -> list[str]:

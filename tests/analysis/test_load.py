@@ -10,7 +10,7 @@ from analysis.collect import collect
 from analysis.load import latest, load_results, load_runs, merge, phase_seconds
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
-from tightfit.records import seal_of_evals
+from tightfit.records.record import seal_of_evals
 
 
 def test_a_run_folder_becomes_one_row_and_an_evaluation_each(tmp_path: Path):

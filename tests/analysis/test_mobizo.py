@@ -14,7 +14,7 @@ from analysis.render.markdown import markdown
 from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
-from tightfit.reproduce import plan
+from tightfit.launch.reproduce import plan
 
 
 @pytest.fixture

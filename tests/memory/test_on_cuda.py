@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tightfit import measurement
 from tightfit.memory import enforcement
 from tightfit.memory.budget import MemoryBudget, OverBudget
 from tightfit.memory.enforcement import SLACK_BYTES, Limit
@@ -14,6 +13,7 @@ from tightfit.memory.measured import LiveBytes, Peak, _measure_on_cuda
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
+from tightfit.run import measurement
 
 MIB = 2**20
 TOTAL = 1024 * MIB

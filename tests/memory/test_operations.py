@@ -7,7 +7,7 @@ from tests.test_rehearsal import SUBJECTS, llama, real_batch
 from tightfit.memory.measured import LiveBytes
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.models.lenet5 import lenet5
-from tightfit.numerics import integer_matmul
+from tightfit.numerics.int8 import matmul as integer_matmul
 
 
 def table_of(subject: str, batch_size: int) -> tuple[nn.Module, tuple[Operation, ...]]:

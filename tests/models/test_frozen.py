@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.parts import trained_parameters
-from tightfit.models.frozen import FROZEN, FrozenInt4Linear, FrozenInt8Linear
+from tightfit.models.adapters.frozen import FROZEN, FrozenInt4Linear, FrozenInt8Linear
 from tightfit.models.hf_causal_lm import LoRA
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
+from tightfit.run.evaluate import cross_entropy
 
 from .test_language_model import causal, prompts
 

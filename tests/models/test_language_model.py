@@ -12,7 +12,6 @@ from torch import nn
 
 from tests.synthetic import sentences
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table, parameter_bytes
 from tightfit.models.hf_causal_lm import (
@@ -26,6 +25,7 @@ from tightfit.models.hf_tokenizer import HashedWords, HFTokenizer
 from tightfit.models.language_model import LanguageModel
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.run.evaluate import cross_entropy
 
 LLAMA = {
     "vocab_size": 64,

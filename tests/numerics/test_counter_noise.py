@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.counter_noise import (
+from tightfit.numerics.noise.counter_noise import (
     BLOCK,
     TABLES,
     Kernel,
@@ -11,7 +11,7 @@ from tightfit.numerics.counter_noise import (
     random_words,
     reference_work,
 )
-from tightfit.numerics.perturbation import KERNELS, Perturbation, check_noise, choose_kernel
+from tightfit.numerics.noise.perturbation import KERNELS, Perturbation, check_noise, choose_kernel
 from tightfit.seeds import MASK64, permute64
 
 every_noise = pytest.mark.parametrize("noise", TABLES)
@@ -178,7 +178,7 @@ def test_unknown_streams_and_kernels_are_refused(noise: str, kernel: str, messag
 
 
 def test_every_kernel_moves_weights_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightfit.numerics.perturbation.has_numba", lambda: False)
+    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: False)
     directions = [direction("rademacher", 1000, kernel, step=7) for kernel in KERNELS if kernel != "fused"]
     monkeypatch.undo()
     directions.append(direction("rademacher", 1000, "auto", step=7))
@@ -186,10 +186,10 @@ def test_every_kernel_moves_weights_to_the_same_bits(monkeypatch: pytest.MonkeyP
 
 
 def test_a_fused_kernel_is_refused_where_it_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightfit.numerics.perturbation.has_numba", lambda: True)
+    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: True)
     with pytest.raises(ValueError, match="the weights are on meta; use the cpu or cuda"):
         choose_kernel("fused", torch.zeros(1, device="meta"), 8)
-    monkeypatch.setattr("tightfit.numerics.perturbation.has_numba", lambda: False)
+    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: False)
     with pytest.raises(ValueError, match="numba is not installed"):
         choose_kernel("fused", torch.zeros(1), 8)
     assert choose_kernel("auto", torch.zeros(1), 8) is portable_work

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reference import integers as reference
-from tightfit.numerics import int8, int8_compiled
-from tightfit.numerics.int8 import (
+from tightfit.numerics.int8 import arithmetic as int8
+from tightfit.numerics.int8 import compiled_sweeps as int8_compiled
+from tightfit.numerics.int8.arithmetic import (
     Accumulator,
     Number,
     bit_width,
@@ -18,7 +19,7 @@ from tightfit.numerics.int8 import (
     to_int8,
     update_of,
 )
-from tightfit.numerics.int8_perturbation import draw_
+from tightfit.numerics.int8.perturbation import draw_
 from tightfit.numerics.maxima import max_of_slices
 
 INT32 = st.one_of(

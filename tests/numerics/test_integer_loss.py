@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tests.reference import integers as reference
-from tightfit.numerics.int8 import Number
-from tightfit.numerics.integer_loss import logits_gradient, loss_difference, mean_loss, stochastic_shift
+from tightfit.numerics.int8.arithmetic import Number
+from tightfit.numerics.int8.loss import logits_gradient, loss_difference, mean_loss, stochastic_shift
 
 LOGITS = st.lists(st.integers(-127, 127), min_size=4, max_size=4)
 BATCH = st.lists(st.tuples(LOGITS, LOGITS, st.integers(0, 3)), min_size=1, max_size=5)

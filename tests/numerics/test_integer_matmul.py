@@ -6,9 +6,8 @@ from torch.nn import functional as F
 
 from tests.reference import integers as reference
 from tightfit.memory.measured import peak_live_bytes
-from tightfit.numerics import integer_matmul
-from tightfit.numerics.int8_speed import by_instructions, has_fast_int8, is_faster_when_timed
-from tightfit.numerics.integer_matmul import (
+from tightfit.numerics.int8 import matmul as integer_matmul
+from tightfit.numerics.int8.matmul import (
     BACKENDS,
     TERMS_EXACT_IN_FLOAT32,
     chosen,
@@ -19,6 +18,7 @@ from tightfit.numerics.integer_matmul import (
     matmul_of_whole_tiles,
     whole_tiles,
 )
+from tightfit.numerics.int8.speed import by_instructions, has_fast_int8, is_faster_when_timed
 
 SIZES = st.integers(1, 9)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.perturbation import NOISES, PIECE, Noise, Perturbation, Piece
+from tightfit.numerics.noise.perturbation import NOISES, PIECE, Noise, Perturbation, Piece
 from tightfit.seeds import derive, permute32
 
 

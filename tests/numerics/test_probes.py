@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.perturbation import Noise, Perturbation
-from tightfit.numerics.probes import InPlace, LayerByLayer, check_restore, probe_for
+from tightfit.numerics.noise.perturbation import Noise, Perturbation
+from tightfit.numerics.noise.probes import InPlace, LayerByLayer, check_restore, probe_for
 
 
 def network() -> nn.Sequential:
@@ -85,7 +85,7 @@ def test_a_module_may_answer_with_its_own_parameter() -> None:
 
 def test_a_view_of_a_large_weight_is_not_overwritten_by_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of large weights share memory from layer to layer, but not while an answer is still in it."""
-    monkeypatch.setattr("tightfit.numerics.probes.LARGE", 16)
+    monkeypatch.setattr("tightfit.numerics.noise.probes.LARGE", 16)
 
     class First(nn.Module):
         def __init__(self) -> None:
@@ -107,7 +107,7 @@ def test_a_view_of_a_large_weight_is_not_overwritten_by_the_next_layer(monkeypat
 
 @pytest.mark.parametrize("large", [0, 2**30])
 def test_memory_of_copies_is_used_again(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightfit.numerics.probes.LARGE", large)
+    monkeypatch.setattr("tightfit.numerics.noise.probes.LARGE", large)
     model, moved = network(), network()
     probe, expected = LayerByLayer(model, perturbation_of(model)), perturbation_of(moved)
     for step in range(3):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
-from tightfit.numerics.rounding import check_rounding, share_moved
+from tightfit.numerics.noise.rounding import check_rounding, share_moved
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.run.evaluate import cross_entropy
 
 
 def test_a_move_below_half_the_distance_to_the_next_number_is_lost() -> None:

@@ -10,10 +10,10 @@ import sys
 import pytest
 import torch
 
-from tightfit.machine import has_triton
-from tightfit.numerics import perturbation
-from tightfit.numerics.counter_noise import TABLES, Kernel, portable_work, reference_work
-from tightfit.numerics.perturbation import choose_kernel
+from tightfit.numerics.noise import perturbation
+from tightfit.numerics.noise.counter_noise import TABLES, Kernel, portable_work, reference_work
+from tightfit.numerics.noise.perturbation import choose_kernel
+from tightfit.records.machine import has_triton
 
 KEY, ROUNDING = (0xDEADBEEF, 2**64 - 3), (2**63, 7)
 
@@ -56,6 +56,6 @@ def check_bits(kernel: Kernel) -> None:
 
 
 if __name__ == "__main__":
-    from tightfit.numerics.triton_noise import triton_work
+    from tightfit.numerics.noise.triton_noise import triton_work
 
     check_bits(triton_work)

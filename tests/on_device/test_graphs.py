@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from tightfit.models.mp_lora import with_mp_lora
-from tightfit.on_device.attention import grouped
-from tightfit.on_device.formats import exported
-from tightfit.on_device.program import TrainingStep
+from tightfit.models.adapters.mp_lora import with_mp_lora
+from tightfit.program.attention import grouped
+from tightfit.program.formats import exported
+from tightfit.program.program import TrainingStep
 
 
 def test_grouped_attention_is_that_of_the_library() -> None:

@@ -12,19 +12,19 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.test_language_runs import REPEATED, SENTENCES, text_config, tiny_llama
-from tightfit import checkpoint
-from tightfit.device_score import score_adapters
-from tightfit.device_train import ADAPTERS, COST, LOSSES
-from tightfit.export import export, prepared
-from tightfit.on_device.runtimes import RUNTIMES
 from tightfit.optimizers.base import Batch
-from tightfit.runner import WEIGHTS
-from tightfit.session import carry_out
+from tightfit.program.export import export, prepared
+from tightfit.program.runtimes import RUNTIMES
+from tightfit.program.score import score_adapters
+from tightfit.program.train import ADAPTERS, COST, LOSSES
+from tightfit.run import checkpoint
+from tightfit.run.loop import WEIGHTS
+from tightfit.run.session import carry_out
 
 P_RGE = {
     "_target_": "tightfit.optimizers.p_rge.PRGE",
     "name": "p_rge",
-    "lr": {"_target_": "tightfit.schedules.StepDecay", "initial": 0.5, "factor": 0.5, "every_epochs": 1},
+    "lr": {"_target_": "tightfit.optimizers.schedules.StepDecay", "initial": 0.5, "factor": 0.5, "every_epochs": 1},
     "eps": 0.05,
     "queries": 2,
     "rank": 3,  # so that the last word of an adapter's noise is not used up
@@ -32,10 +32,10 @@ P_RGE = {
     "noise": "rademacher",
 }
 # Modules that a device does not have. PyTorch is among them where the runtime does not bring it.
-ABSENT = ("tightfit.models", "tightfit.optimizers", "tightfit.numerics", "tightfit.runner", "transformers", "hydra")
+ABSENT = ("tightfit.models", "tightfit.optimizers", "tightfit.numerics", "tightfit.run.loop", "transformers", "hydra")
 DRIVEN = """
 import sys
-from tightfit.device_train import main
+from tightfit.program.train import main
 code = main(sys.argv[1:])
 print("modules", *sys.modules)
 sys.exit(code)
@@ -55,7 +55,7 @@ def p_rge_config(runs: Path, **optimizer: Any) -> dict[str, Any]:
 
 
 def driven(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`tightfit.device_train` in a process of its own."""
+    """`tightfit.program.train` in a process of its own."""
     command = [sys.executable, "-c", DRIVEN, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -13,16 +13,17 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from tests.test_session import config
-from tightfit import device_score, device_train, export
-from tightfit.numerics.direction import Independent
-from tightfit.on_device import to_executorch
-from tightfit.on_device.check import check, first_steps
-from tightfit.on_device.formats import SUFFIXES, writer_for
-from tightfit.on_device.manifest import Manifest, beside
-from tightfit.on_device.program import TrainingStep
 from tightfit.optimizers import p_rge
 from tightfit.optimizers.base import Batch
-from tightfit.session import carry_out
+from tightfit.optimizers.directions.independent import Independent
+from tightfit.program import export, to_executorch
+from tightfit.program import score as device_score
+from tightfit.program import train as device_train
+from tightfit.program.check import check, first_steps
+from tightfit.program.formats import SUFFIXES, writer_for
+from tightfit.program.manifest import Manifest, beside
+from tightfit.program.program import TrainingStep
+from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
 
 from .test_programs import p_rge_config

@@ -8,7 +8,6 @@ from torch import nn
 
 from tests.models.test_language_model import LLAMA, causal
 from tests.optimizers.test_contract import tiny_batch, tiny_model
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
@@ -20,6 +19,7 @@ from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.run.evaluate import cross_entropy
 
 TWINS = {
     "bp_sgd": (Backprop(0.05, SGD()), Backprop(0.05, SGD(), Checkpointed())),

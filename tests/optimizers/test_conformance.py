@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics import counter_noise, perturbation
-from tightfit.numerics.direction import Independent
-from tightfit.numerics.probes import InPlace
+from tightfit.numerics.noise import counter_noise, perturbation
+from tightfit.numerics.noise.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 

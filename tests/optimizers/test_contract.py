@@ -9,16 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics.direction import Independent
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
@@ -26,6 +25,7 @@ from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.run.evaluate import cross_entropy
 
 
 def tiny_model(seed: int = 0) -> nn.Sequential:

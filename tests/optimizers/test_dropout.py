@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, weights
 

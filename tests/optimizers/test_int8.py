@@ -10,17 +10,19 @@ from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import bars
 from tightfit.datasets.stream import Stream, encoding_for
-from tightfit.evaluate import cross_entropy
 from tightfit.models.int8_layers import Conv2d, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics import int8, int8_compiled, integer_matmul
-from tightfit.numerics.int8 import Number
-from tightfit.numerics.int8_perturbation import Int8Perturbation
-from tightfit.numerics.integer_matmul import BACKENDS
+from tightfit.numerics.int8 import arithmetic as int8
+from tightfit.numerics.int8 import compiled_sweeps as int8_compiled
+from tightfit.numerics.int8 import matmul as integer_matmul
+from tightfit.numerics.int8.arithmetic import Number
+from tightfit.numerics.int8.matmul import BACKENDS
+from tightfit.numerics.int8.perturbation import Int8Perturbation
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.loss_sign import SignAudit
 from tightfit.optimizers.niti_bp import NITIBP, IntegerBackward
+from tightfit.run.evaluate import cross_entropy
 
 
 class Dtypes(TorchDispatchMode):

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.table import layer_table
+from tightfit.models.adapters.mp_lora import MPLoRALinear, with_mp_lora
 from tightfit.models.lenet5 import lenet5
-from tightfit.models.mp_lora import MPLoRALinear, with_mp_lora
-from tightfit.numerics.direction import Independent
 from tightfit.optimizers.base import Batch, Learner
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PARALLEL, PRGE
+from tightfit.run.evaluate import cross_entropy
 
 
 def model() -> nn.Sequential:

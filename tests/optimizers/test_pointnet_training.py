@@ -9,7 +9,6 @@ import torch
 from tests.synthetic import boxes
 from tests.test_runner import Killed, KillingTracker, carry_out
 from tightfit.datasets.stream import Stream, encoding_for
-from tightfit.evaluate import cross_entropy, score
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.pointnet import PointNet, pointnet
 from tightfit.optimizers.base import Batch, Optimizer
@@ -18,8 +17,9 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
-from tightfit.records import read_evals
-from tightfit.task import Task, Training
+from tightfit.records.record import read_evals
+from tightfit.run.evaluate import cross_entropy, score
+from tightfit.run.task import Task, Training
 
 METHODS = {
     "bp_sgd": Backprop(0.05, SGD()),

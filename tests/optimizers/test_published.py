@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.evaluate import cross_entropy
-from tightfit.numerics.direction import TorchLegacy
 from tightfit.optimizers.base import Batch
+from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
+from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, tiny_model
 

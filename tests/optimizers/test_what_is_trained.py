@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import layer_table, trained_bytes
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics.direction import Independent, TorchLegacy
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
@@ -22,6 +22,7 @@ from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, tiny_model
 

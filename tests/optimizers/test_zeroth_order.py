@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.evaluate import cross_entropy
-from tightfit.numerics.direction import Independent
-from tightfit.numerics.perturbation import Noise, Perturbation
+from tightfit.numerics.noise.perturbation import Noise, Perturbation
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.schedules import StepDecay
 from tightfit.optimizers.zeroth_order import clipped_slope
-from tightfit.schedules import StepDecay
+from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, tiny_model, train, weights
 

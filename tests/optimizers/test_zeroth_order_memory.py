@@ -7,19 +7,19 @@ import torch
 from torch import nn
 
 from tests.models.test_language_model import LLAMA
-from tightfit.measurement import inference_peak, training_peak
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.parts import trained_parameters
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.pointnet import pointnet
-from tightfit.numerics import direction
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.optimizers import mezo
 from tightfit.optimizers.base import Batch, Report
+from tightfit.optimizers.directions import independent
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.zeroth_order import ZerothOrderLearner
+from tightfit.run.measurement import inference_peak, training_peak
 
 MOST = 1.05
 OPTIMIZER = MeZO(lr=1e-4, eps=1e-3, queries=2)
@@ -63,7 +63,7 @@ class DrawsTheWholeDirection(Perturbation):
         del drawn
 
 
-TWINS = {"ZerothOrderLearner": (mezo, KeepsTheWeights), "Perturbation": (direction, DrawsTheWholeDirection)}
+TWINS = {"ZerothOrderLearner": (mezo, KeepsTheWeights), "Perturbation": (independent, DrawsTheWholeDirection)}
 
 
 def over_inference(model: nn.Module, batch: Batch) -> float:

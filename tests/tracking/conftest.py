@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tightfit.records import RunRecord
+from tightfit.records.record import RunRecord
 from tightfit.tracking.courier import courier_to
 from tightfit.tracking.offline import log_entries
 from tightfit.tracking.wandb import MODULE, WandbTracker

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tightfit.records import append_eval, write_run
+from tightfit.records.record import append_eval, write_run
 from tightfit.tracking.description import description
 from tightfit.tracking.wandb import WandbTracker
 
@@ -179,7 +179,7 @@ def test_a_row_that_is_evaluated_again_after_a_kill_is_mirrored_once(
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from tightfit.records import RunRecord
+from tightfit.records.record import RunRecord
 from tightfit.tracking.courier import courier_to
 from tightfit.tracking.wandb import MODULE, WandbTracker
 

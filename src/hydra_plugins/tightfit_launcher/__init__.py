@@ -44,7 +44,7 @@ class SideBySide(Launcher):
             logger.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
         self.jobs, self.first = [list(overrides) for overrides in job_overrides], initial_job_idx
         self.load()
-        from tightfit.workers import Workers
+        from tightfit.launch.workers import Workers
 
         return Workers(self.make, self.lost, self.n_jobs).carry_out(len(self.jobs))
 
@@ -52,7 +52,7 @@ class SideBySide(Launcher):
         """Import here what every run imports, and say here what each would say."""
         for name in THREADS:
             os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
-        from tightfit.session import build
+        from tightfit.run.session import build
 
         with contextlib.suppress(Exception):  # the first run will tell
             build(described_by(self.compose(0))["tracker"])
@@ -84,8 +84,8 @@ class SideBySide(Launcher):
 
     def lost(self, job: int, exit_code: int) -> JobReturn:
         """Name and record the run number `job`, whose process died."""
-        from tightfit.records import FINAL
-        from tightfit.session import describe, record_loss, say
+        from tightfit.records.record import FINAL
+        from tightfit.run.session import describe, record_loss, say
 
         config = described_by(self.compose(job))
         outcome = record_loss(config, exit_code)
@@ -100,7 +100,7 @@ class SideBySide(Launcher):
 
 def described_by(config: DictConfig) -> dict[str, Any]:
     """The run that `config` describes, without what is Hydra's."""
-    from tightfit.run import resolved
+    from tightfit.run.configuration import resolved
 
     HydraConfig.instance().set_config(config)
     with open_dict(config):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tightfit.datasets.archives import from_tar, from_zip, read_at_most, unpacked
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.records import write_atomically
+from tightfit.records.record import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from tightfit.datasets.text import Tokenizer
-from tightfit.models.frozen import FROZEN, freeze_
+from tightfit.models.adapters.frozen import FROZEN, freeze_
+from tightfit.models.adapters.lora import LoRA, check_saved, described, inject, read_saved, updates_of
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
-from tightfit.models.lora import LoRA, check_saved, described, inject, read_saved, updates_of
 from tightfit.seeds import derive
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

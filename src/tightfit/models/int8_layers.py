@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from tightfit.numerics.int8 import LARGEST, Accumulator, Number, requantize
-from tightfit.numerics.integer_matmul import (
+from tightfit.numerics.int8.arithmetic import LARGEST, Accumulator, Number, requantize
+from tightfit.numerics.int8.matmul import (
     Backend,
     check_backend,
     chosen,

@@ -7,8 +7,8 @@ from collections import OrderedDict
 import torch
 
 from tightfit.models.int8_layers import Conv2d, Flatten, Int8Sequential, Linear, MaxPool2x2, ReLU
-from tightfit.numerics.int8 import LARGEST
-from tightfit.numerics.integer_matmul import Backend
+from tightfit.numerics.int8.arithmetic import LARGEST
+from tightfit.numerics.int8.matmul import Backend
 from tightfit.seeds import derive
 
 # NITI takes the exponent from the largest input of each batch. Standardized pixels of MNIST and Fashion-MNIST reach

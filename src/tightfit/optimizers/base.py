@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable
+from tightfit.optimizers.phases import Phases
 
 
 @dataclass(frozen=True)

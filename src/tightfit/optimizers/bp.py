@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_parameters
@@ -18,9 +17,10 @@ from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, tra
 from tightfit.optimizers.activations.activations import Activations
 from tightfit.optimizers.activations.kept import KEPT
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.rules.rule import Rule
+from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
-from tightfit.schedules import Schedulable, check_rate, value_at
 
 
 @dataclass(frozen=True)

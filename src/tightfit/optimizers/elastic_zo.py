@@ -22,9 +22,9 @@ from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, p
 from tightfit.optimizers.base import Batch, Learner, Objective
 from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.rules.sgd import PLAIN
+from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
 from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
-from tightfit.schedules import Schedulable, check_rate, value_at
 
 BPPass = Literal["minus", "plus", "mean"]
 

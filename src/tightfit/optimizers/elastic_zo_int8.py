@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable
-from tightfit.numerics.int8_perturbation import Int8Perturbation, Saturation, check_steps
+from tightfit.numerics.int8.perturbation import Int8Perturbation, Saturation, check_steps
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
 from tightfit.optimizers.niti_bp import IntegerBackward, check_bits
+from tightfit.optimizers.phases import Phases
+from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_integers
-from tightfit.schedules import Schedulable, check_each, value_at
 
 
 @dataclass(frozen=True)

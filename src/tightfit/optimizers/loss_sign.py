@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-from tightfit.numerics.int8 import Number
-from tightfit.numerics.integer_loss import loss_difference, mean_loss
+from tightfit.numerics.int8.arithmetic import Number
+from tightfit.numerics.int8.loss import loss_difference, mean_loss
 from tightfit.optimizers.base import Batch, Objective
 
 LossSign = Literal["float", "integer"]

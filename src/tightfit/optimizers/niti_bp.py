@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable, check_layer_count
-from tightfit.numerics.int8 import Number, clipped_add_, update_of
-from tightfit.numerics.integer_loss import logits_gradient
+from tightfit.numerics.int8.arithmetic import Number, clipped_add_, update_of
+from tightfit.numerics.int8.loss import logits_gradient
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.phases import Phases
+from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_integers
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, check_each, value_at
 from tightfit.seeds import derive, permute32
 
 

@@ -16,17 +16,17 @@ from typing import Literal
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
-from tightfit.models.mp_lora import with_mp_lora
-from tightfit.numerics.direction import GAUSSIAN, Independent
-from tightfit.numerics.perturbation import Perturbation
+from tightfit.models.adapters.mp_lora import with_mp_lora
+from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.directions.independent import GAUSSIAN, Independent
+from tightfit.optimizers.phases import Phases
+from tightfit.optimizers.schedules import check_each, value_at
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.optimizers.zeroth_order import TwoSided, clipped_slope
-from tightfit.schedules import check_each, value_at
 
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")

@@ -1,8 +1,8 @@
 """Zeroth-order steps: the loss at both ends of a random direction gives its slope there, and the weights move along it.
 
 Here is what all such methods share: their hyperparameters, the loop over directions, and the slope. What a direction
-is made of is a choice of its own (`numerics.direction`), and so is how the weights get to a probe and back
-(`numerics.probes`).
+is made of is a choice of its own (`optimizers.directions`), and so is how the weights get to a probe and back
+(`numerics.noise.probes`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tightfit.clock import Phases
-from tightfit.numerics.direction import GAUSSIAN, Direction
-from tightfit.numerics.draws import Draws
-from tightfit.numerics.probes import Restore, check_restore
-from tightfit.numerics.rounding import check_rounding
+from tightfit.numerics.noise.draws import Draws
+from tightfit.numerics.noise.probes import Restore, check_restore
+from tightfit.numerics.noise.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Objective, Report, is_noted
+from tightfit.optimizers.directions.direction import Direction
+from tightfit.optimizers.directions.independent import GAUSSIAN
+from tightfit.optimizers.phases import Phases
+from tightfit.optimizers.schedules import Schedulable, check_each, check_positive, check_rate, value_at
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.schedules import Schedulable, check_each, check_positive, check_rate, value_at
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TwoSided:
     stable; queries: directions whose estimates are averaged in each step; direction: what they are made of.
 
     Parameters that do not require gradients when a model is bound stay as they are. All passes of a step draw the same
-    masks of dropout (see `numerics.draws`)."""
+    masks of dropout (see `numerics.noise.draws`)."""
 
     lr: Schedulable
     eps: Schedulable
@@ -49,7 +50,7 @@ class TwoSided:
 
 @dataclass(frozen=True)
 class ZerothOrder(TwoSided):
-    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.probes`)."""
+    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.noise.probes`)."""
 
     restore: Restore = "merged"
 

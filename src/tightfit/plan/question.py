@@ -20,8 +20,8 @@ from tightfit.plan.answer import Answer, answer
 from tightfit.plan.published import is_place, read_published
 from tightfit.plan.subject import Device, Subject
 from tightfit.plan.transformers import transformer_subject
+from tightfit.records.places import CONF
 
-CONF = Path(__file__).parents[3] / "conf"
 GROUPS = ("device", "model", "optimizer")
 DEFAULTS = {
     "device": "phone_4gb",

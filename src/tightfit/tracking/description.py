@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tightfit.records import RunRecord
+from tightfit.records.record import RunRecord
 
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 MARK = "wandb/mirrored.json"  # in the run folder: which end of the run W&B has been told

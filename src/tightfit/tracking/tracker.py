@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tightfit.records import RunRecord
+from tightfit.records.record import RunRecord
 
 ArtifactKind = Literal["table", "figure"]
 

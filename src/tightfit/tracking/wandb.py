@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tightfit.records import KILLED, RunRecord, read_evals, read_run, write_atomically
+from tightfit.records.record import KILLED, RunRecord, read_evals, read_run, write_atomically
 from tightfit.tracking.courier import courier_to
 from tightfit.tracking.description import MARK, description, end, read_mark, told
 from tightfit.tracking.mode import Mode, resolve_mode

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable
+from tightfit.optimizers.phases import Phases
 
 Keeping = Callable[[], AbstractContextManager[object]]  # entered around a forward pass and its backward pass
 

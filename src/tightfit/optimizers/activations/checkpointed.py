@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import blocks_of_modules
 from tightfit.memory.table import LayerTable, input_bytes, output_bytes
 from tightfit.optimizers.activations.activations import Keeping
+from tightfit.optimizers.phases import Phases
 
 Forward = Callable[..., Any]
 

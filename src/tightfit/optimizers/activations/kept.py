@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tightfit.clock import Phases
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable
 from tightfit.optimizers.activations.activations import Keeping
+from tightfit.optimizers.phases import Phases
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from tightfit.memory.table import LayerRow
-from tightfit.numerics.rounding import within
+from tightfit.numerics.noise.rounding import within
 from tightfit.optimizers.rules.rule import Named, Stepper
-from tightfit.schedules import check_each, check_rate
+from tightfit.optimizers.schedules import check_each, check_rate
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tightfit.memory.table import LayerRow
-from tightfit.numerics.rounding import within
+from tightfit.numerics.noise.rounding import within
 from tightfit.optimizers.rules.rule import Named, Stepper
 
 

@@ -1,0 +1,1 @@
+"""Measures what a step costs on this machine."""

@@ -1,0 +1,5 @@
+"""`python -m tightfit.bench`: see `tightfit.bench.steps`."""
+
+from tightfit.bench.steps import main
+
+main()

@@ -1,0 +1,212 @@
+"""What a zeroth-order step of a language model costs beside its two forward passes: `make bench`.
+
+Random weights in the shape of Llama; one loss at the last position. Each step is timed in turn with the two forwards
+it contains, so a machine that slows down slows both; medians of the ratios, with quartiles. The bound is what no
+perturbation in place can beat: two forwards, and three times reading and writing the weights. Beside it stands the
+most that a step holds at once, over what inference does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn import functional as F
+
+from tightfit.bench.steps import Work, paired_ratio, seconds_of
+from tightfit.memory.measured import peak_live_bytes
+from tightfit.models.hf_library import transformers
+from tightfit.optimizers.base import Batch
+from tightfit.optimizers.mezo import MeZO
+from tightfit.records.machine import commit, describe_machine, keep_freed_memory
+from tightfit.records.record import append_csv
+
+VOCABULARY = 49152
+LR, EPS = 1e-9, 1e-3
+MOST_PAIRS, LEAST_PAIRS, SECONDS = 7, 3, 12  # of measurements, and how long those of one step may take
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a Llama-like network; the head shares the embedding's weights."""
+
+    width: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    feed_forward: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    model: str
+    sequences: int
+    length: int
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.sequences} × {self.length} tokens, {dtype_name(self.dtype)}"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+SHAPES = {"55M": Shape(384, 23, 6, 2, 1024), "135M": Shape(576, 30, 9, 3, 1536)}
+TOKENS = ((1, 64), (4, 64), (8, 64), (8, 256))
+SHORT = [Workload("135M", 4, 64), Workload("135M", 8, 64)]
+FULL = [Workload(m, b, s, d) for m in SHAPES for d in (torch.float32, torch.bfloat16) for b, s in TOKENS]
+
+
+def llama(shape: Shape, dtype: torch.dtype) -> nn.Module:
+    """A network of that shape with random weights, as a function of tokens to the logits of the last position."""
+    library = transformers()
+    config = library.LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
+        intermediate_size=shape.feed_forward,
+        tie_word_embeddings=True,
+        use_cache=False,
+    )
+    torch.manual_seed(0)
+    return library.LlamaForCausalLM(config).to(dtype).eval()
+
+
+def loss(model: Any, batch: Batch) -> torch.Tensor:
+    output = model(batch.inputs, logits_to_keep=1)
+    return F.cross_entropy(output.logits[:, -1].float(), batch.labels)
+
+
+def contenders(model: nn.Module, batch: Batch) -> dict[str, Work]:
+    """The steps that are compared, by name."""
+
+    def stepper(**options: Any) -> Work:
+        learner = MeZO(LR, EPS, **options).bind(model, loss, seed=0)
+        steps = count()
+        return lambda: learner.step(Batch(batch.inputs, batch.labels, next(steps), 0.0))
+
+    def sweep() -> None:
+        for parameter in model.parameters():
+            parameter.data.mul_(1.0)
+
+    forwards = two_forwards(model, batch)
+
+    def bound() -> None:
+        forwards()
+        for _ in range(3):
+            sweep()
+
+    return {
+        "bound: two forwards, three bare sweeps": bound,
+        "rademacher, fused": stepper(noise="rademacher", kernel="fused"),
+        "gaussian_fast, fused": stepper(noise="gaussian_fast", kernel="fused"),
+        "rademacher, fused, exact": stepper(noise="rademacher", kernel="fused", restore="exact"),
+        "gaussian_fast, fused, exact": stepper(noise="gaussian_fast", kernel="fused", restore="exact"),
+        "rademacher, portable": stepper(noise="rademacher", kernel="portable"),
+        "gaussian_fast, portable": stepper(noise="gaussian_fast", kernel="portable"),
+        "gaussian": stepper(noise="gaussian"),
+        "rademacher, slow reference": stepper(noise="rademacher", kernel="reference"),
+        # Last, because it puts new tensors into the model where the others moved those that they found.
+        "four draws out of place, as published": stepper(noise="torch_legacy"),
+    }
+
+
+def two_forwards(model: nn.Module, batch: Batch) -> Work:
+    @torch.no_grad()
+    def work() -> None:
+        loss(model, batch).item()
+        loss(model, batch).item()
+
+    return work
+
+
+def measure(workload: Workload) -> Iterator[dict[str, Any]]:
+    """A row for each step: its seconds over those of two forward passes (median, quartiles), and in themselves.
+
+    Its `peak` is the most bytes of tensors alive in it, over the same of a forward pass.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, VOCABULARY, (workload.sequences, workload.length), generator=generator)
+    model = llama(SHAPES[workload.model], workload.dtype)
+    batch = Batch(tokens, tokens[:, 0], 0, 0.0)
+    reference = two_forwards(model, batch)
+
+    def peak(work: Work) -> int:
+        return peak_live_bytes(work, list(model.parameters()), uncounted=[batch.inputs, batch.labels])
+
+    inference = peak(reference)
+    for name, step in contenders(model, batch).items():
+        pairs = min(MOST_PAIRS, max(LEAST_PAIRS, round(SECONDS / 2 / seconds_of(step, repeats=1))))
+        low, median, high, seconds = paired_ratio(step, reference, pairs, repeats=1)
+        times = {"ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
+        yield {"step": name, **times, "peak": peak(step) / inference}
+
+
+def show(workload: Workload, rows: Iterable[dict[str, Any]], console: Console) -> None:
+    table = Table("step", "/ two forwards", "quartiles", "seconds", "peak / inference", title=str(workload))
+    table.columns[0].no_wrap = True
+    for row in rows:
+        quartiles = f"{row['ratio_low']:.3f}–{row['ratio_high']:.3f}"
+        table.add_row(row["step"], f"{row['ratio']:.3f}", quartiles, f"{row['seconds']:.3f}", f"{row['peak']:.3f}")
+    console.print(table)
+
+
+def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Append `rows` to the CSV file at `path`, each with its workload, the commit, the machine and the time.
+
+    Raises ValueError when the file has other columns.
+    """
+    head, dirty = commit()
+    known = {**asdict(workload), "dtype": dtype_name(workload.dtype)}
+    evidence = {"commit": head[:12], "dirty": dirty, **describe_machine(torch.device("cpu"))}
+    evidence["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    rounded = ({name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()} for row in rows)
+    lines = [{**known, **row, **evidence} for row in rounded]
+    append_csv(path, lines, "a step's record")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tightfit.bench_language", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="every model, number of tokens and type of weights")
+    parser.add_argument("--only", default="", metavar="TEXT", help='tables whose title has it, such as "135M, 4 ×"')
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error(f"--threads={options.threads} is no whole number from 1; choose one")
+    workloads = [workload for workload in (FULL if options.full else SHORT) if options.only in str(workload)]
+    if not workloads:
+        parser.error(f"--only={options.only!r} is in no title; choose a part of one of: {'; '.join(map(str, FULL))}")
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    console = Console()
+    machine = describe_machine(torch.device("cpu"))
+    console.print(
+        f"{machine['cpu']}, {options.threads} threads, torch {machine['torch']}; medians of "
+        f"{LEAST_PAIRS} to {MOST_PAIRS} pairs\n"
+    )
+    for workload in workloads:
+        rows = list(measure(workload))
+        show(workload, rows, console)
+        if options.csv:
+            try:
+                record(workload, rows, options.csv)
+            except (OSError, ValueError) as error:
+                parser.error(f"--csv: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Many runs: an experiment as planned, and its runs side by side."""

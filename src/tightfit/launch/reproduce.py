@@ -1,0 +1,251 @@
+"""Run experiments from start to table: `python -m tightfit.reproduce elasticzo/table1 profile=short`.
+
+Says how long it will take on this machine (from a few measured steps), runs what is missing on all cores with a
+progress display, and prints the table. Several experiments are run one after another; columns of one table come out
+together. Interrupt it at any moment and run it again: it continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tightfit.records.places import CONF, HOME
+from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files, run_folder
+from tightfit.run.configuration import cores_for, resolved
+from tightfit.run.spellings import in_todays_words
+from tightfit.tracking.tracker import ArtifactKind, Tracker
+
+POLL_SECONDS = 0.5
+INTERRUPTED = 130  # exit code
+ARTIFACT_KINDS: dict[ArtifactKind, tuple[str, ...]] = {"table": (".csv", ".md"), "figure": (".png", ".svg")}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of the experiment."""
+
+    config: dict[str, Any]
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        cell = self.config["cell"] or {}
+        return " · ".join([*(str(value) for value in cell.values()), f"seed {self.config['seed']}"])
+
+    def ended(self) -> bool:
+        record = read_run(self.folder)
+        return record is not None and record.status in FINAL
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tightfit.reproduce", description=__doc__)
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="experiment | override",
+        help="a file under experiments/, such as elasticzo/table1; or a Hydra override: profile=short, seed=0,1,2",
+    )
+    parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
+    options = parser.parse_args(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        parser.error(f"--jobs={options.jobs} is no whole number from 1; choose one")
+    experiments = [word for word in options.words if "=" not in word]
+    if not experiments:
+        parser.error("name at least one experiment, such as elasticzo/table1")
+    console = Console()
+    try:
+        overrides = in_todays_words([word for word in options.words if "=" in word])
+        plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
+        runs = [run for planned in plans.values() for run in planned]
+        check(runs)
+        jobs = options.jobs or cores_for(runs[0].config["threads"])
+        announce(console, runs, jobs)
+    except (HydraException, ValueError, OSError) as error:
+        console.print(str(error).splitlines()[0], style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    code = run_missing(console, plans, overrides, jobs)
+    conclude(console, runs)
+    return code
+
+
+def run_missing(console: Console, plans: dict[str, list[Planned]], overrides: Sequence[str], jobs: int) -> int:
+    """Run what has not ended, experiment by experiment; the exit code: 0 unless a run failed or all were stopped."""
+    code = 0
+    for name, planned in plans.items():
+        missing = [run for run in planned if not run.ended()]
+        if missing and code != INTERRUPTED:
+            code = sweep(console, [f"experiments={name}", *overrides], missing, jobs) or code
+    return code
+
+
+def plan(overrides: Sequence[str]) -> list[Planned]:
+    """Every run of the sweep that `overrides` describe, in the order Hydra will start them.
+
+    Raises HydraException for names that do not exist.
+    """
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        parse = OverridesParser.create().parse_overrides
+        fixed = [str(o.input_line) for o in parse(list(overrides)) if not o.is_sweep_override()]
+        sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
+        parsed = parse([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides])
+        values = {override.get_key_element(): values_of(override) for override in parsed}  # later ones replace earlier
+        combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
+        configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
+    return [Planned(config, run_folder(config)) for config in configs]
+
+
+def check(runs: Sequence[Planned]) -> None:
+    """Raise ValueError where a run is told impossible things, or where its record is damaged or on other data than
+    there are now, OSError where none can be written."""
+    for run in runs:
+        record = read_run(run.folder)
+        if record is None or record.status not in FINAL:
+            from tightfit.run.session import check_parts  # imports torch
+
+            check_parts(run.config)
+        if record is not None and rests_on_own_files(record, run.config):
+            from tightfit.run.session import check_data  # imports torch
+
+            check_data(run.config, record, run.folder)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def values_of(override: Override) -> list[str]:
+    """What `override` sets its key to: several values when it is swept over."""
+    return (
+        list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+    )
+
+
+def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
+    """Say what will be run and how long it will take here, from a few measured steps of each kind of run.
+
+    Raises ValueError for values that only show to be impossible when a run is assembled.
+    """
+    missing = [run for run in runs if not run.ended()]
+    if not missing:
+        return
+    from tightfit.run.estimate import estimated  # imports torch: not needed when nothing is missing
+
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
+    estimate = estimated([(run.folder, run.config) for run in missing])
+    expected = f"about [bold]{duration(estimate.seconds / jobs)}[/bold] with {jobs} runs side by side"
+    console.print(f"Expected duration on this machine: {expected if estimate.kinds else 'not known'}.")
+    console.print(f"({estimate.basis})", markup=False, highlight=False, soft_wrap=True)
+
+
+def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:
+    """Run the Hydra multirun in a process of its own while showing where each run stands; its exit code, which is not
+    0 where a run failed."""
+    log = missing[0].folder.parent / "sweep.log"
+    launcher = ["hydra/launcher=all_cores", f"hydra.launcher.n_jobs={jobs}"]
+    command = [sys.executable, "-m", "tightfit.run", "-m", *overrides, *launcher]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=HOME)
+        try:
+            watch(console, process, missing)
+        except KeyboardInterrupt:
+            console.print("Stopping at the next step; run the same command again to continue.")
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            return INTERRUPTED
+    if process.returncode:
+        console.print(log.read_text()[-3000:], markup=False, highlight=False)
+    return process.returncode
+
+
+def watch(console: Console, process: subprocess.Popen[bytes], missing: Sequence[Planned]) -> None:
+    """Show a bar per run until `process` ends; without a terminal, a line per run that ended."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%  {task.fields[now]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        whole = progress.add_task("all runs", total=len(missing), now="")
+        bars = [progress.add_task(run.label, total=1.0, now="waiting") for run in missing]
+        started = time.monotonic()
+        told: set[Path] = set()
+        while True:
+            alive = process.poll() is None
+            standings = [standing(run) for run in missing]
+            for bar, (done, now) in zip(bars, standings, strict=True):
+                progress.update(bar, completed=done, now=now)
+            share = sum(done for done, _ in standings) / len(missing)
+            progress.update(whole, completed=share * len(missing), now=time_left(time.monotonic() - started, share))
+            for run in missing:
+                if not console.is_terminal and run.folder not in told and run.ended():
+                    told.add(run.folder)
+                    console.print(f"{run.label}: {standing(run)[1]}", markup=False, highlight=False)
+            if not alive:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def standing(run: Planned) -> tuple[float, str]:
+    """The part of `run` that is done, and how it stands in words."""
+    record, rows = read_standing(run.folder), read_evals(run.folder)
+    if record is None:
+        return 0.0, "waiting"
+    if record.status not in ("running", "finished"):
+        return 1.0 if run.ended() else 0.0, f"{record.status}: {record.reason}"
+    if not rows:
+        return 0.0, "starting"
+    last = rows[-1]
+    accuracy = next(value for name, value in last.items() if name.endswith("_accuracy"))
+    return last["done"], f"accuracy {accuracy:.2%} after {last['train_seconds']:.0f} s of training"
+
+
+def time_left(elapsed: float, share: float) -> str:
+    return f"about {duration(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+
+
+def duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def conclude(console: Console, runs: Sequence[Planned]) -> None:
+    """Print each experiment's table, write tables and figures beside the runs, and log them to the tracker."""
+    sys.path.insert(0, str(HOME))  # analysis/ lies beside src/ in the checkout
+    from analysis.report import report_experiment
+
+    config = runs[0].config
+    folder = Path(config["paths"]["runs"])
+    tracker: Tracker = instantiate(config["tracker"])
+    for run in runs:
+        record = read_run(run.folder)
+        if record is not None and record.status in FINAL:
+            tracker.complete(record, run.folder)
+    for experiment in dict.fromkeys(run.config["experiment"] for run in runs):
+        files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
+        for path in files:
+            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        for kind, suffixes in ARTIFACT_KINDS.items():
+            tracker.log_artifacts(
+                f"{experiment}-{kind}s", [f for f in files if f.suffix in suffixes], kind, folder / "report"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Small trained parts beside frozen weights."""

@@ -1,0 +1,1 @@
+"""Integer arithmetic: int8 numbers with a shared exponent, after NITI."""

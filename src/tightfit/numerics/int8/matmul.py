@@ -1,0 +1,143 @@
+"""Products of int8 matrices and images with int32 accumulators, by whichever means; all means agree bit for bit.
+
+A convolution is one product too. The usual way lays out a window of the image for every output, which costs several
+times the product itself. Here one row of the left matrix is a band of `kernel` whole image rows, which lie one after
+the other in memory already, and the right matrix repeats the kernel along its diagonals, once for every column of the
+output. Most of it is zeros, but int8 instructions multiply these sooner than a processor copies windows.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from tightfit.numerics.int8.speed import has_fast_int8
+
+# auto: int8 where the processor has instructions for it, and on CUDA; float32 elsewhere.
+Backend = Literal["auto", "int8", "float32", "reference"]
+BACKENDS = ("auto", "int8", "float32", "reference")
+# Whole numbers up to 2**24 are exact in float32, and a product of two int8 values is at most 127².
+TERMS_EXACT_IN_FLOAT32 = 2**24 // 127**2
+TILE, LEAST_ROWS = 8, 17  # what torch._int_mm asks of CUDA tensors
+
+
+def chosen(backend: Backend, device: torch.device) -> Backend:
+    """The backend that `backend` stands for on `device`."""
+    if backend != "auto":
+        return backend
+    return "int8" if device.type != "cpu" or has_fast_int8() else "float32"
+
+
+def check_backend(backend: str) -> None:
+    """Raise ValueError for a name that is none."""
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} does not multiply integers; choose {', '.join(BACKENDS)}")
+
+
+def matmul(left: torch.Tensor, right: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
+    """Left @ right, (m, k) and (k, n) int8 to (m, n) int32. Sums beyond int32 wrap.
+
+    int8: the processor's int8 instructions. float32: of as many terms at once as are exact in it. reference: int64
+    arithmetic.
+    """
+    means = chosen(backend, left.device)
+    if means == "reference":
+        return (left.to(torch.int64) @ right.to(torch.int64)).to(torch.int32)
+    if means == "float32" and left.shape[1] > TERMS_EXACT_IN_FLOAT32:
+        return sum_of_float32_products(left, right)
+    if means == "float32":
+        return (left.float() @ right.float()).to(torch.int32)
+    if left.is_cuda:
+        return matmul_of_whole_tiles(left, right)
+    return torch._int_mm(with_plain_strides(left), with_plain_strides(right))
+
+
+def sum_of_float32_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Left @ right by float32 products of at most `TERMS_EXACT_IN_FLOAT32` terms, summed in int32."""
+    total = torch.zeros(len(left), right.shape[1], dtype=torch.int32, device=left.device)
+    pieces = zip(left.split(TERMS_EXACT_IN_FLOAT32, 1), right.split(TERMS_EXACT_IN_FLOAT32), strict=True)
+    for columns, rows in pieces:
+        total.add_((columns.float() @ rows.float()).to(torch.int32))
+    return total
+
+
+def matmul_of_whole_tiles(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Left @ right for CUDA's int8 tensor cores: sides are filled up, and the right matrix lies column after column."""
+    (rows, inner), columns = left.shape, right.shape[1]
+    whole_rows, whole_inner, whole_columns = whole_tiles(rows, inner, columns)
+    more_inner = whole_inner - inner
+    padded_left = F.pad(left, (0, more_inner, 0, whole_rows - rows)).contiguous()
+    padded_right = F.pad(right.t(), (0, more_inner, 0, whole_columns - columns)).contiguous().t()
+    return torch._int_mm(padded_left, padded_right)[:rows, :columns].contiguous()
+
+
+def whole_tiles(rows: int, inner: int, columns: int) -> tuple[int, int, int]:
+    """The sides of a product that CUDA takes: the next multiples of 8, and more than 16 rows."""
+    return whole(max(rows, LEAST_ROWS)), whole(inner), whole(columns)
+
+
+def whole(side: int) -> int:
+    return side + -side % TILE
+
+
+def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
+    """`matrix` laid out row by row where a side of length 1 would leave its stride open.
+
+    torch 2.13's _int_mm returns garbage for a transposed column, whose strides are (1, 1).
+    """
+    return matrix.contiguous().view(-1).view(matrix.shape) if 1 in matrix.shape else matrix
+
+
+def convolve(images: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
+    """Convolution that keeps height and width: (b, c, h, w) and (o, c, k, k) int8, k odd, to (b, o, h, w) int32."""
+    batch, _, height, width = images.shape
+    in_floats = chosen(backend, images.device) == "float32" and not images.is_cuda  # cuDNN may transform: not exact
+    if in_floats and weight[0].numel() <= TERMS_EXACT_IN_FLOAT32:
+        return F.conv2d(images.float(), weight.float(), padding=weight.shape[-1] // 2).to(torch.int32)
+    rows = matmul(bands(images, weight.shape[-1]), band_matrix(weight, width), backend)
+    return rows.view(batch, height, len(weight), width).transpose(1, 2)
+
+
+def convolution_weight_gradient(
+    images: torch.Tensor, errors: torch.Tensor, kernel: int, backend: Backend = "auto"
+) -> torch.Tensor:
+    """The (o, c, k, k) int32 gradient of `convolve` for errors (b, o, h, w) int8, summed over the batch."""
+    outputs, width = errors.shape[1], errors.shape[3]
+    rows = errors.transpose(1, 2).reshape(-1, outputs * width)  # (b·h, o·w)
+    product = matmul(bands(images, kernel).t(), rows, backend)
+    return along_diagonals(product, images.shape[1], outputs, kernel, width).sum(-1, dtype=torch.int32)
+
+
+def convolution_input_error(errors: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
+    """The int32 error (b, c, h, w) at the input of `convolve`: a convolution with the turned kernels."""
+    return convolve(errors, weight.flip(2, 3).transpose(0, 1), backend)
+
+
+def bands(images: torch.Tensor, kernel: int) -> torch.Tensor:
+    """The `kernel` rows around each row of the zero-padded (b, c, h, w) images: (b·h, kernel·c·(w + kernel − 1))."""
+    batch, channels, height, width = images.shape
+    margin = kernel // 2
+    padded = images.new_zeros(batch, height + 2 * margin, channels, width + 2 * margin)
+    padded[:, margin : margin + height, :, margin : margin + width] = images.transpose(1, 2)
+    row = channels * (width + 2 * margin)
+    overlapping = padded.as_strided((batch, height, kernel * row), ((height + 2 * margin) * row, row, 1))
+    return overlapping.reshape(batch * height, kernel * row).contiguous()  # of one image it would be a view
+
+
+def band_matrix(weight: torch.Tensor, width: int) -> torch.Tensor:
+    """What a band is multiplied with for a row of outputs: (k·c·(w + k − 1), o·w) from (o, c, k, k)."""
+    outputs, channels, kernel, _ = weight.shape
+    matrix = weight.new_zeros(kernel * channels * (width + kernel - 1), outputs * width)
+    along_diagonals(matrix, channels, outputs, kernel, width).copy_(weight[..., None])
+    return matrix
+
+
+def along_diagonals(matrix: torch.Tensor, channels: int, outputs: int, kernel: int, width: int) -> torch.Tensor:
+    """View (o, c, k, k, w) of a band matrix: for each weight its `width` places, all others are left out."""
+    column = outputs * width  # from one row of the matrix to the next
+    across = (width + kernel - 1) * column  # from one channel to the next
+    return matrix.as_strided(
+        (outputs, channels, kernel, kernel, width), (width, across, channels * across, column, column + 1)
+    )

@@ -1,0 +1,163 @@
+"""Where the weights are while a loss is taken at weights + scale × z, and how they get back.
+
+`InPlace` moves the weights themselves. It holds nothing, and the way back from the last probe is one sweep with the
+update (ElasticZO Alg. 1, l. 10–11); but each of three sums a step is rounded, so weights drift by rounding errors, in
+16 bits until nothing is left.
+
+`LayerByLayer` never moves them: each layer gets a moved copy of its own weights while it runs. With a step of zero the
+weights stay as they are, bit for bit, in every type. Costs the copy, as large as the largest layer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from tightfit.numerics.noise.counter_noise import MANTISSA_BITS
+from tightfit.numerics.noise.flat import flat, shaped_as
+from tightfit.numerics.noise.perturbation import Perturbation
+
+Restore = Literal["merged", "exact"]
+
+# Bytes of a block that the C library takes from the system anew each time, page by page: for the embedding of a
+# language model that costs more than writing the copy. Smaller blocks it keeps by itself.
+LARGE = 32 * 2**20
+
+
+class Probe(Protocol):
+    def at(
+        self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
+    ) -> AbstractContextManager[object]:
+        """While the result is entered, the model computes at weights + `scale` × z(step, query).
+
+        without_pass: the loss is known, so that the model need not run.
+        """
+        ...
+
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        """Move the weights at rest against `slope` along z(step, query), by the share of a query in `lr`."""
+        ...
+
+
+class InPlace:
+    """Moves the weights, and from one probe straight to the next of the same direction."""
+
+    def __init__(self, perturbation: Perturbation) -> None:
+        self._perturbation = perturbation
+        self._offset, self._direction = 0.0, (0, 0)  # of the weights from rest
+
+    def at(
+        self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
+    ) -> AbstractContextManager[object]:
+        del without_pass  # weights end where the sums of all moves are rounded to
+        self._move_to(scale, step, query)
+        return nullcontext()
+
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        self._move_to(-lr * slope / self._perturbation.queries, step, query)
+        self._offset = 0.0
+
+    def _move_to(self, scale: float, step: int, query: int) -> None:
+        if self._offset and self._direction != (step, query):
+            self._perturbation.add_(-self._offset, *self._direction)
+            self._offset = 0.0
+        self._perturbation.add_(scale - self._offset, step, query)
+        self._offset, self._direction = scale, (step, query)
+
+
+class LayerByLayer:
+    """Gives each module of `model` a moved copy of its own parameters for as long as it runs.
+
+    A parameter that is used outside its own module's forward pass is not moved: see `at`.
+    """
+
+    def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
+        self._perturbation = perturbation
+        self._spare: torch.Tensor | None = None  # memory of the largest copy, between two uses
+        self._names = {parameter: name for name, parameter in model.named_parameters()}
+        self._at_rest = {parameter: parameter.data for parameter in perturbation.streams}
+        self._modules = [
+            (module, own)
+            for module in model.modules()
+            if (own := [p for p in module.parameters(recurse=False) if p in perturbation.streams])
+        ]
+
+    @contextmanager
+    def at(self, scale: float, step: int, query: int = 0, *, without_pass: bool = False) -> Generator[None]:
+        """Raises ValueError when a loss was taken without running the module of some parameter."""
+        if without_pass:
+            yield
+            return
+        moved: set[nn.Parameter] = set()
+
+        def enter(own: list[nn.Parameter], *_: Any) -> None:
+            for parameter in own:
+                copy = self._room_for(self._at_rest[parameter])
+                self._perturbation.write(parameter, copy, scale, step, query)
+                parameter.data = shaped_as(copy, self._at_rest[parameter])
+            moved.update(own)
+
+        def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
+            del module, given
+            if any(answer is parameter for parameter in own):
+                answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
+            for parameter in own:
+                self._keep_room(parameter.data, answer)
+                parameter.data = self._at_rest[parameter]
+            return answer
+
+        with ExitStack() as hooks:
+            for module, own in self._modules:
+                hooks.enter_context(module.register_forward_pre_hook(partial(enter, own)))
+                hooks.enter_context(module.register_forward_hook(partial(leave, own), always_call=True))
+            yield
+        unmoved = [self._names[parameter] for parameter in self._at_rest if parameter not in moved]
+        if unmoved:
+            raise ValueError(
+                f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
+            )
+
+    def _room_for(self, weights: torch.Tensor) -> torch.Tensor:
+        """Memory for a flat copy of `weights`; a large one is the last that was used, if it fits exactly."""
+        spare = self._spare
+        if spare is not None and (spare.numel(), spare.dtype) == (weights.numel(), weights.dtype):
+            self._spare = None
+            return spare
+        return torch.empty(weights.numel(), dtype=weights.dtype, device=weights.device)
+
+    def _keep_room(self, copy: torch.Tensor, answer: Any) -> None:
+        """Keep the memory of a large `copy` for the next one, unless `answer` is still in it."""
+        if copy.nbytes > LARGE and (self._spare is None or self._spare.nbytes <= copy.nbytes):
+            lent = isinstance(answer, torch.Tensor) and answer.untyped_storage()._cdata == copy.untyped_storage()._cdata
+            self._spare = None if lent else flat(copy)
+
+    def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
+        scale = -lr * slope / self._perturbation.queries
+        if scale:  # adding zeros would turn −0 into 0
+            self._perturbation.add_(scale, step, query, stochastically=True)
+
+
+def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
+    """The probe that `restore` names; warns of weights that moving in place would spoil."""
+    if restore == "exact":
+        return LayerByLayer(model, perturbation)
+    short = {parameter.dtype for parameter in perturbation.streams if parameter.dtype in MANTISSA_BITS}
+    for dtype in short:
+        warnings.warn(
+            f"restore='merged' rounds {dtype} weights three times a step: they drift, and small updates are lost; "
+            "choose restore=exact",
+            stacklevel=2,
+        )
+    return InPlace(perturbation)
+
+
+def check_restore(restore: str) -> None:
+    """Raise ValueError for a name that is none."""
+    if restore not in ("merged", "exact"):
+        raise ValueError(f"restore={restore!r} is not a way to restore weights; choose merged or exact")

@@ -1,0 +1,1 @@
+"""Programs that train on a device: made, checked, driven and scored."""

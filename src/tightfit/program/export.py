@@ -1,0 +1,165 @@
+"""Write a run's training as a program for a device: `python -m tightfit.export run=0123456789ab format=executorch`.
+
+`run` is the folder of a run of `optimizer=p_rge`, or its key. Beside the program, which holds the model and takes one
+training step a call, lie a manifest and the examples in tokens: all that `tightfit.program.train` needs. The files are
+kept only if the program's first steps are those of the run in the framework. Two more settings: `out`, the folder
+for the program; `trust=true` for a run whose model or data set is code of your own.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import tempfile
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tightfit.datasets.stream import encoding_for
+from tightfit.optimizers.base import Batch
+from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.schedules import value_at
+from tightfit.program.check import STEPS, Reference, check, first_steps
+from tightfit.program.formats import SUFFIXES, writer_for
+from tightfit.program.manifest import Manifest, file_digest
+from tightfit.program.program import TrainingStep, check_noise_of_device
+from tightfit.program.runtimes import check_format
+from tightfit.records.record import RunRecord, read_run, write_atomically
+from tightfit.run.loop import Run
+from tightfit.run.session import EXPECTED, build, build_task, check_code
+from tightfit.settings import asks_for_help, read_settings, without_trust
+from tightfit.tracking.local import LocalOnly
+
+PROGRAM, DATA = "program", "data.safetensors"
+
+
+def export(folder: Path, format_name: str, target: Path) -> Path:
+    """Write the training of the run in `folder` to the folder `target`; returns the program.
+
+    Raises ValueError when the run cannot be a program, and when the program does not compute what the run does.
+    """
+    check_format(format_name)
+    record, optimizer, run = prepared(folder)
+    write = writer_for(format_name)  # imports the exporter, which takes long: after all that may be refused
+    data = data_of(run, optimizer, record.summary.get("steps", run.steps))
+    batches = [batch_of(data, run, step) for step in range(min(STEPS, len(data["order"])))]
+    reference = first_steps(optimizer, run.task.model, run.task.seed, batches)
+    step = TrainingStep(run.task.model, run.task.seed, optimizer.direction.noise, optimizer.queries)
+    manifest = manifest_of(format_name, run, optimizer, data, reference, step)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".unchecked.") as unchecked:
+        written = Path(unchecked) / manifest.program
+        write(step, step.example(batches[0].inputs, batches[0].labels), written)
+        manifest = replace(manifest, check=check(written, manifest, reference), sha256=file_digest(written))
+        os.replace(written, target / manifest.program)
+    write_data(target / DATA, data)
+    manifest.write(target / manifest.program)
+    return target / manifest.program
+
+
+def manifest_of(
+    format_name: str,
+    run: Run,
+    optimizer: PRGE,
+    data: dict[str, torch.Tensor],
+    reference: Reference,
+    step: TrainingStep,
+) -> Manifest:
+    """How to call the program of `step`, which was not checked yet."""
+    return Manifest(
+        format=format_name,
+        program=PROGRAM + SUFFIXES[format_name],
+        data=DATA,
+        run=run.record.key,
+        seed=run.task.seed,
+        noise=optimizer.direction.noise,
+        batch_size=run.stream.batch_size,
+        example_shape=list(data["inputs"].shape[1:]),
+        queries=optimizer.queries,
+        adapters={name: list(B.shape) for name, B in reference.adapters.items()},
+        starts=step.starts,
+        steps=len(data["order"]),
+    )
+
+
+def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
+    """The run in `folder` as it began. Raises ValueError when there is none, or one that no device could do."""
+    record = read_run(folder)
+    if record is None or "batch_size" not in record.memory:
+        raise ValueError(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
+    optimizer = build(record.config["optimizer"])
+    if not isinstance(optimizer, PRGE):
+        raise ValueError(
+            f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"
+        )
+    check_noise_of_device(optimizer.direction.noise)
+    task = build_task(record.config, copy.deepcopy(record))
+    return record, optimizer, Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
+
+
+def data_of(run: Run, optimizer: PRGE, steps: int) -> dict[str, torch.Tensor]:
+    """The examples as the model takes them, which of them each step takes, and with what rates.
+
+    inputs (n, …); labels (n,) int64; order (steps, b) int32; lr, eps, clip (steps,) float64
+    """
+    examples = run.task.dataset.train
+    rates = {
+        name: torch.tensor([value_at(getattr(optimizer, name), run.epoch(step)) for step in range(steps)]).double()
+        for name in ("lr", "eps", "clip")
+    }
+    order = torch.stack([run.stream.chosen(step) for step in range(steps)]).int()
+    encode = encoding_for(run.task.model, run.task.dataset)
+    return {"inputs": encode(examples.inputs), "labels": examples.labels, "order": order, **rates}
+
+
+def batch_of(data: dict[str, torch.Tensor], run: Run, step: int) -> Batch:
+    """The examples of a step, all of the same width."""
+    chosen = data["order"][step]
+    return Batch(data["inputs"][chosen], data["labels"][chosen], step, run.epoch(step))
+
+
+def write_data(path: Path, data: dict[str, torch.Tensor]) -> None:
+    from safetensors.torch import save  # of the extra `export`
+
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in data.items()}))
+
+
+def folder_of(run: str) -> Path:
+    """The folder of a run that is named by it or by its key.
+
+    Raises ValueError when the key is that of none, or of several.
+    """
+    if Path(run).is_dir():
+        return Path(run)
+    runs = Path(os.environ.get("TIGHTFIT_RUNS", "runs"))
+    found = [record.parent for record in runs.rglob("run.json") if record.parent.name == run]
+    if len(found) != 1:
+        raise ValueError(f"run={run} is no folder, and {len(found)} runs in {runs} have that key; name the folder")
+    return found[0]
+
+
+def main(arguments: list[str]) -> int:
+    if asks_for_help(arguments):
+        print(__doc__)
+        return 0
+    warnings.filterwarnings("ignore")  # of the exporters, about themselves
+    words, trusted = without_trust(arguments)
+    try:
+        settings = read_settings(words, {"run": "", "format": "executorch", "out": None})
+        folder = folder_of(str(settings["run"]))
+        check_code(folder, trusted)
+        target = Path(settings["out"] or folder / "on_device" / str(settings["format"]))
+        program = export(folder, str(settings["format"]), target)
+    except EXPECTED as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(f"{program}: {program.stat().st_size / 1e6:.1f} MB, its first steps are those of the run")
+    print(f"train it: python -m tightfit.device_train program={program}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

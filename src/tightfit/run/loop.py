@@ -1,0 +1,319 @@
+"""The loop every method goes through: budget → bind → step → evaluate → record. It never asks which method it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tightfit.datasets.stream import Stream, encoding_for
+from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
+from tightfit.memory.enforcement import Limit
+from tightfit.optimizers.base import Batch, Report
+from tightfit.records.record import (
+    EVALS,
+    RunRecord,
+    Status,
+    append_eval,
+    keep_evals,
+    read_evals,
+    seal_of_evals,
+    write_atomically,
+    write_run,
+)
+from tightfit.run import checkpoint
+from tightfit.run.clock import Clock
+from tightfit.run.evaluate import cross_entropy, score
+from tightfit.run.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
+from tightfit.run.history import end_session, take_up
+from tightfit.run.interruption import Interruption
+from tightfit.run.loss_log import LossLog
+from tightfit.run.measurement import inference_peak
+from tightfit.run.pace import Pace
+from tightfit.run.task import Task
+from tightfit.tracking.tracker import Tracker
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.pt"
+REPLAY_LOG = "losses.f32"
+FILES = ("run.json", EVALS, CHECKPOINT, WEIGHTS, REPLAY_LOG)
+# Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
+Progress = Callable[[float, float, float], None]
+
+
+@dataclass
+class Position:
+    """Where a run stands between two steps; with the learner's state, all that a checkpoint holds."""
+
+    step: int = 0
+    evaluations: int = 0  # of those asked for, how many are over: made, or left out because they take too long
+    forward_passes: int = 0
+    backward_passes: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    scalars: dict[str, float] = field(default_factory=dict)
+
+    def advance(self, report: Report) -> None:
+        self.step += 1
+        self.forward_passes += report.forward_passes
+        self.backward_passes += report.backward_passes
+        self.loss_sum += report.loss
+        self.loss_count += 1
+        self.scalars = dict(report.scalars)
+
+
+def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
+    """Train under the budget, from the last checkpoint in `folder` if there is one; returns the ended record.
+
+    A need above the budget ends the run as `over_budget` before it trains; so does, while it trains, an allocation
+    that an enforced budget let fail. A loss that is not finite ends it as `diverged`, naming the step; a request to
+    stop as `interrupted`, ready to be continued.
+    """
+    table = task.table
+    batch_size = choose_batch_size(task, table)
+    need = task.optimizer.memory(table, batch_size)
+    record.memory = {
+        "convention": ALL_BUFFERS_LIVE,
+        "analytic": need.as_dict(),
+        "batch_size": batch_size,
+        "budget_bytes": task.budget.bytes,
+    }
+    try:
+        task.budget.check(need.total, ALL_BUFFERS_LIVE)
+        if task.budget.decided_by == PEAK_LIVE:
+            record.memory["peak_live_bytes"] = rehearsed_peak(task, batch_size)
+            record.memory["peak_live_inference_bytes"] = rehearsed_inference_peak(task, batch_size)
+            task.budget.check(record.memory["peak_live_bytes"], PEAK_LIVE)
+        under_way = Run(task, record, folder, tracker, progress, batch_size)
+        under_way.measure_memory()
+    except OverBudget as refusal:
+        record.status, record.reason = "over_budget", str(refusal)
+        tracker.start(record, folder, resumed_at=None)
+        return record
+    return under_way.complete()
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(
+        self, task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress, batch_size: int
+    ) -> None:
+        self.task, self.record, self.folder, self.tracker, self.progress = task, record, folder, tracker, progress
+        self.clock = Clock(task.device)
+        self.pace = Pace(task.training.evaluations, limited=task.training.seconds is not None)
+        self.position = Position()
+        self.encode = encoding_for(task.model, task.dataset)
+        self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
+        self.steps = task.training.steps(self.stream.steps_per_epoch)
+        self.scored = task.dataset.test.to(task.device)
+        self.losses = LossLog(cross_entropy)
+        task.model.to(task.device)
+        self.limit = Limit(task.budget, task.device)
+
+    def complete(self) -> RunRecord:
+        """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
+        self.bind()
+        resumed_at = self.resume()
+        take_up(self.record, resumed_at or 0)
+        self.tracker.start(self.record, self.folder, resumed_at)
+        write_run(self.folder, self.record)
+        try:
+            return self.train(resumed_at)
+        except OverBudget as exhausted:
+            return self.give_up(exhausted)
+
+    def train(self, resumed_at: int | None) -> RunRecord:
+        with Interruption() as interruption, self.clock.noticing_stops():
+            if resumed_at is None:
+                self.evaluate()
+            self.renew_limit()
+            while self.done() < 1.0:
+                if interruption.requested:
+                    return self.interrupt()
+                if not self.train_one_step():
+                    break
+                if self.pace.is_due(self.done(), self.position.evaluations, self.clock.train_seconds):
+                    self.evaluate()
+                    self.save()
+                    self.renew_limit()
+        return self.finish()
+
+    def bind(self) -> None:
+        task = self.task
+        self.learner = task.optimizer.bind(task.model, self.losses, task.seed)
+        self.buffers = checkpoint.buffers_digest(task.model)
+
+    def replay(self, losses: bytes, steps: int) -> None:
+        """Take the learner through its first `steps` steps by the losses noted then, without forward passes.
+
+        Raises ValueError when `losses` are not as many as the steps took.
+        """
+        with self.losses.replaying(losses):
+            for step in range(steps):
+                self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether the losses noted are all that the weights depend on.
+
+        A pass over several perturbed copies gives several losses, one that compares integers none. Statistics that
+        passes move, as those of batch normalisation, are not to be had without the passes.
+        """
+        position = self.position
+        noted = position.backward_passes == 0 and position.forward_passes <= len(self.losses)
+        return noted and checkpoint.buffers_digest(self.task.model) == self.buffers
+
+    @property
+    def keeps_weights(self) -> bool:
+        return self.task.training.keep == "weights" or not self.is_replayable
+
+    def done(self) -> float:
+        """The part of this run that is over, by steps or by seconds, whichever is further."""
+        by_seconds = self.clock.train_seconds / self.task.training.most_seconds
+        return max(self.position.step / self.steps, by_seconds)
+
+    def train_one_step(self) -> bool:
+        """One step on the clock; False when its loss is not finite."""
+        step = self.position.step
+        with self.limit, self.clock.training():
+            inputs, labels = self.stream.batch(step)
+            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
+        self.position.advance(report)
+        if not math.isfinite(report.loss):
+            self.record.status = "diverged"
+            self.record.reason = f"loss is {report.loss} at step {step}; lower the learning rate or clip the slope"
+        return math.isfinite(report.loss)
+
+    def epoch(self, step: int) -> float:
+        """The epoch of the full protocol in which `step` stands."""
+        return step * self.task.training.epochs / self.steps
+
+    def evaluate(self) -> None:
+        """Score the model at rest and record a row; the training clock stands still."""
+        with self.clock.evaluation(), self.pace.evaluating(self.done()):
+            result = score(self.learner.resting_model(), self.scored, self.encode)
+        position, scored = self.position, self.task.dataset.scored
+        row = {
+            "step": position.step,
+            "epoch": self.epoch(position.step),
+            "done": self.done(),
+            "examples_seen": position.step * self.stream.batch_size,
+            **self.clock.state_dict(),
+            "forward_passes": position.forward_passes,
+            "backward_passes": position.backward_passes,
+            "train_loss": position.loss_sum / position.loss_count if position.loss_count else None,
+            f"{scored}_accuracy": result.accuracy,
+            f"{scored}_loss": result.loss,
+            **position.scalars,
+        }
+        if position.step > 0:
+            position.evaluations = self.pace.passed(self.done(), position.evaluations, self.clock.train_seconds)
+        position.loss_sum, position.loss_count = 0.0, 0
+        append_eval(self.folder, row)
+        self.tracker.log(row)
+        self.progress(self.done(), result.accuracy, self.clock.train_seconds)
+
+    def renew_limit(self) -> None:
+        """Training has the budget to itself again after evaluation and recording, which are outside of it."""
+        self.limit.renew(resident=sum(parameter.nbytes for parameter in self.task.model.parameters()))
+
+    def measure_memory(self) -> None:
+        """Record the measured peak of two throwaway steps, and of inference on the same batch.
+
+        Raises OverBudget when the budget has a say in it and does not allow them.
+        """
+        batch = Batch(*self.stream.batch(0), step=0, epoch=0.0)
+        measured = peak_of_training(self.task, batch, self.limit)
+        self.record.memory |= {
+            **measured.as_dict(),
+            "measured_over_analytic": measured.tensors.bytes / self.record.memory["analytic"]["total"],
+            "measured_inference_peak_bytes": inference_peak(self.task.model, batch),
+        }
+        self.task.budget.check(measured.tensors.bytes, MEASURED)
+
+    def resume(self) -> int | None:
+        """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""
+        path = self.folder / CHECKPOINT
+        state = checkpoint.unseal(path, self.record.key, self.task.device)
+        evals = state["evals"] if state else seal_of_evals(self.folder, most=0)
+        keep_evals(self.folder, evals, otherwise=f"delete {path.name} to start the run again from its beginning")
+        if state is None:
+            return None
+        self.position = Position(**state["position"])
+        if "learner" in state:
+            self.learner.load_state_dict(state["learner"])
+            self.losses.continue_after(state["losses"])
+        else:
+            self.replay(state["losses"], self.position.step)
+        self.clock.load_state_dict(state["clock"])
+        self.learner.phases.seconds = state["phases"]
+        return self.position.step
+
+    def save(self) -> None:
+        state = {
+            **({"learner": self.learner.state_dict()} if self.keeps_weights else {}),
+            "losses": bytes(self.losses),
+            "clock": self.clock.state_dict(),
+            "phases": self.learner.phases.seconds,
+            "position": asdict(self.position),
+            "evals": seal_of_evals(self.folder),
+        }
+        checkpoint.seal(self.folder / CHECKPOINT, self.record.key, state)
+
+    def interrupt(self) -> RunRecord:
+        self.save()
+        self.close("interrupted")
+        self.record.reason = f"stopped on request at step {self.position.step} of {self.steps}; run again to continue"
+        return self.record
+
+    def give_up(self, exhausted: OverBudget) -> RunRecord:
+        """Close the record of a run that the budget ended; the weights may be perturbed and are not kept."""
+        self.close("over_budget")
+        self.record.reason = f"{exhausted}, at step {self.position.step} of {self.steps}"
+        write_run(self.folder, self.record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return self.record
+
+    def finish(self) -> RunRecord:
+        """Close the record: weights, summary, and whether the measured peak kept to the budget."""
+        record, budget = self.record, self.task.budget
+        self.close("finished" if record.status == "running" else record.status)
+        measured = record.memory["measured_peak_bytes"]
+        if not record.reason and not budget.allows(measured):
+            record.reason = f"measured peak {budget.refusal(measured)}"
+        model = self.learner.resting_model()
+        if self.keeps_weights:
+            checkpoint.save(self.folder / WEIGHTS, model.state_dict())
+        if self.is_replayable:
+            write_atomically(self.folder / REPLAY_LOG, bytes(self.losses))
+        record.summary = self.summary(model)
+        record.phase_seconds = self.learner.phases.seconds
+        write_run(self.folder, record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return record
+
+    def close(self, status: Status) -> None:
+        """Note how the run ends, and how often it was evaluated."""
+        self.record.status = status
+        seal = seal_of_evals(self.folder)
+        asked, made = self.task.training.evaluations, seal["rows"] - 1  # the one before training is not asked for
+        self.record.evaluations = {"asked": asked, "made": made, **seal}
+        end_session(self.record, self.position.step)
+
+    def summary(self, model: nn.Module) -> dict[str, Any]:
+        rows, scored = read_evals(self.folder), self.task.dataset.scored
+        accuracies = [row[f"{scored}_accuracy"] for row in rows]
+        return {
+            "final_accuracy": accuracies[-1],
+            "best_accuracy": max(accuracies),
+            "final_loss": rows[-1][f"{scored}_loss"],
+            **self.clock.state_dict(),
+            "steps": self.position.step,
+            "peak_bytes": self.record.memory["measured_peak_bytes"],
+            "weights_sha256": checkpoint.weights_digest(model),
+        }
