@@ -215,6 +215,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
         "route": dataset.route,
         "checksums": dataset.checksums,
         "scored": dataset.scored,
+        **dataset.balance,
         **dataset.details,
     }
     model = build_model(config, dataset, tokenizer)
@@ -225,7 +226,7 @@ def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
     check_configuration(config)
     for part in ("memory_budget", "optimizer", "tracker"):
-        build(config[part])
+        build(without_descriptions(config[part]) if part == "optimizer" else config[part])
 
 
 def build(part: Mapping[str, Any], **arguments: Any) -> Any:
