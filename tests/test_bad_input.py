@@ -222,11 +222,11 @@ KINDS = [
     runs("batch_size=1000 but mnist has 96 training examples; choose 1–96", "training.batch_size=1000"),
     fails(
         "run",
-        "train_limit=0 leaves nothing of mnist; choose 1 or more, or null",
+        "train_limit=0 leaves nothing; choose 1 or more",
         "tracker=local",
         "dataset.train_limit=0",
     ),
-    fails("run", "held_out=-1 but mnist has", "tracker=local", "dataset.held_out=-1"),
+    fails("run", "held_out=-1 leaves nothing; choose 0 or more", "tracker=local", "dataset.held_out=-1"),
 ]
 # Rates and schedules: those that a method cannot mean.
 RATES = [
@@ -343,7 +343,7 @@ ON_RUNS = [
     fails("device_train", "steps is missing; write steps=…", "program={tmp}/no.pte", "steps="),
 ]
 OTHERS = [
-    fails("datasets", "unknown data sets []; choose from mnist, fashion_mnist", code=2),
+    fails("datasets", "no data set is named; choose from mnist, fashion_mnist", code=2),
     fails("datasets", "unknown data sets ['cifar']; choose from", "cifar", code=2),
     fails("datasets", "unknown data sets ['--x']; choose from", "--x", code=2),
     fails("bench", "unrecognized arguments: --full", "--full", code=2),
@@ -363,15 +363,13 @@ TEXT_FILES = [
     reads("list.jsonl row 1 is", "list.jsonl"),
     reads("number.jsonl row 1 is '3', which has no columns", "number.jsonl"),
     reads("nested.jsonl row 1", "nested.jsonl"),
-    reads("nolabel.jsonl row 1 has no 'label' (dataset.label); its columns are ['text']", "nolabel.jsonl"),
-    reads("notext.jsonl row 1 has no 'text' (dataset.text)", "notext.jsonl"),
-    reads("null.jsonl row 1 has no 'text'", "null.jsonl"),
+    reads("nolabel.jsonl has no 'label' (dataset.label); its columns are ['text']", "nolabel.jsonl"),
+    reads("notext.jsonl has no 'text' (dataset.text)", "notext.jsonl"),
+    reads("null.jsonl row 1: text is empty", "null.jsonl"),
     reads("blanktext.jsonl row 1: text is empty", "blanktext.jsonl"),
-    reads(
-        "other.jsonl row 1: label 'ugly' has no verbalizer; dataset.verbalizers names ['bad', 'good']", "other.jsonl"
-    ),
-    reads("semicolon.csv row 1 has no 'text'", "semicolon.csv"),
-    reads("short.tsv row 1 has no 'label'", "short.tsv"),
+    reads("other.jsonl row 1: label 'ugly' has no verbalizer", "other.jsonl"),
+    reads("semicolon.csv has no 'text'", "semicolon.csv"),
+    reads("short.tsv row 1: label is empty", "short.tsv"),
     reads("choose fewer", "few.jsonl"),
     reads("file.txt is no file this reads; choose a .jsonl, .tsv or .csv file", "file.txt"),
     reads("dataset.verbalizers", "good.tsv", "dataset.verbalizers=[bad, good]"),

@@ -65,7 +65,7 @@ def test_weights_of_another_model_are_told_in_one_line_and_stop_no_other_folder(
     first, second = (carry_out(config(tmp_path, seed=seed)).folder for seed in (0, 1))
     checkpoint.save(first / WEIGHTS, weights)
     capsys.readouterr()
-    assert main([str(first), str(second)]) == 1
+    assert main([str(first), str(second), TRUST]) == 1
     told = capsys.readouterr()
     assert told.err.startswith(f"ValueError: {first / WEIGHTS} holds weights of another model; put the file back")
     assert told.err.count("\n") == 1

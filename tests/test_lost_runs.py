@@ -45,7 +45,7 @@ def test_a_run_that_had_ended_before_its_process_died_is_not_lost(ended: Status,
 def test_a_lost_run_that_another_process_goes_on_with_keeps_its_record(tmp_path: Path) -> None:
     folder = run_folder(config(tmp_path))
     write_run(folder, RunRecord(folder.name, "scratch", config(tmp_path)))
-    with only_process_in(folder):
+    with only_process_in(folder, "this"):
         assert record_loss(config(tmp_path), -9).status == "failed"
         assert read_run(folder) == read_standing(folder) == RunRecord(folder.name, "scratch", config(tmp_path))
 
@@ -58,7 +58,7 @@ def test_a_lost_run_is_made_when_it_is_asked_for_again(tmp_path: Path) -> None:
 def test_a_run_that_no_process_makes_is_not_running_in_tables(tmp_path: Path) -> None:
     folder = run_folder(config(tmp_path))
     write_run(folder, RunRecord(folder.name, "scratch", config(tmp_path)))
-    with only_process_in(folder):
+    with only_process_in(folder, "this"):
         (held,) = load_runs(tmp_path, "scratch").runs["status"]
     (left,) = load_runs(tmp_path, "scratch").runs["reason"]
     assert (held, left) == ("running", KILLED)

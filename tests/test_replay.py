@@ -146,7 +146,7 @@ def test_a_log_of_another_length_than_the_run_is_refused_and_never_trained_on(
     path = folder / REPLAY_LOG
     path.write_bytes(change(path.read_bytes()))
     monkeypatch.setattr("tightfit.run.loop.cross_entropy", passes)
-    assert main([str(folder)]) == 1
+    assert main([str(folder), TRUST]) == 1
     assert capsys.readouterr().err == f"ValueError: {path}: {message}; put the whole file back\n"
     assert not (folder / REBUILT).exists()
 
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_stops_no_other(
 ) -> None:
     first, second = (carry_out(config(tmp_path, optimizer=MEZO, seed=seed)).folder for seed in (0, 1))
     (first / REBUILT).mkdir()  # cannot be replaced by a file, as on a file system for reading only
-    assert main([str(first), str(second)]) == 1
+    assert main([str(first), str(second), TRUST]) == 1
     assert capsys.readouterr().err.startswith("IsADirectoryError: ")
     assert (second / REBUILT).exists()
 
@@ -172,7 +172,7 @@ def test_a_record_that_lost_a_part_is_told_in_one_line(
     path.write_text(json.dumps({**json.loads(path.read_text()), part: {}}))
     for command in (main, gain):
         capsys.readouterr()
-        assert command([str(folder)]) == 1
+        assert command([str(folder), TRUST]) == 1
         told = capsys.readouterr()
         assert told.err.startswith(f"ValueError: {path} lacks {lost}; put the whole file back, or delete the folder")
         assert told.err.count("\n") == 1

@@ -31,7 +31,7 @@ def test_standing_tells_where_a_run_is(tmp_path: Path) -> None:
     record = RunRecord(key="k", experiment="e", config={})
     assert standing(run) == (0.0, "waiting")
     write_run(tmp_path, record)
-    with only_process_in(tmp_path):
+    with only_process_in(tmp_path, "this"):
         assert standing(run) == (0.0, "starting")
         append_eval(tmp_path, {"done": 0.5, "test_accuracy": 0.876, "train_seconds": 12.0})
         assert standing(run) == (0.5, "accuracy 87.60% after 12 s of training")
@@ -159,9 +159,19 @@ def test_a_value_without_a_default_is_asked_for(missing: str, capsys: pytest.Cap
 
 @pytest.mark.slow
 def test_runs_that_fail_fail_the_command_and_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides = ["profile=smoke", "tracker=local", "dataset=mnist", f"dataset.folder={tmp_path}"]
-    assert main(["elasticzo/table1", "seed=0", *overrides, f"paths.runs={tmp_path / 'runs'}"]) == 1
+    overrides = ["profile=smoke", "tracker=local", "dataset=mnist", f"paths.runs={tmp_path}"]
+    run = plan(["experiments=elasticzo/table1", *overrides])[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    assert main(["elasticzo/table1", "seed=0", *overrides]) == 1
     assert "failed: " in capsys.readouterr().out
+
+
+def test_data_that_cannot_be_had_are_told_before_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["profile=smoke", "tracker=local", f"dataset.folder={tmp_path}", f"paths.runs={tmp_path / 'runs'}"]
+    assert main(["elasticzo/table1", "dataset=mnist", "seed=0", *words]) == 2
+    assert str(tmp_path) in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

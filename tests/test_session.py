@@ -294,7 +294,7 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
     as_of(3, "three")
     record = read_run(carry_out(config(tmp_path)).folder)
     assert record is not None
-    assert (record.started_at, record.commit, record.machine) == ("2026-01-01", "commit 3", {"cpu": "three"})
+    assert (record.started_at, record.commit, record.machine["cpu"]) == ("2026-01-01", "commit 3", "three")
     told = ("started_at", "commit", "dirty", "status", "from_step", "to_step")
     assert [tuple(session.get(name) for name in told) for session in record.sessions] == [
         ("2026-01-01", "commit 1", False, "running", 0, 12),
