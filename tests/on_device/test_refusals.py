@@ -26,7 +26,7 @@ from tightfit.program.program import TrainingStep
 from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
 
-from .test_programs import p_rge_config
+from .test_programs import drawn, p_rge_config
 
 OPTIMIZER = p_rge.PRGE(0.1, 1e-2, queries=2, rank=3, alpha=6, direction=Independent("rademacher"))
 SEED = 3
@@ -53,13 +53,15 @@ def checked(format_name: str, folder: Path) -> dict[str, float]:
     inputs = torch.randn(3, 8, 6)
     batches = [Batch(x, x[:, :3].argmax(dim=1), step, epoch=0.0) for step, x in enumerate(inputs)]
     reference = first_steps(OPTIMIZER, model, SEED, batches)
-    step = TrainingStep(model, SEED, OPTIMIZER.noise, OPTIMIZER.queries)
+    step = TrainingStep(model, SEED, OPTIMIZER.direction.noise, OPTIMIZER.queries)
     path = folder / f"program{SUFFIXES[format_name]}"
     writer_for(format_name)(step, step.example(batches[0].inputs, batches[0].labels), path)
     shapes = {name: list(B.shape) for name, B in reference.adapters.items()}
     where = {"adapters": shapes, "starts": step.starts}
     return check(
-        path, Manifest(format_name, path.name, "", "", SEED, OPTIMIZER.noise, 8, [6], 2, **where, steps=3), reference
+        path,
+        Manifest(format_name, path.name, "", "", SEED, OPTIMIZER.direction.noise, 8, [6], 2, **where, steps=3),
+        reference,
     )
 
 
@@ -140,8 +142,8 @@ def test_a_run_without_adapters_or_with_noise_of_pytorch_is_told_so(tmp_path: Pa
     backpropagated = carry_out(config(tmp_path)).folder
     assert export.main([f"run={backpropagated}", "format=torch_export", TRUST]) == 1
     assert "optimizer=bp_sgd is nothing a program does; export a run of optimizer=p_rge" in capsys.readouterr().err
-    drawn = carry_out(p_rge_config(tmp_path, noise="gaussian")).folder
-    assert export.main([f"run={drawn}", "format=torch_export", TRUST]) == 1
+    plain = carry_out(p_rge_config(tmp_path, direction=drawn("gaussian"))).folder
+    assert export.main([f"run={plain}", "format=torch_export", TRUST]) == 1
     assert "train with optimizer/direction=rademacher or gaussian_fast" in capsys.readouterr().err
 
 

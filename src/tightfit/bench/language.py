@@ -27,6 +27,8 @@ from tightfit.bench.steps import Work, paired_ratio, seconds_of
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
+from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records.machine import commit, describe_machine, keep_freed_memory
 from tightfit.records.record import append_csv
@@ -111,16 +113,16 @@ def contenders(model: nn.Module, batch: Batch) -> dict[str, Work]:
 
     return {
         "bound: two forwards, three bare sweeps": bound,
-        "rademacher, fused": stepper(noise="rademacher", kernel="fused"),
-        "gaussian_fast, fused": stepper(noise="gaussian_fast", kernel="fused"),
-        "rademacher, fused, exact": stepper(noise="rademacher", kernel="fused", restore="exact"),
-        "gaussian_fast, fused, exact": stepper(noise="gaussian_fast", kernel="fused", restore="exact"),
-        "rademacher, portable": stepper(noise="rademacher", kernel="portable"),
-        "gaussian_fast, portable": stepper(noise="gaussian_fast", kernel="portable"),
-        "gaussian": stepper(noise="gaussian"),
-        "rademacher, slow reference": stepper(noise="rademacher", kernel="reference"),
+        "rademacher, fused": stepper(direction=Independent("rademacher", "fused")),
+        "gaussian_fast, fused": stepper(direction=Independent("gaussian_fast", "fused")),
+        "rademacher, fused, exact": stepper(direction=Independent("rademacher", "fused"), restore="exact"),
+        "gaussian_fast, fused, exact": stepper(direction=Independent("gaussian_fast", "fused"), restore="exact"),
+        "rademacher, portable": stepper(direction=Independent("rademacher", "portable")),
+        "gaussian_fast, portable": stepper(direction=Independent("gaussian_fast", "portable")),
+        "gaussian": stepper(direction=Independent("gaussian")),
+        "rademacher, slow reference": stepper(direction=Independent("rademacher", "reference")),
         # Last, because it puts new tensors into the model where the others moved those that they found.
-        "four draws out of place, as published": stepper(noise="torch_legacy"),
+        "four draws out of place, as published": stepper(direction=TorchLegacy()),
     }
 
 

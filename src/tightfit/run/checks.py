@@ -13,6 +13,7 @@ import pydoc
 import re
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
@@ -135,6 +136,8 @@ def target_name(make: Callable[..., Any]) -> str:
 def hints_of(make: Callable[..., Any]) -> dict[str, Any]:
     """The types that `make` says of its arguments; none where they cannot be read."""
     try:
+        if is_dataclass(make):  # each of its fields where the class that has it stands
+            return get_type_hints(make)
         return get_type_hints(make.__init__ if inspect.isclass(make) else make)
     except (NameError, TypeError, AttributeError):
         return {}

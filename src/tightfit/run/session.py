@@ -22,6 +22,7 @@ from torch import nn
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.memory.enforcement import is_exhaustion
 from tightfit.models.int8_layers import Int8Sequential
+from tightfit.optimizers.base import Optimizer
 from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import (
     DESCRIPTIONS,
@@ -205,7 +206,7 @@ def refused(task: Task) -> str:
 def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     training = Training(**config["training"])
     budget = build(config["memory_budget"])
-    optimizer = build(without_descriptions(config["optimizer"]))
+    optimizer = build_optimizer(config)
     device = choose_device(config)
     record.machine = describe_machine(device) | describe_hardware(device)
     tokenizer = build_tokenizer(config)
@@ -225,8 +226,9 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
 def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
     check_configuration(config)
-    for part in ("memory_budget", "optimizer", "tracker"):
-        build(without_descriptions(config[part]) if part == "optimizer" else config[part])
+    build_optimizer(config)
+    for part in ("memory_budget", "tracker"):
+        build(config[part])
 
 
 def build(part: Mapping[str, Any], **arguments: Any) -> Any:
@@ -238,6 +240,10 @@ def build(part: Mapping[str, Any], **arguments: Any) -> Any:
             raise error.__cause__ from None
         raise
     return make(**arguments)
+
+
+def build_optimizer(config: Mapping[str, Any]) -> Optimizer:
+    return build(without_descriptions(config["optimizer"]))
 
 
 def without_descriptions(part: Mapping[str, Any]) -> dict[str, Any]:
