@@ -24,8 +24,9 @@ class Cost:
 def backward_work(table: LayerTable, rows: tuple[LayerRow, ...]) -> float:
     """Operations of a backward pass through `rows` of `table`, in forward passes through all of it.
 
-    A row's errors cost as much as its outputs did; the gradients of its weights as much again, if it has any.
+    A row's errors cost as much as its outputs did, for each operand that they go back to; the gradients of its weights
+    as much again, if it trains any.
     """
     whole = sum(row.operations for row in table.rows)
-    part = sum(row.operations * (2 if row.has_weights else 1) for row in rows)
+    part = sum(row.operations * (row.operands + row.has_weights) for row in rows)
     return part / whole if whole else 0.0

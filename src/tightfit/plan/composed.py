@@ -1,0 +1,79 @@
+"""A method and its adapter as a run composes them: the planner's door to Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tightfit.memory.budget import MemoryBudget
+from tightfit.optimizers.base import Optimizer
+from tightfit.records.places import CONF
+from tightfit.run.checks import check_part
+from tightfit.run.configuration import resolved
+from tightfit.run.session import build, without_descriptions
+from tightfit.records.record import DESCRIPTIONS
+from tightfit.run.spellings import in_todays_words
+
+
+@dataclass(frozen=True)
+class Method:
+    """A composed method. name: of the composition, its adapter included; model: the part of a model that a run builds,
+    if it was asked for; adapter: the part of one that is not none."""
+
+    name: str
+    optimizer: Optimizer
+    model: Mapping[str, Any]
+    adapter: Mapping[str, Any] | None
+
+
+def method_of(words: Sequence[str]) -> Method:
+    """What a run of `words` trains with. Raises ValueError for what no run could be made of."""
+    config = composed(words)
+    optimizer = plain(config, "optimizer")
+    check_part("optimizer", optimizer, DESCRIPTIONS, ())
+    model = plain(config, "model")
+    adapter = plain(config, "adapter") if "adapter" in config else model.get("lora")
+    adapter = adapter if adapter and "rank" in adapter else None
+    name = optimizer.get("name", "") + (f" + {adapter.get('name', 'lora')}" if adapter else "")
+    return Method(name, build(without_descriptions(optimizer)), model, adapter)
+
+
+def budget_of(words: Sequence[str]) -> MemoryBudget:
+    """The budget that a run of `words` has. Raises ValueError for one that cannot be."""
+    part = plain(composed(words), "memory_budget")
+    check_part("memory_budget", part, (), ())
+    return build(part)
+
+
+def composed(words: Sequence[str]) -> DictConfig:
+    return compose_words(tuple(in_todays_words([forced(word) for word in words])))
+
+
+def forced(word: str) -> str:
+    """A setting is added where there is none, so that whoever checks the part can say which it has."""
+    key = word.partition("=")[0]
+    return f"++{word}" if "." in key and "/" not in key and key not in ("optimizer.noise", "optimizer.kernel") else word
+
+
+@cache
+def compose_words(words: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        try:
+            return compose("config", overrides=list(words))
+        except MissingConfigException as error:
+            group, _, name = str(error.missing_cfg_file).rpartition("/")
+            raise ValueError(f"{group}={name} is not known; choose {', '.join(sorted(error.options or ()))}") from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(f"{str(error).splitlines()[0]} (asked for by {' '.join(words)})") from None
+
+
+def plain(config: DictConfig, part: str) -> dict[str, Any]:
+    """The part of `config`, with what it refers to put in place."""
+    return resolved(OmegaConf.masked_copy(config, [part]))[part]
