@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tightfit.plan.transformers import llama2
 
 from tightfit.memory.table import layer_table
 from tightfit.memory.transformer import Transformer
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.plan.__main__ import main
-from tightfit.plan.transformers import llama2
 
 
 def plan(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ pass only the share that co-exists (on-device MeZO, Fig. 4).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -18,6 +17,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 
 Logits = Literal["all", "answer", "none"]
+MOST_BYTES = 1024
 SIZES = ("weight_bytes", "gradient_bytes", "state_bytes", "master_bytes")
 
 
@@ -46,9 +46,9 @@ class Assumptions:
         if not 0 < self.rho <= 1:
             raise ValueError(f"rho={self.rho} is not a share of the layers; choose more than 0 and at most 1")
         for name in SIZES:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} is no size of a number; choose 0 or more")
-        if self.activation_bytes < 1 or self.activation_bytes != int(self.activation_bytes):
+            if not 0 <= getattr(self, name) <= MOST_BYTES:
+                raise ValueError(f"{name}={getattr(self, name)} is no size of a number; choose 0 to {MOST_BYTES}")
+        if not 1 <= self.activation_bytes <= MOST_BYTES:
             raise ValueError(f"activation_bytes={self.activation_bytes} is no size of a number; choose 1, 2, 4 or 8")
         if self.logits not in ("all", "answer", "none"):
             raise ValueError(f"logits={self.logits!r} are of no position; choose all, answer or none")

@@ -14,11 +14,13 @@ class Cost:
     forward: forward passes over its batch, those that compute again or hold several copies of the batch included.
     backward: the operations of its backward passes, in units of one forward pass.
     sweeps: passes over the trained weights that read and write each of them, and do nothing else.
+    together: forward passes that are made as one, over a larger batch, so that the weights are read once for all.
     """
 
     forward: float
     backward: float = 0.0
     sweeps: float = 0.0
+    together: int = 1
 
 
 def backward_work(table: LayerTable, rows: tuple[LayerRow, ...]) -> float:

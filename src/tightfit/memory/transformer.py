@@ -9,7 +9,7 @@ Shapes: s positions, b sequences.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,8 +19,9 @@ from tightfit.memory.table import LayerRow, LayerTable
 EMBEDDINGS, ANSWERS = "embeddings", "answers"  # the blocks before and after the numbered ones, as in a run
 LOGIT_BYTES = 4  # the loss is taken in single precision whatever the activations are
 STATISTIC_BYTES = 4  # so are the two numbers a row that fused attention keeps
-USUAL_TARGETS = ("q_proj", "v_proj")  # of low-rank updates (LoRA)
+USUAL_TARGETS = r"[qv]_proj$"  # of low-rank updates (Hu et al., 2022)
 BLOCKS = ("gpt2", "llama", "bert")
+SIZES = {"layers": 10**4, **dict.fromkeys(("width", "heads", "feed_forward", "vocabulary"), 10**9)}  # the most of each
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ class Transformer:
     def __post_init__(self) -> None:
         if self.block not in BLOCKS:
             raise ValueError(f"block={self.block!r} is not counted; choose {', '.join(BLOCKS)}")
-        for name in ("layers", "width", "heads", "feed_forward", "vocabulary"):
+        for name, most in SIZES.items():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} but {self.name} needs at least one; choose 1 or more")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}={getattr(self, name)} is beyond any model; choose {most:,} or less")
         if self.key_value_heads is not None and not 1 <= self.key_value_heads <= self.heads:
             raise ValueError(
                 f"key_value_heads={self.key_value_heads} but {self.name} has {self.heads} heads; choose 1–{self.heads}"
@@ -104,9 +107,7 @@ def block_rows(model: Transformer, s: int, a: Assumptions) -> list[LayerRow]:
     """One block's operations, with what it keeps. Source: Korthikanti et al., eq. 2."""
     h, kv = model.width, model.key_value_width
     has_biases = model.block != "llama"
-    norm = replace(
-        weights("norm", "Norm", ((h,), (h,)) if has_biases else ((h,),), a), inputs=s * h, outputs=s * h
-    )
+    norm = replace(weights("norm", "Norm", ((h,), (h,)) if has_biases else ((h,),), a), inputs=s * h, outputs=s * h)
     masks = [LayerRow("mask", "Dropout", 0, s * h, 1)] if a.dropout else []
     return [
         replace(norm, name="input_norm"),
@@ -169,22 +170,24 @@ def linear(name: str, inside: int, outside: int, s: int, a: Assumptions, bias: b
     )
 
 
-def with_low_rank(table: LayerTable, rank: int, targets: Sequence[str] | None = None) -> LayerTable:
-    """`table` with frozen weights, and a trained update of rank `rank` beside each linear layer called one of `targets`.
+def with_low_rank(table: LayerTable, rank: int, targets: str | None = None) -> LayerTable:
+    """`table` with frozen weights, and a trained update of rank `rank` beside each linear layer that is a target.
+
+    targets: a regular expression for names of layers; None: the query and value projections.
 
     An upper bound: a frozen product is counted as if it kept its input, which it need not.
     """
     if rank < 1:
         raise ValueError(f"rank={rank} but a low-rank update has at least one column; choose 1 or more")
-    wanted = USUAL_TARGETS if targets is None else tuple(targets)
+    wanted = re.compile(targets or USUAL_TARGETS)
     names = dict.fromkeys(row.name.rpartition(".")[2] for row in table.rows if row.features[0])
-    if not set(wanted) & set(names):
-        raise ValueError(f"targets={', '.join(wanted)} are no layers of {table.model}; choose from {', '.join(names)}")
+    if not any(map(wanted.search, names)):
+        raise ValueError(f"targets={targets} finds no layer of {table.model}; choose from {', '.join(names)}")
     rows: list[LayerRow] = []
     for row in table.rows:
         frozen = replace(row, frozen=row.parameters, shapes=())
         rows.append(replace(frozen, operands=1) if row.kind == "Linear" else frozen)
-        if row.features[0] and row.name.rpartition(".")[2] in wanted:
+        if row.features[0] and wanted.search(row.name):
             rows += updates(row, rank)
     return LayerTable(table.model, tuple(rows))
 

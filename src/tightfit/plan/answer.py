@@ -104,7 +104,8 @@ def step_seconds(subject: Subject, budget: MemoryBudget, s: int, b: int) -> floa
     if budget.flops_per_second is None or budget.bytes_per_second is None:
         return None
     held, cost = subject.memory(s, b), subject.cost(s, b)
-    forward = max(subject.forward_flops(s, b) / budget.flops_per_second, held.parameters / budget.bytes_per_second)
+    reading = held.parameters / budget.bytes_per_second / cost.together
+    forward = max(subject.forward_flops(s, b) / budget.flops_per_second, reading)
     swept = 2 * cost.sweeps * held.parameters * subject.trained_share(s)
     moved = swept + held.gradients + 2 * held.optimizer_state
     return (cost.forward + cost.backward) * forward + moved / budget.bytes_per_second

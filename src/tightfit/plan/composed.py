@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,16 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from tightfit.memory.budget import MemoryBudget
 from tightfit.optimizers.base import Optimizer
 from tightfit.records.places import CONF
+from tightfit.records.record import DESCRIPTIONS
 from tightfit.run.checks import check_part
 from tightfit.run.configuration import resolved
 from tightfit.run.session import build, without_descriptions
-from tightfit.records.record import DESCRIPTIONS
 from tightfit.run.spellings import in_todays_words
 
 
 @dataclass(frozen=True)
 class Method:
-    """A composed method. name: of the composition, its adapter included; model: the part of a model that a run builds,
+    """A composed method. name: of the composition and of what was said of it besides; model: the part of a model that a run builds,
     if it was asked for; adapter: the part of one that is not none."""
 
     name: str
@@ -41,7 +43,8 @@ def method_of(words: Sequence[str]) -> Method:
     model = plain(config, "model")
     adapter = plain(config, "adapter") if "adapter" in config else model.get("lora")
     adapter = adapter if adapter and "rank" in adapter else None
-    name = optimizer.get("name", "") + (f" + {adapter.get('name', 'lora')}" if adapter else "")
+    name = optimizer["name"] + (f" + {adapter.get('name', 'lora')}" if adapter else "")
+    name = " ".join([name, *(word.partition(".")[2] for word in words if "." in word.partition("=")[0])])
     return Method(name, build(without_descriptions(optimizer)), model, adapter)
 
 
@@ -71,9 +74,25 @@ def compose_words(words: tuple[str, ...]) -> DictConfig:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             raise ValueError(f"{group}={name} is not known; choose {', '.join(sorted(error.options or ()))}") from None
         except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(f"{str(error).splitlines()[0]} (asked for by {' '.join(words)})") from None
+            raise ValueError(refusal(str(error), words)) from None
+
+
+def refusal(said: str, words: Sequence[str]) -> str:
+    """What Hydra `said` of `words`, in a sentence."""
+    placeless = re.match(r"Could not override '([^']+)'", said)
+    if placeless:
+        word = next((word for word in words if word.startswith(f"{placeless[1]}=")), placeless[1])
+        return f"{word} has no place beside {words[0]}; leave it out"
+    return f"{said.splitlines()[0]} (asked for by {' '.join(words)})"
 
 
 def plain(config: DictConfig, part: str) -> dict[str, Any]:
     """The part of `config`, with what it refers to put in place."""
     return resolved(OmegaConf.masked_copy(config, [part]))[part]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """What an option that no run composes holds: the plain numbers of a plan."""
+    plain = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}

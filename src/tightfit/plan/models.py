@@ -6,23 +6,24 @@ has or by those that are planned under the name of its maker; or a published con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.memory.transformer import Transformer, transformer_table, with_low_rank
-from tightfit.plan.composed import Method
-from tightfit.plan.overrides import known, overridden, read_yaml
+from tightfit.plan.composed import Method, read_yaml
 from tightfit.plan.published import is_place, numbers, read_published
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
+from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.session import build
 
+MOST_CLASSES = 10**5
 LONGEST = 2**20  # where the model itself sets no limit
 
 
@@ -62,7 +63,7 @@ def numbers_of(model: Described, method: Method) -> dict[str, Any]:
         content = {"model_type": method.model["architecture"], **method.model["settings"]}
         return numbers(model.shown, content)
     raise ValueError(
-        f"model={model.shown} is of no numbers that a plan knows; give the folder of its config.json: model=path/to/folder"
+        f"model={model.shown} is of no numbers that a plan knows; give the folder of its config.json: model=folder"
     )
 
 
@@ -72,11 +73,11 @@ def subject_of(model: Described, method: Method, overrides: Mapping[str, Any], a
     kind, longest = plain.pop("kind"), plain.pop("longest", None)
     shown = labelled(model.shown, overrides)
     if kind == "layers":
-        plain = overridden("model", plain, overrides, ("classes",))
-        return replace(layered(model.shown, plain, method), model=shown)
+        check_names(f"the planned {model.shown}", overrides, ("classes",), "model.")
+        return replace(layered(model.shown, {**plain, **overrides}, method), model=shown)
     longest = None if "positions" in overrides else longest
-    network = Transformer(name=model.shown, **overridden("model", plain, overrides, known(Transformer)))
-    subject = of_transformer(network, method, a)
+    check_arguments("model", Transformer, {**plain, **overrides}, ("name",))
+    subject = of_transformer(Transformer(name=model.shown, **{**plain, **overrides}), method, a)
     return replace(subject, model=shown, longest=longest or subject.longest)
 
 
@@ -124,8 +125,7 @@ def llama2(place: int) -> Transformer:
 
 def layered(name: str, plain: Mapping[str, Any], method: Method) -> Subject:
     """The network that a run builds, counted as a run counts it. Raises ValueError when it is none for the method."""
-    if plain["classes"] < 1:
-        raise ValueError(f"model.classes={plain['classes']} but {name} tells at least one; choose 1 or more")
+    check_whole("model.classes", plain["classes"], 1, MOST_CLASSES)
     arguments = {key: value for key, value in method.model.items() if key != "name"}
     network = build(arguments, classes=plain["classes"], seed=0)
     method.optimizer.bind(deepcopy(network), cross_entropy, 0)

@@ -7,6 +7,7 @@ override plain numbers. `device` is the former word for `memory_budget`, and `de
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,11 +16,11 @@ from typing import Any
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import MemoryBudget
 from tightfit.plan.answer import Answer, answer
-from tightfit.plan.composed import budget_of, method_of
+from tightfit.plan.composed import budget_of, method_of, read_yaml
 from tightfit.plan.models import Described, described, subject_of
-from tightfit.plan.overrides import MOST, known, overridden, read_yaml, value_of
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
+from tightfit.run.checks import check_arguments
 
 DEFAULTS = {
     "memory_budget": "phone_4gb",
@@ -34,7 +35,7 @@ FORMATS = ("table", "json", "csv")
 PLAIN = ("model", "assumptions")
 COMPOSED = ("optimizer", "adapter", "memory_budget")
 SYNONYMS = {"device.memory": "memory_budget.size"}
-HINT = "; in a plan the rest of a run is not asked for"
+MOST = 10**9  # examples or positions
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class Question:
 
     @property
     def assumptions(self) -> Assumptions:
-        plain = read_yaml(CONF / "plan" / "assumptions.yaml")
-        return Assumptions(**overridden("assumptions", plain, self.overrides["assumptions"], known(Assumptions)))
+        plain = {**read_yaml(CONF / "plan" / "assumptions.yaml"), **self.overrides["assumptions"]}
+        check_arguments("assumptions", Assumptions, plain, ())
+        return Assumptions(**plain)
 
 
 def parse(words: Sequence[str]) -> Question:
@@ -86,6 +88,14 @@ def parse(words: Sequence[str]) -> Question:
     )
 
 
+def value_of(text: str) -> Any:
+    """`text` as the number or truth that it says, or as the word that it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def renamed(key: str) -> str:
     key = SYNONYMS.get(key, key)
     return f"memory_budget{key.removeprefix('device')}" if key.partition(".")[0] == "device" else key
@@ -94,8 +104,10 @@ def renamed(key: str) -> str:
 def combinations(values: Mapping[str, str], groups: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The words of `groups` with one choice each, for every combination; the first word varies last."""
     keys = [key for key in values if key.partition(".")[0].partition("/")[0] in groups]
-    choices = [values[key].split(",") if "." not in key else [values[key]] for key in keys]
-    return tuple(tuple(f"{key}={value}" for key, value in zip(keys, chosen, strict=True)) for chosen in product(*choices))
+    choices = [[values[key]] if "[" in values[key] else values[key].split(",") for key in keys]  # a list is one value
+    return tuple(
+        tuple(f"{key}={value}" for key, value in zip(keys, chosen, strict=True)) for chosen in product(*choices)
+    )
 
 
 def whole_numbers(key: str, text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from tightfit.memory.budget import readable
 from tightfit.memory.transformer import Assumptions
 from tightfit.plan.answer import Answer
 
-WIDTH = 160  # columns where the output is no terminal
+WIDTH = 175  # columns where the output is no terminal
 KINDS = {  # of bytes, in the order and the colours of a bar
     "parameters": "#5b6770",
     "gradients": "#e8b33f",
@@ -24,9 +24,9 @@ KINDS = {  # of bytes, in the order and the colours of a bar
     "errors": "#d07a55",
 }
 EXPLANATION = (
-    "All numbers are derived; none is measured. fwd: forward passes of a step; bwd: its backward work, in forward passes;",
-    "swp: sweeps over the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps the",
-    "positions, max s the batch. Networks that are no transformers: as their runs count, all buffers live.",
+    "All numbers are derived; none is measured. fwd: forward passes of a step; bwd: its backward work, in forward",
+    "passes; swp: sweeps over the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps",
+    "the positions, max s the batch. Networks that are no transformers: as their runs count, all buffers live.",
 )
 
 
@@ -55,8 +55,8 @@ def needs(rows: Sequence[Answer], title: str) -> Table:
     table = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("model", "method"):
         table.add_column(name, no_wrap=True)
-    memory = ("total", "weights", "gradients", "state", "activations")
-    numbers = ("parameters", *memory, "fits", "max b", "max s", "fwd", "bwd", "swp")
+    memory = ("total", "weights", "grad.", "state", "activ.")
+    numbers = ("params", *memory, "fits", "max b", "max s", "fwd", "bwd", "swp")
     for name in (*numbers, "s at peak"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -70,7 +70,7 @@ def needs(rows: Sequence[Answer], title: str) -> Table:
             "[green]yes[/green]" if row.fits else "[red]no[/red]",
             str(row.largest_batch),
             "–" if row.largest_sequence is None else str(row.largest_sequence),
-            *(f"{part:.3g}" for part in (row.cost.forward, row.cost.backward, row.cost.sweeps)),
+            *(f"{part:.2f}".removesuffix(".00") for part in (row.cost.forward, row.cost.backward, row.cost.sweeps)),
             "–" if row.seconds_at_peak is None else f"{row.seconds_at_peak:.3g}",
         )
     return table
