@@ -25,7 +25,9 @@ MINILM = Transformer("minilm_l6", "bert", 6, 384, 12, 1536, 30522, positions=512
 GPT3 = Transformer("gpt3", "gpt2", 96, 12288, 96, 49152, 50257, positions=2048, tied_head=True)
 
 MIXED = Assumptions(rho=1, logits="none", dropout=True)
-FP32 = replace(MIXED, dropout=False, weight_bytes=4, gradient_bytes=4, state_bytes=4, master_bytes=0, activation_bytes=4)
+FP32 = replace(
+    MIXED, dropout=False, weight_bytes=4, gradient_bytes=4, state_bytes=4, master_bytes=0, activation_bytes=4
+)
 ADAM, MEZO = Backprop(1e-3, Adam()), MeZO(lr=1e-3, eps=1e-3)
 CHECKPOINTED = Backprop(1e-3, Adam(), Checkpointed())
 
@@ -176,7 +178,9 @@ def test_impossible_assumptions_are_refused(option: dict[str, float], message: s
         replace(FP32, **option)
 
 
-@pytest.mark.parametrize(("rank", "targets", "message"), [(0, None, "rank=0 but"), (1, "nosuch", "targets=nosuch finds")])
+@pytest.mark.parametrize(
+    ("rank", "targets", "message"), [(0, None, "rank=0 but"), (1, "nosuch", "targets=nosuch finds")]
+)
 def test_impossible_updates_are_refused(rank: int, targets: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         with_low_rank(transformer_table(SMOLLM2_135M, 4, MIXED), rank, targets)

@@ -26,8 +26,8 @@ from tightfit.run.spellings import in_todays_words
 
 @dataclass(frozen=True)
 class Method:
-    """A composed method. name: of the composition and of what was said of it besides; model: the part of a model that a run builds,
-    if it was asked for; adapter: the part of one that is not none."""
+    """name: of the composition, and what was said of it besides; model: the part that a run builds, if it was asked for;
+    adapter: the part of one, None for none."""
 
     name: str
     optimizer: Optimizer
