@@ -231,7 +231,6 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
         ),
         ("optimizer=adagrad", "optimizer=adagrad is not known; choose bp, bp_adam"),
         ("model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch", "adapter=nosuch"),
-        ("optimizer=mezo optimizer.rank=4", "optimizer.rank is no setting of MeZO; it has lr, eps"),
         ("optimizer=mezo optimizer/rule=adam", "optimizer/rule=adam has no place beside optimizer=mezo; leave it out"),
         ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),
         ("optimizer=mezo optimizer.queries=0", "queries=0 but a step needs at least one direction"),

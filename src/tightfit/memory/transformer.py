@@ -17,9 +17,7 @@ from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerRow, LayerTable
 
 EMBEDDINGS, ANSWERS = "embeddings", "answers"  # the blocks before and after the numbered ones, as in a run
-LOGIT_BYTES = 4  # the loss is taken in single precision whatever the activations are
-STATISTIC_BYTES = 4  # so are the two numbers a row that fused attention keeps
-USUAL_TARGETS = r"[qv]_proj$"  # of low-rank updates (Hu et al., 2022)
+SINGLE = 4  # bytes: of a logit and of the two numbers a row that fused attention keeps, whatever the activations have
 BLOCKS = ("gpt2", "llama", "bert")
 SIZES = {"layers": 10**4, **dict.fromkeys(("width", "heads", "feed_forward", "vocabulary"), 10**9)}  # the most of each
 
@@ -99,7 +97,7 @@ def answers(model: Transformer, s: int, a: Assumptions) -> list[LayerRow]:
         replace(weights("norm", "Norm", before, a, block=ANSWERS), inputs=s * h),
         # The products of a tied head are with weights of another row: a backward pass owes these a gradient too.
         replace(head, operations=2 * scored * h * said, operands=1 if of_head else 2),
-        LayerRow("logits", "Logits", 0, scored * said, LOGIT_BYTES, block=ANSWERS),
+        LayerRow("logits", "Logits", 0, scored * said, SINGLE, block=ANSWERS),
     ]
 
 
@@ -130,7 +128,7 @@ def attention_rows(model: Transformer, s: int, a: Assumptions) -> list[LayerRow]
     """
     size, work = model.heads * s * s, 4 * s * s * model.width
     if a.fused_attention:
-        core = [LayerRow("attention", "Attention", 0, 2 * model.heads * s, STATISTIC_BYTES)]
+        core = [LayerRow("attention", "Attention", 0, 2 * model.heads * s, SINGLE)]
     else:
         core = [LayerRow("attention", "Attention", 0, size, a.activation_bytes)]
         if a.dropout:
@@ -170,44 +168,52 @@ def linear(name: str, inside: int, outside: int, s: int, a: Assumptions, bias: b
     )
 
 
-def with_low_rank(table: LayerTable, rank: int, targets: str | None = None) -> LayerTable:
-    """`table` with frozen weights, and a trained update of rank `rank` beside each linear layer that is a target.
+@dataclass(frozen=True)
+class LowRank:
+    """Updates of rank `rank` beside the linear layers whose names `targets`, a regular expression, finds something in.
 
-    targets: a regular expression for names of layers; None: the query and value projections.
+    kind: of their rows. first_frozen: the first factor is never trained, and the second is held in single precision.
+    """
+
+    rank: int
+    targets: str
+    kind: str = "Linear"
+    first_frozen: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank={self.rank} but a low-rank update has at least one column; choose 1 or more")
+
+    def rows(self, row: LayerRow) -> list[LayerRow]:
+        """The two factors beside the linear layer `row`; what the second makes is added to what that layer makes."""
+        inside, outside = row.features
+        first = self.factor(f"{row.name}.A", row, (self.rank, inside))
+        first = replace(first, inputs=row.inputs, outputs=self.rank * row.outputs // outside)
+        second = replace(self.factor(f"{row.name}.B", row, (outside, self.rank)), inputs=first.outputs)
+        if not self.first_frozen:
+            return [first, second]
+        exact = max(SINGLE, row.bytes_per_element)
+        return [replace(first, frozen=first.parameters, shapes=()), replace(second, bytes_per_element=exact)]
+
+    def factor(self, name: str, row: LayerRow, shape: tuple[int, int]) -> LayerRow:
+        count, positions = math.prod(shape), row.outputs // row.features[1]
+        size, work = row.bytes_per_element, 2 * positions * count
+        return LayerRow(name, self.kind, count, 0, size, shapes=(shape,), operations=work, block=row.block)
+
+
+def with_low_rank(table: LayerTable, updates: LowRank) -> LayerTable:
+    """`table` with frozen weights and `updates`. Raises ValueError when no layer gets one.
 
     An upper bound: a frozen product is counted as if it kept its input, which it need not.
     """
-    if rank < 1:
-        raise ValueError(f"rank={rank} but a low-rank update has at least one column; choose 1 or more")
-    wanted = re.compile(targets or USUAL_TARGETS)
-    names = dict.fromkeys(row.name.rpartition(".")[2] for row in table.rows if row.features[0])
-    if not any(map(wanted.search, names)):
-        raise ValueError(f"targets={targets} finds no layer of {table.model}; choose from {', '.join(names)}")
+    linear = [row.name for row in table.rows if row.features[0]]
+    chosen = {name for name in linear if re.search(updates.targets, name)}
+    if not chosen:
+        names = dict.fromkeys(name.rpartition(".")[2] for name in linear)
+        raise ValueError(f"targets={updates.targets} finds no layer of {table.model}; choose from {', '.join(names)}")
     rows: list[LayerRow] = []
     for row in table.rows:
         frozen = replace(row, frozen=row.parameters, shapes=())
         rows.append(replace(frozen, operands=1) if row.kind == "Linear" else frozen)
-        if row.features[0] and wanted.search(row.name):
-            rows += updates(row, rank)
+        rows += updates.rows(row) if row.name in chosen else []
     return LayerTable(table.model, tuple(rows))
-
-
-def updates(row: LayerRow, rank: int) -> list[LayerRow]:
-    """The two factors beside the linear layer `row`; what the second makes is added to what that layer makes."""
-    inside, outside = row.features
-    s = row.outputs // outside
-    parts = (("lora_A", (rank, inside), s * rank, row.inputs), ("lora_B", (outside, rank), 0, s * rank))
-    return [
-        LayerRow(
-            name=f"{row.name}.{name}",
-            kind="Linear",
-            parameters=math.prod(shape),
-            outputs=made,
-            bytes_per_element=row.bytes_per_element,
-            inputs=given,
-            shapes=(shape,),
-            operations=2 * s * math.prod(shape),
-            block=row.block,
-        )
-        for name, shape, made, given in parts
-    ]

@@ -26,8 +26,8 @@ from tightfit.run.spellings import in_todays_words
 
 @dataclass(frozen=True)
 class Method:
-    """name: of the composition, and what was said of it besides; model: the part that a run builds, if it was asked for;
-    adapter: the part of one, None for none."""
+    """name: of the composition, and what was said of it besides; model: the part that a run builds, if one was asked
+    for; adapter: the part of one, None for none."""
 
     name: str
     optimizer: Optimizer
@@ -42,7 +42,9 @@ def method_of(words: Sequence[str]) -> Method:
     check_part("optimizer", optimizer, DESCRIPTIONS, ())
     model = plain(config, "model")
     adapter = plain(config, "adapter") if "adapter" in config else model.get("lora")
-    adapter = adapter if adapter and "rank" in adapter else None
+    if adapter:
+        check_part("adapter", adapter, DESCRIPTIONS, ())
+        adapter = adapter if adapter.get("name") != "none" else None
     name = optimizer["name"] + (f" + {adapter.get('name', 'lora')}" if adapter else "")
     name = " ".join([name, *(word.partition(".")[2] for word in words if "." in word.partition("=")[0])])
     return Method(name, build(without_descriptions(optimizer)), model, adapter)
@@ -56,13 +58,13 @@ def budget_of(words: Sequence[str]) -> MemoryBudget:
 
 
 def composed(words: Sequence[str]) -> DictConfig:
-    return compose_words(tuple(in_todays_words([forced(word) for word in words])))
+    return compose_words(tuple(forced(word) for word in in_todays_words(words)))
 
 
 def forced(word: str) -> str:
     """A setting is added where there is none, so that whoever checks the part can say which it has."""
     key = word.partition("=")[0]
-    return f"++{word}" if "." in key and "/" not in key and key not in ("optimizer.noise", "optimizer.kernel") else word
+    return f"++{word}" if "." in key and "/" not in key else word
 
 
 @cache

@@ -6,6 +6,7 @@ has or by those that are planned under the name of its maker; or a published con
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,16 +15,17 @@ from typing import Any
 
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerTable, layer_table
-from tightfit.memory.transformer import Transformer, transformer_table, with_low_rank
+from tightfit.memory.transformer import LowRank, Transformer, transformer_table, with_low_rank
 from tightfit.plan.composed import Method, read_yaml
 from tightfit.plan.published import is_place, numbers, read_published
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
-from tightfit.run.session import build
+from tightfit.run.session import build, without_descriptions
 
 MOST_CLASSES = 10**5
+QUERY_AND_VALUE = r"[qv]_proj$"  # what LoRA adapts of a transformer unless told otherwise
 LONGEST = 2**20  # where the model itself sets no limit
 
 
@@ -88,12 +90,12 @@ def labelled(model: str, overrides: Mapping[str, Any]) -> str:
 
 
 def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subject:
-    adapter = method.adapter
+    updates = updates_of(method.adapter) if method.adapter else None
 
     @cache
     def table(s: int) -> LayerTable:
         plain = transformer_table(model, s, a)
-        return with_low_rank(plain, adapter["rank"], adapter.get("targets")) if adapter else plain
+        return with_low_rank(plain, updates) if updates else plain
 
     return Subject(
         model=model.name,
@@ -104,6 +106,20 @@ def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subjec
         longest=model.positions or LONGEST,
         family=lambda place: of_transformer(llama2(place), method, a),
     )
+
+
+def updates_of(adapter: Mapping[str, Any]) -> LowRank:
+    """Raises ValueError for an adapter that no plain numbers describe."""
+    kind, targets = str(adapter["_target_"]).rpartition(".")[2], adapter.get("targets")
+    if adapter.get("frozen_bits"):
+        raise ValueError("adapter.frozen_bits is not read for transformers; say it by assumptions.weight_bytes=0.5")
+    if isinstance(targets, list):  # the ends of names
+        targets = "|".join(f"{re.escape(end)}$" for end in targets)
+    if kind == "LoRA":
+        return LowRank(adapter["rank"], targets or QUERY_AND_VALUE)
+    if kind == "MPLoRA":
+        return LowRank(adapter["rank"], targets or "", kind="MPLoRALinear", first_frozen=True)
+    raise ValueError(f"adapter={adapter.get('name', kind)} is not counted in transformers; choose lora or mp_lora")
 
 
 def llama2(place: int) -> Transformer:
@@ -128,6 +144,8 @@ def layered(name: str, plain: Mapping[str, Any], method: Method) -> Subject:
     check_whole("model.classes", plain["classes"], 1, MOST_CLASSES)
     arguments = {key: value for key, value in method.model.items() if key != "name"}
     network = build(arguments, classes=plain["classes"], seed=0)
+    if method.adapter:
+        build(without_descriptions(method.adapter)).inject(network, 0)
     method.optimizer.bind(deepcopy(network), cross_entropy, 0)
     table = layer_table(network, tuple(plain["example_shape"]))
     return Subject(model=name, optimizer=method.name, method=method.optimizer, table=lambda s: table)
