@@ -20,6 +20,7 @@ from tightfit.plan.models import llama2, options
 from tightfit.records.places import CONF
 
 OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+ADAPTERS = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
 INT8 = ("elastic_zo_int8", "niti_bp", "zo_int8")
 
 
@@ -62,8 +63,8 @@ def test_a_method_that_does_not_fit_a_model_is_left_out_in_a_sentence(capsys) ->
         ("lenet5_int8", "niti_bp"),
     ]
     first, second = said.err.splitlines()
-    assert first.startswith("left out: optimizer=niti_bp trains int8 layers")
-    assert second.startswith("left out: optimizer=mezo trains floating point")
+    assert first.startswith("left out: lenet5 by optimizer=niti_bp: optimizer=niti_bp trains int8 layers")
+    assert second.startswith("left out: lenet5_int8 by optimizer=mezo: optimizer=mezo trains floating point")
 
 
 def test_methods_are_composed_as_for_a_run(capsys) -> None:
@@ -72,6 +73,14 @@ def test_methods_are_composed_as_for_a_run(capsys) -> None:
     assert composed == presets
     four = only(capsys, "optimizer=mezo", "optimizer.queries=4")
     assert (four["optimizer"], four["forward"], four["sweeps"]) == ("mezo queries=4", 8, 15)
+    signs = only(capsys, "optimizer=mezo", "optimizer/direction=rademacher")
+    assert signs["optimizer"] == "mezo direction=rademacher"
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_adapter_is_planned_on_a_transformer_and_on_another_network(capsys, adapter: str) -> None:
+    for row in plan(capsys, "model=llama2_7b,lenet5", "optimizer=bp_sgd", f"adapter={adapter}"):
+        assert (row["gradients_bytes"] < 0.2 * row["parameters_bytes"]) is (adapter != "none")
 
 
 def test_low_rank_updates_of_a_model_are_planned_with_it(capsys) -> None:
@@ -235,7 +244,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
         ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),
         ("optimizer=mezo optimizer.queries=0", "queries=0 but a step needs at least one direction"),
         ("optimizer=niti_bp", "train int8 layers, and smollm2_135m is not made of them; choose model=lenet5_int8"),
-        ("model=hf_causal_lm", "model.name has no default"),
+        ("model=hf_causal_lm", "model=hf_causal_lm is any model of its kind; give the folder of its config.json"),
         (
             "optimizer=elastic_zo optimizer.bp_layers=33",
             "bp_layers=33 but smollm2_135m has 32 layers with weights; choose 0–32",

@@ -27,20 +27,20 @@ def main(words: Sequence[str]) -> int:
     from tightfit.plan.question import answers, parse  # help need not wait for torch
     from tightfit.plan.show import draw, print_csv, print_json, print_table
 
-    complaints: list[str] = []
+    complaints: dict[str, str] = {}  # by the combination
     try:
         question = parse(words)
-        rows = list(answers(question, complaints.append))
+        rows = list(answers(question, complaints.setdefault))
         if not rows:
-            raise ValueError(complaints[0])
+            raise ValueError(next(iter(complaints.values())))
         {"table": print_table, "json": print_json, "csv": print_csv}[question.format](rows, question.assumptions)
         if question.picture:
             draw(rows, question.picture)
     except ValueError as error:
         print(str(error).splitlines()[0], file=sys.stderr)
         return USAGE_ERROR
-    for complaint in dict.fromkeys(complaints):
-        print(f"left out: {complaint.splitlines()[0]}", file=sys.stderr)
+    for combination, complaint in complaints.items():
+        print(f"left out: {combination}: {complaint.splitlines()[0]}", file=sys.stderr)
     return 0
 
 

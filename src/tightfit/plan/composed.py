@@ -46,7 +46,9 @@ def method_of(words: Sequence[str]) -> Method:
         check_part("adapter", adapter, DESCRIPTIONS, ())
         adapter = adapter if adapter.get("name") != "none" else None
     name = optimizer["name"] + (f" + {adapter.get('name', 'lora')}" if adapter else "")
-    name = " ".join([name, *(word.partition(".")[2] for word in words if "." in word.partition("=")[0])])
+    marks = "." if OmegaConf.is_interpolation(config["optimizer"], "name") else "./"  # such a name says its parts
+    said = (re.match(rf"\w+[{marks}]([^=]+=.*)", word) for word in words)
+    name = " ".join([name, *(match[1] for match in said if match)])
     return Method(name, build(without_descriptions(optimizer)), model, adapter)
 
 

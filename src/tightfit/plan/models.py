@@ -17,13 +17,14 @@ from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.memory.transformer import LowRank, Transformer, transformer_table, with_low_rank
 from tightfit.plan.composed import Method, read_yaml
-from tightfit.plan.published import is_place, numbers, read_published
+from tightfit.plan.published import FILE, is_place, numbers, read_published
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.session import build, without_descriptions
 
+MISSING = "???"  # what an option holds in place of a value that must be given
 MOST_CLASSES = 10**5
 QUERY_AND_VALUE = r"[qv]_proj$"  # what LoRA adapts of a transformer unless told otherwise
 LONGEST = 2**20  # where the model itself sets no limit
@@ -48,8 +49,12 @@ def described(name: str) -> Described:
         if is_place(name):
             return Described(*read_published(name))
         raise ValueError(f"model={name} is not known; choose {', '.join(options())}")
-    runs_as = name if (CONF / "model" / f"{name}.yaml").exists() else ""
-    return Described(name, {}, runs_as)
+    runs_as = CONF / "model" / f"{name}.yaml"
+    if not runs_as.exists():
+        return Described(name, {})
+    if read_yaml(runs_as).get("name") == MISSING:
+        raise ValueError(f"model={name} is any model of its kind; give the folder of its {FILE}: model=path/to/folder")
+    return Described(name, {}, name)
 
 
 def numbers_of(model: Described, method: Method) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def numbers_of(model: Described, method: Method) -> dict[str, Any]:
         content = {"model_type": method.model["architecture"], **method.model["settings"]}
         return numbers(model.shown, content)
     raise ValueError(
-        f"model={model.shown} is of no numbers that a plan knows; give the folder of its config.json: model=folder"
+        f"model={model.shown} has no numbers that a plan knows; give the folder of its {FILE}: model=folder"
     )
 
 

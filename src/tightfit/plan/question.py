@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -17,7 +18,7 @@ from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import MemoryBudget
 from tightfit.plan.answer import Answer, answer
 from tightfit.plan.composed import budget_of, method_of, read_yaml
-from tightfit.plan.models import Described, described, subject_of
+from tightfit.plan.models import described, subject_of
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments
@@ -38,6 +39,9 @@ SYNONYMS = {"device.memory": "memory_budget.size"}
 MOST = 10**9  # examples or positions
 
 
+Complain = Callable[[str, str], object]
+
+
 @dataclass(frozen=True)
 class Question:
     """What was asked. methods, budgets: words of a run, a list for each combination; overrides: of plain numbers."""
@@ -51,8 +55,9 @@ class Question:
     picture: str
     overrides: Mapping[str, Mapping[str, Any]]
 
-    @property
+    @cached_property
     def assumptions(self) -> Assumptions:
+        """Raises ValueError for one that is not known, or of another kind."""
         plain = {**read_yaml(CONF / "plan" / "assumptions.yaml"), **self.overrides["assumptions"]}
         check_arguments("assumptions", Assumptions, plain, ())
         return Assumptions(**plain)
@@ -122,46 +127,32 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-def answers(question: Question, complain: Callable[[str], None]) -> Iterator[Answer]:
-    """A row for each combination, in the order of the words; one that cannot be is told to `complain`.
+def answers(question: Question, complain: Complain) -> Iterator[Answer]:
+    """A row for each combination, in the order of the words; of one that cannot be `complain` is told which, and why.
 
     Raises ValueError for what no combination can be made of.
     """
     budgets = [budget_of(words) for words in question.budgets]
     models = [described(name) for name in question.models]
-    assumptions = question.assumptions
-    subjects: dict[tuple[str, tuple[str, ...]], Subject | ValueError] = {}
-    for budget, model, words in product(budgets, models, question.methods):
-        key = (model.shown, words)
-        if key not in subjects:
-            subjects[key] = subject_or_error(question, model, words, assumptions)
-        found = subjects[key]
-        if isinstance(found, ValueError):
-            complain(str(found))
-            continue
-        yield from rows_of(found, budget, question, complain)
+    subjects: list[Subject] = []
+    for model, words in product(models, question.methods):
+        try:
+            method = method_of([*words, *([f"model={model.runs_as}"] if model.runs_as else [])])
+            subjects.append(subject_of(model, method, question.overrides["model"], question.assumptions))
+        except ValueError as error:
+            complain(f"{model.shown} by {' '.join(words)}", str(error))
+    for budget, subject in product(budgets, subjects):
+        yield from rows_of(subject, budget, question, complain)
 
 
-def subject_or_error(
-    question: Question, model: Described, words: tuple[str, ...], assumptions: Assumptions
-) -> Subject | ValueError:
-    try:
-        method = method_of([*words, *([f"model={model.runs_as}"] if model.runs_as else [])])
-        return subject_of(model, method, question.overrides["model"], assumptions)
-    except ValueError as error:
-        return error
-
-
-def rows_of(
-    subject: Subject, budget: MemoryBudget, question: Question, complain: Callable[[str], None]
-) -> Iterator[Answer]:
+def rows_of(subject: Subject, budget: MemoryBudget, question: Question, complain: Complain) -> Iterator[Answer]:
     for s in question.sequence_lengths[: None if subject.longest else 1]:
         for b in question.batch_sizes:
             try:
                 check_length(subject, s)
                 yield answer(subject, budget, s if subject.longest else 0, b)
             except ValueError as error:
-                complain(str(error))
+                complain(f"{subject.model} by {subject.optimizer}", str(error))
 
 
 def check_length(subject: Subject, s: int) -> None:

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import readable
-from tightfit.memory.transformer import Assumptions
 from tightfit.plan.answer import Answer
 
 WIDTH = 175  # columns where the output is no terminal
