@@ -49,7 +49,10 @@ def method_of(words: Sequence[str]) -> Method:
     marks = "." if OmegaConf.is_interpolation(config["optimizer"], "name") else "./"  # such a name says its parts
     said = (re.match(rf"\w+[{marks}]([^=]+=.*)", word) for word in words)
     name = " ".join([name, *(match[1] for match in said if match)])
-    return Method(name, build(without_descriptions(optimizer)), model, adapter)
+    built = build(without_descriptions(optimizer))
+    if not hasattr(built, "cost"):
+        raise ValueError(f"{words[0]} is no method of training; choose one of another name")
+    return Method(name, built, model, adapter)
 
 
 def budget_of(words: Sequence[str]) -> MemoryBudget:
@@ -60,6 +63,9 @@ def budget_of(words: Sequence[str]) -> MemoryBudget:
 
 
 def composed(words: Sequence[str]) -> DictConfig:
+    for word in words:
+        if word.endswith("=null") and "." not in word:
+            raise ValueError(f"{word} chooses nothing, and a plan needs one; name an option")
     return compose_words(tuple(forced(word) for word in in_todays_words(words)))
 
 

@@ -13,6 +13,7 @@ import pydoc
 import re
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
@@ -134,8 +135,8 @@ def target_name(make: Callable[..., Any]) -> str:
 
 def hints_of(make: Callable[..., Any]) -> dict[str, Any]:
     """The types that `make` says of its arguments; none where they cannot be read."""
-    try:
-        return get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    try:  # those of a dataclass are read in the modules of its bases too, where their names mean something
+        return get_type_hints(make.__init__ if inspect.isclass(make) and not is_dataclass(make) else make)
     except (NameError, TypeError, AttributeError):
         return {}
 
