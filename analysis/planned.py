@@ -157,5 +157,5 @@ def reading(row: pd.Series) -> str:
     words = [f"ρ = {share_of_blocks(row['rho'])}, {bits}" if row["optimizer"] == "mezo" else bits]
     words += ["dropout counted"] if row["dropout"] else []
     words += ["fused attention"] if row["fused_attention"] else []
-    words += ["checkpoints at every block"] if row["checkpointing"] == "every_layer" else []
+    words += ["checkpoints at every block"] if "checkpointed" in row["optimizer"] else []
     return ", ".join(words)

@@ -294,7 +294,7 @@ REPRODUCE = [
 PLAN = [
     planned("'llama2_7b' says no value; write KEY=VALUE", "llama2_7b"),
     planned("model=nosuch is not known; choose", "model=nosuch"),
-    planned("device=nosuch is not known; choose", "device=nosuch"),
+    planned("memory_budget=nosuch is not known; choose", "device=nosuch"),
     planned("optimizer=nosuch is not known; choose", "optimizer=nosuch"),
     planned("sead is not a key of a plan; choose", "sead=1"),
     planned("format='xml' is not a format; choose", "format=xml"),
@@ -302,12 +302,12 @@ PLAN = [
     planned("training.batch_size=x is not a whole number", "training.batch_size=x"),
     planned("dataset.sequence_length=1.5 is not a whole number", "dataset.sequence_length=1.5"),
     planned("memory budget '12XB' is not a size", "device=12XB"),
-    planned("rank=0 but a low-rank update has at least one column", "optimizer=bp_lora", "optimizer.rank=0"),
-    planned("optimizer.nosuch is not known", "optimizer.nosuch=1"),
-    planned("optimizer.rank but mezo takes none; leave it out", "optimizer=mezo", "optimizer.rank=3"),
-    planned("assumptions.nosuch is not known", "assumptions.nosuch=1"),
-    planned("device.flops_per_second=-1 is not a rate", "device.flops_per_second=-1"),
-    planned("model.classes=0 but lenet5 tells at least one", "model=lenet5", "optimizer=mezo", "model.classes=0"),
+    planned("queries=0 but a step needs at least one direction", "optimizer=mezo", "optimizer.queries=0"),
+    planned("optimizer.nosuch is no setting of Backprop", "optimizer.nosuch=1"),
+    planned("optimizer/rule=adam has no place beside", "optimizer=mezo", "optimizer/rule=adam"),
+    planned("assumptions.nosuch is no setting of Assumptions", "assumptions.nosuch=1"),
+    planned("memory_budget.flops_per_second=-1 is not a rate", "device.flops_per_second=-1"),
+    planned("model.classes=0 is no whole number from 1", "model=lenet5", "optimizer=mezo", "model.classes=0"),
 ]
 ON_RUNS = [
     fails("replay", "name the folder of a run", code=2),

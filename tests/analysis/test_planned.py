@@ -15,7 +15,7 @@ FIG3_PLANS = ("optimizer=bp_adam,bp_adam_checkpointed,mezo", "optimizer=mezo ass
 FIG4_SHARED = ("device=17GB", "dataset.sequence_length=512", "training.batch_size=8", "format=csv")
 GPT2, ALL_32_BITS = (
     "model=gpt2_medium optimizer=bp_adam",
-    "assumptions.weight_bytes=4 assumptions.gradient_bytes=4 assumptions.state_bytes=8 assumptions.activation_bytes=4",
+    "assumptions.weight_bytes=4 assumptions.gradient_bytes=4 assumptions.master_bytes=0 assumptions.activation_bytes=4",
 )
 LLAMA_7B, LLAMA_13B = "model=llama2_7b optimizer=mezo", "model=llama2_13b optimizer=mezo"
 FIG4_PLANS = (

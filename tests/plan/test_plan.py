@@ -1,4 +1,4 @@
-"""The planner against the closed forms and the layer table it stands on, its ends against each other, and bad input."""
+"""The planner against its layer tables and every method that runs, its ends against each other, and bad input."""
 
 import csv
 import io
@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import layer_table
-from tightfit.memory.transformer import Transformer
+from tightfit.memory.transformer import Transformer, transformer_table
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.plan.__main__ import main
-from tightfit.plan.transformers import llama2
+from tightfit.plan.models import llama2, options
+from tightfit.records.places import CONF
+
+OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+ADAPTERS = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
+INT8 = ("elastic_zo_int8", "niti_bp", "zo_int8")
 
 
 def plan(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
@@ -28,9 +34,68 @@ def only(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_method_that_runs_is_planned_where_it_fits_and_told_where_it_does_not(capsys, optimizer: str) -> None:
+    for model, trains in (("smollm2_135m", "floats"), ("lenet5", "floats"), ("lenet5_int8", "int8")):
+        code = main([f"model={model}", f"optimizer={optimizer}", "format=json"])
+        said = capsys.readouterr()
+        if (optimizer in INT8) == (trains == "int8"):
+            (row,) = json.loads(said.out)["rows"]
+            assert row["forward"] >= 1
+            assert 0 < row["parameters_bytes"] < row["total_bytes"]
+        else:
+            assert code == 2
+            assert said.err.count("\n") == 1
+
+
+def test_every_model_that_a_run_knows_is_planned(capsys) -> None:
+    unnamed = ("hf_causal_lm", "hf_masked_lm")  # models by a folder
+    every = [name for name in options() if name not in unnamed]
+    assert main([f"model={','.join(every)}", "optimizer=mezo,zo_int8", "format=json"]) == 0
+    assert {row["model"] for row in json.loads(capsys.readouterr().out)["rows"]} == set(every)
+
+
+def test_a_method_that_does_not_fit_a_model_is_left_out_in_a_sentence(capsys) -> None:
+    assert main(["model=lenet5,lenet5_int8", "optimizer=mezo,niti_bp", "format=json"]) == 0
+    said = capsys.readouterr()
+    assert [(row["model"], row["optimizer"]) for row in json.loads(said.out)["rows"]] == [
+        ("lenet5", "mezo"),
+        ("lenet5_int8", "niti_bp"),
+    ]
+    first, second = said.err.splitlines()
+    assert first.startswith("left out: lenet5 by optimizer=niti_bp: optimizer=niti_bp trains int8 layers")
+    assert second.startswith("left out: lenet5_int8 by optimizer=mezo: optimizer=mezo trains floating point")
+
+
+def test_methods_are_composed_as_for_a_run(capsys) -> None:
+    composed = plan(capsys, "optimizer=bp", "optimizer/rule=sgd,adam", "optimizer/activations=kept,checkpointed")
+    presets = plan(capsys, "optimizer=bp_sgd,bp_sgd_checkpointed,bp_adam,bp_adam_checkpointed")
+    assert composed == presets
+    four = only(capsys, "optimizer=mezo", "optimizer.queries=4")
+    assert (four["optimizer"], four["forward"], four["sweeps"]) == ("mezo queries=4", 8, 15)
+    signs = only(capsys, "optimizer=mezo", "optimizer/direction=rademacher")
+    assert signs["optimizer"] == "mezo direction=rademacher"
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_adapter_is_planned_on_a_transformer_and_on_another_network(capsys, adapter: str) -> None:
+    for row in plan(capsys, "model=llama2_7b,lenet5", "optimizer=bp_sgd", f"adapter={adapter}"):
+        assert (row["gradients_bytes"] < 0.2 * row["parameters_bytes"]) is (adapter != "none")
+
+
+def test_low_rank_updates_of_a_model_are_planned_with_it(capsys) -> None:
+    words = ("optimizer=bp_adam", "assumptions.logits=none")
+    whole, low_rank = plan(capsys, "model=smollm2_135m,smollm2_135m_lora", *words)
+    trained = 30 * 8 * (3 * 576 + 192)
+    assert low_rank["optimizer"] == "bp_adam + lora"
+    assert low_rank["parameters"] == whole["parameters"] + trained
+    assert low_rank["gradients_bytes"] == 2 * trained
+
+
 def test_the_family_passes_through_the_published_members() -> None:
     for place, parameters in ((32, 6_738_415_616), (40, 13_015_864_320)):
-        assert llama2(place).parameters == parameters
+        rows = transformer_table(llama2(place), 1, Assumptions(rho=1)).rows
+        assert sum(row.parameters for row in rows) == parameters
     assert llama2(32) == Transformer("llama2_32x4096", "llama", 32, 4096, 32, 11008, 32000)
 
 
@@ -44,7 +109,7 @@ def test_llama2_7b_by_mezo_lands_near_the_17_gb_of_the_paper(capsys) -> None:
     assert row["total_bytes"] / 1e9 == pytest.approx(17.1, abs=0.06)  # by a reading: rho 0.15, batch 8, 512 positions
 
 
-@pytest.mark.parametrize("method", ["bp_adam", "bp_adam_checkpointed", "bp_lora", "elastic_zo", "mezo"])
+@pytest.mark.parametrize("method", ["bp_adam", "bp_adam_checkpointed", "elastic_zo", "mezo", "p_rge"])
 def test_the_largest_of_each_fits_and_one_more_does_not(capsys, method: str) -> None:
     words = ("device=4GiB", "model=smollm2_135m", f"optimizer={method}")
     found = only(capsys, *words)
@@ -70,13 +135,14 @@ def test_the_largest_of_the_family_fits_and_the_next_does_not(capsys) -> None:
 def test_elastic_zo_goes_from_zeroth_order_to_backpropagation(capsys) -> None:
     elastic = ("model=smollm2_135m", "optimizer=elastic_zo")
     none = only(capsys, *elastic, "optimizer.bp_layers=0")
-    every = only(capsys, *elastic, "optimizer.bp_layers=30", "assumptions.logits=none")
+    every = only(capsys, *elastic, "optimizer.bp_layers=32")
     mezo = only(capsys, "model=smollm2_135m", "optimizer=mezo")
-    backpropagation = only(capsys, "model=smollm2_135m", "optimizer=bp_sgd", "assumptions.logits=none")
+    backpropagation = only(capsys, "model=smollm2_135m", "optimizer=bp_sgd")
     same = [name for name in mezo if name != "optimizer"]
     assert [none[name] for name in same] == [mezo[name] for name in same]
-    assert every["activations_bytes"] == backpropagation["activations_bytes"]
-    assert every["forward_equivalents"] == 4  # two passes, and a backward pass of all blocks
+    for kind in ("parameters", "gradients", "activations", "total"):
+        assert every[f"{kind}_bytes"] == backpropagation[f"{kind}_bytes"]
+    assert (every["forward"], every["backward"]) == (2, 2)
 
 
 def test_a_step_costs_what_is_computed_and_what_is_moved(capsys) -> None:
@@ -84,9 +150,11 @@ def test_a_step_costs_what_is_computed_and_what_is_moved(capsys) -> None:
     mezo = only(capsys, *words, "optimizer=mezo")
     # Memory alone counts: each of two passes reads the weights once, each of three sweeps reads and writes them.
     assert mezo["seconds_at_peak"] == pytest.approx((2 + 3 * 2) * mezo["parameters_bytes"] / 1e9)
-    rows = plan(capsys, "model=llama2_7b", "optimizer=bp_adam,bp_adam_checkpointed,bp_lora,mezo")
-    assert [row["forward_equivalents"] for row in rows] == [3, 4, 2, 2]
-    assert [row["sweeps"] for row in rows] == [0, 0, 0, 3]
+    # P-RGE reads them once for eight passes in one, and sweeps over adapters alone.
+    p_rge = only(capsys, *words, "optimizer=p_rge")
+    assert p_rge["seconds_at_peak"] == pytest.approx(p_rge["parameters_bytes"] / 1e9)
+    rows = plan(capsys, "model=llama2_7b", "optimizer=bp_adam,bp_adam_checkpointed,mezo")
+    assert [(row["forward"], row["backward"], row["sweeps"]) for row in rows] == [(1, 2, 0), (2, 2, 0), (2, 0, 3)]
 
 
 def test_a_device_of_unknown_speed_has_no_seconds(capsys) -> None:
@@ -98,7 +166,7 @@ def test_small_networks_are_planned_as_their_runs_count_them(capsys) -> None:
     method = ElasticZO(lr=1e-3, bp_lr=0.1, eps=1e-3, bp_layers=1)
     expected = method.memory(layer_table(lenet5(10, 0), (1, 28, 28)), 32)
     assert planned["total_bytes"] == expected.total
-    assert planned["forward_equivalents"] == pytest.approx(2 + 2 * 3360 / 2_772_000)  # the last layer's share
+    assert planned["backward"] == pytest.approx(2 * 1680 / 1_386_000, rel=0.01)  # the last layer's share of products
     assert planned["sequence_length"] is None
 
 
@@ -116,14 +184,15 @@ def test_the_table_says_its_assumptions_and_a_picture_is_drawn(capsys, tmp_path:
     assert main(["model=gpt2_medium", "optimizer=mezo,bp_adam", "assumptions.rho=0.5", f"picture={picture}"]) == 0
     text = capsys.readouterr().out
     assert "rho=0.5" in text
-    assert "bp_adam: gradient_bytes=2, state_bytes=12" in text
+    assert "gradient_bytes=2, state_bytes=4, master_bytes=4" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_13b_is_planned_without_any_framework_in_far_less_memory_than_it_has_weights() -> None:
+def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
     code = (
-        "import sys, resource; from tightfit.plan.__main__ import main; assert main(['model=llama2_13b']) == 0; "
-        "assert not {'torch', 'transformers', 'hydra'} & set(sys.modules); "
+        "import sys, resource; from tightfit.plan.__main__ import main; "
+        "assert main(['model=llama2_13b', 'optimizer=mezo']) == 0; "
+        "assert 'transformers' not in sys.modules; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -133,19 +202,22 @@ def test_13b_is_planned_without_any_framework_in_far_less_memory_than_it_has_wei
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("device=toaster", "device=toaster is not known; choose a100_80gb"),
+        ("device=toaster", "memory_budget=toaster is not known; choose a100_80gb"),
         ("device=-3GB", "memory budget '-3GB' must be more than zero bytes"),
         ("device=4XB", "memory budget '4XB' is not a size"),
-        ("device.flops_per_second=0", "device.flops_per_second=0 is not a rate"),
-        ("model=bert", "model=bert is not known; choose gpt2_medium"),
-        ("device.flops_per_second=nan", "device.flops_per_second=nan is not a rate; choose more than 0"),
-        ("device.bytes_per_second=inf", "device.bytes_per_second=inf is not a rate; choose more than 0"),
-        (f"device={'9' * 400}GB", "device.memory is beyond any device: 999999999999…; write a size"),
+        ("device.flops_per_second=0", "memory_budget.flops_per_second=0 is not a rate"),
+        ("model=bert", "model=bert is not known; choose gpt2_medium, gpt2_tiny"),
+        ("device.flops_per_second=nan", "memory_budget.flops_per_second=nan is not a number or null; write one"),
+        ("device.bytes_per_second=inf", "memory_budget.bytes_per_second=inf is not a rate; choose more than 0"),
+        (f"device={'9' * 400}GB", "memory budget 999999999999… is beyond any device; write a size"),
         (f"training.batch_size={'9' * 400}", "is beyond any step; choose 1,000,000,000 or fewer"),
         (f"dataset.sequence_length={'9' * 400}", "is beyond any step; choose 1,000,000,000 or fewer"),
-        ("model.layers=1000000", "model.layers=1000000 is beyond any model; choose 10,000 or less"),
-        ("model=lenet5 optimizer=mezo model.classes=10000000000", "is beyond any model; choose 100,000 or less"),
-        ("assumptions.weight_bytes=1e308", "assumptions.weight_bytes=1e+308 is beyond any model; choose"),
+        ("model.layers=1000000", "layers=1000000 is beyond any model; choose 10,000 or less"),
+        (
+            "model=lenet5 optimizer=mezo model.classes=10000000000",
+            "model.classes=10000000000 is no whole number from 1 to 100000",
+        ),
+        ("assumptions.weight_bytes=1e308", "weight_bytes=1e+308 is no size of a number; choose 0 to 1024"),
         ("model.width=1000", "heads=9 does not divide width=1000 of smollm2_135m"),
         ("model.key_value_heads=2", "key_value_heads=2 does not divide heads=9 of smollm2_135m"),
         ("model=llama2_7b model.tied_head=1", "model.tied_head=1 is not true or false"),
@@ -154,18 +226,33 @@ def test_13b_is_planned_without_any_framework_in_far_less_memory_than_it_has_wei
         ("model=", "model= is not known; choose gpt2_medium"),
         ("model.key_value_heads=0", "key_value_heads=0 but smollm2_135m has 9 heads; choose 1–9"),
         ("model.positions=-1", "positions=-1 is no number of rows"),
-        ("model=lenet5 optimizer=mezo model.classes=-1", "model.classes=-1 but lenet5 tells at least one"),
-        ("optimizer=elastic_zo optimizer.bp_layers=-1", "bp_layers=-1 but smollm2_135m has 30 blocks; choose 0–30"),
+        ("model=lenet5 optimizer=mezo model.classes=-1", "model.classes=-1 is no whole number from 1 to 100000"),
+        (
+            "optimizer=elastic_zo optimizer.bp_layers=-1",
+            "bp_layers=-1 but smollm2_135m has 32 layers with weights; choose 0–32",
+        ),
         ("model.layers=-1", "layers=-1 but smollm2_135m needs at least one"),
         ("model.layers=1.5", "model.layers=1.5 is not a whole number"),
-        ("model.block=mamba", "block='mamba' is not counted; choose gpt2 or llama"),
-        ("model=lenet5 model.layers=3 optimizer=mezo", "model.layers is not known; choose classes"),
-        ("optimizer=adagrad", "optimizer=adagrad is not known; choose bp_adam"),
-        ("optimizer=bp_lora optimizer.rank=0", "rank=0 but a low-rank update has at least one column"),
-        ("optimizer=mezo optimizer.rank=4", "optimizer.rank but mezo takes none; leave it out"),
-        ("optimizer.momentum=4", "optimizer.momentum is not known; choose rank, bp_layers"),
-        ("optimizer=elastic_zo optimizer.bp_layers=31", "bp_layers=31 but smollm2_135m has 30 blocks; choose 0–30"),
-        ("model=lenet5 optimizer=bp_lora", "optimizer=bp_lora is planned for transformers, not lenet5; choose bp_adam"),
+        ("model.block=mamba", "block='mamba' is not counted; choose gpt2, llama, bert"),
+        (
+            "model=lenet5 model.layers=3 optimizer=mezo",
+            "model.layers is no setting of the planned lenet5; it has classes",
+        ),
+        ("optimizer=adagrad", "optimizer=adagrad is not known; choose bp, bp_adam"),
+        ("model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch", "adapter=nosuch"),
+        ("optimizer=mezo optimizer/rule=adam", "optimizer/rule=adam has no place beside optimizer=mezo; leave it out"),
+        ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),
+        ("optimizer=null", "optimizer=null chooses nothing"),
+        ("optimizer=direction/gaussian", "optimizer=direction/gaussian is no method of training"),
+        ("optimizer=elastic_zo optimizer.bp_layers=1.5", "optimizer.bp_layers=1.5 is not a whole number"),
+        ("optimizer=mezo optimizer.queries=0", "queries=0 but a step needs at least one direction"),
+        ("optimizer=niti_bp", "train int8 layers, and smollm2_135m is not made of them; choose model=lenet5_int8"),
+        ("model=hf_causal_lm", "model=hf_causal_lm is any model of its kind; give the folder of its config.json"),
+        (
+            "optimizer=elastic_zo optimizer.bp_layers=33",
+            "bp_layers=33 but smollm2_135m has 32 layers with weights; choose 0–32",
+        ),
+        ("model=lenet5 optimizer=bp_lora", "optimizer=bp_lora is not known; choose bp, bp_adam"),
         ("model=lenet5 optimizer=elastic_zo optimizer.bp_layers=6", "bp_layers=6 but LeNet5 has 5 layers with weights"),
         ("training.batch_size=0", "training.batch_size=0 but a step needs at least one; choose 1 or more"),
         ("dataset.sequence_length=0", "dataset.sequence_length=0 but a step needs at least one"),
@@ -173,11 +260,14 @@ def test_13b_is_planned_without_any_framework_in_far_less_memory_than_it_has_wei
         ("model=gpt2_medium dataset.sequence_length=2048", "gpt2_medium has 1024 positions; choose 1–1024"),
         ("assumptions.rho=2", "rho=2 is not a share of the layers"),
         ("assumptions.rho=most", "assumptions.rho=most is not a number"),
-        ("assumptions.state_bytes=inf", "state_bytes=inf is no size of a number; choose 0 or more"),
+        ("assumptions.state_bytes=inf", "assumptions.state_bytes=inf is not a number; write one"),
         ("assumptions.activation_bytes=-2", "activation_bytes=-2 is no size of a number"),
         ("assumptions.dropout=1", "assumptions.dropout=1 is not true or false"),
         ("assumptions.logits=some", "logits='some' are of no position; choose all, answer or none"),
-        ("assumptions.weight_byte=1", "assumptions.weight_byte is not known; choose rho"),
+        (
+            "assumptions.weight_byte=1",
+            "assumptions.weight_byte is no setting of Assumptions; write assumptions.weight_bytes",
+        ),
         ("format=xml", "format='xml' is not a format; choose table, json, csv"),
         ("picture=nowhere/plan.png", "picture=nowhere/plan.png cannot be written"),
         ("learning_rate=1", "learning_rate is not a key of a plan"),

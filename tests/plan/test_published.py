@@ -78,7 +78,7 @@ def test_a_row_is_called_by_what_was_changed_and_shows_its_parameters(capsys) ->
     assert row["parameters"] == 3_369_209_856
     assert main(words) == 0
     table = capsys.readouterr().out
-    assert "llama2_7b, changed │ mezo   │    3.369 G │" in table
+    assert "llama2_7b, changed │ mezo   │ 3.369 G │" in table
     assert "llama2_7b, changed: layers=16 tied_head=true" in table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ def parse_size(size: str | int | float | None) -> int | None:
         ) from None
     if count <= 0:
         raise ValueError(f"memory budget {size!r} must be more than zero bytes")
+    if math.isinf(count * scale):
+        raise ValueError(f"memory budget {str(size)[:12]}… is beyond any device; write a size")
     return int(count * scale)
 
 
@@ -79,15 +82,22 @@ class MemoryBudget:
         first batch. The first two are known before anything is allocated.
     enforce: limit the process itself while it trains (`enforcement.py` says how tightly), and refuse a run whose
         measured peak is above `size` whichever accounting decides.
+    flops_per_second, bytes_per_second: peak rates of the device, which plans read; None where unknown.
     """
 
     name: str
     size: str | int | None = None
     decided_by: str = ALL_BUFFERS_LIVE
     enforce: bool = False
+    flops_per_second: float | None = None
+    bytes_per_second: float | None = None
 
     def __post_init__(self) -> None:
         parse_size(self.size)
+        for name in ("flops_per_second", "bytes_per_second"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < math.inf:
+                raise ValueError(f"memory_budget.{name}={rate} is not a rate; choose more than 0")
         if self.decided_by not in ACCOUNTINGS:
             raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose {', '.join(ACCOUNTINGS)}")
         if self.enforce and self.size is None:

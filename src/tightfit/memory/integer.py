@@ -14,8 +14,13 @@ from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 def integer_memory(table: LayerTable, batch_size: int, bp_layers: int) -> Breakdown:
     """Bytes held when the last `bp_layers` layers with weights are trained by NITI's backward.
 
-    Raises ValueError when the model has fewer. Source: ElasticZO, eq. 14 (none), 13 (all), 15.
+    Raises ValueError when the model has fewer, or none of integers. Source: ElasticZO, eq. 14 (none), 13 (all), 15.
     """
+    if not any(row.accumulator_bytes for row in table.rows):
+        raise ValueError(
+            f"niti_bp, zo_int8 and elastic_zo_int8 train int8 layers, and {table.model} is not made of them; choose "
+            "model=lenet5_int8, or optimizer=mezo, elastic_zo or bp_sgd"
+        )
     tail = table.last(bp_layers)
     tail_weights = [row for row in tail if row.has_weights]
     return Breakdown(

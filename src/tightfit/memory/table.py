@@ -36,6 +36,7 @@ class LayerRow:
     shapes: tuple[tuple[int, ...], ...] = ()  # of the tensors that methods change
     features: tuple[int, int] = (0, 0)  # of a linear layer, in and out
     operations: int = 0  # per example: two for each product of a weight and an input
+    operands: int = 1  # of each product, those that are no weights of this row: errors go back to each
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
 
     @property

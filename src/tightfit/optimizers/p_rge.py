@@ -97,7 +97,7 @@ class PRGE(TwoSided):
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         """Each side of a direction is a forward pass over the batch, however many of them one pass holds; what moves
         adapters alone is next to nothing."""
-        return Cost(forward=2 * self.queries)
+        return Cost(forward=2 * self.queries, together=self.copies)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return PRGELearner(self, model, objective, seed)

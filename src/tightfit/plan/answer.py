@@ -6,15 +6,18 @@ Shapes: s positions, b examples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.budget import largest
-from tightfit.plan.subject import Device, Subject
+from tightfit.memory.budget import MemoryBudget, largest
+from tightfit.memory.cost import Cost
+from tightfit.plan.subject import Subject
 
 MOST_EXAMPLES = 2**16
-LARGEST_OF_FAMILY = 2**10
+LARGEST_OF_FAMILY = 2**8  # 3 · 10¹² parameters
 
 
 @dataclass(frozen=True)
@@ -28,63 +31,81 @@ class Answer:
     batch_size: int
     parameters: int
     memory: Breakdown
-    budget_bytes: int
+    budget_bytes: int | None  # None: no limit
     largest_batch: int
     largest_sequence: int | None
     largest_model: str | None  # of the family, for the asked sequence and batch
     largest_model_parameters: int | None
-    forward_equivalents: float
-    sweeps: int
+    cost: Cost
     seconds_at_peak: float | None  # a lower bound: the device at its peak rates
+    assumptions: Assumptions | None  # of transformers
 
     @property
     def fits(self) -> bool:
-        return self.memory.total <= self.budget_bytes
+        return self.budget_bytes is None or self.memory.total <= self.budget_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, bytes by kind in columns of their own."""
-        fields = {name: value for name, value in vars(self).items() if name != "memory"}
+        fields = {name: value for name, value in vars(self).items() if name not in ("memory", "cost", "assumptions")}
         kinds = {f"{kind}_bytes": count for kind, count in self.memory.as_dict().items()}
-        return {**fields, **kinds, "fits": self.fits, "derived": True}
+        assumed = asdict(self.assumptions) if self.assumptions else {}
+        return {**fields, **asdict(self.cost), **kinds, "fits": self.fits, "derived": True, **assumed}
 
 
-def answer(subject: Subject, device: Device, s: int, b: int) -> Answer:
-    """What `device` makes of `subject`. Raises ValueError for a batch or sequence that the model cannot take."""
+def answer(subject: Subject, budget: MemoryBudget, s: int, b: int) -> Answer:
+    """What `budget` makes of `subject`. Raises ValueError for a batch or sequence that the model cannot take."""
 
     def fits(subject: Subject, s: int, b: int) -> bool:
-        return device.budget.allows(subject.memory(s, b).total)
+        return budget.allows(subject.memory(s, b).total)
 
     need = subject.memory(s, b)  # first, so that what cannot be is refused in the name of what was asked for
-    family = subject.family
-    member = family(n) if family and (n := largest(lambda n: fits(family(n), s, b), LARGEST_OF_FAMILY)) else None
+    member = largest_member(subject, lambda member: fits(member, s, b))
     return Answer(
-        device=device.name,
+        device=budget.name,
         model=subject.model,
         optimizer=subject.optimizer,
         sequence_length=s if subject.longest else None,
         batch_size=b,
-        parameters=subject.parameters,
+        parameters=subject.parameters(s),
         memory=need,
-        budget_bytes=device.budget.bytes or 0,
+        budget_bytes=budget.bytes,
         largest_batch=largest(lambda b: fits(subject, s, b), MOST_EXAMPLES),
         largest_sequence=largest(lambda s: fits(subject, s, b), subject.longest) if subject.longest else None,
         largest_model=member.model if member else None,
-        largest_model_parameters=(member.parameters if member else 0) if family else None,
-        forward_equivalents=subject.forward_equivalents(s, b),
-        sweeps=subject.sweeps,
-        seconds_at_peak=step_seconds(subject, device, s, b),
+        largest_model_parameters=(member.parameters(s) if member else 0) if subject.family else None,
+        cost=subject.cost(s, b),
+        seconds_at_peak=step_seconds(subject, budget, s, b),
+        assumptions=subject.assumptions,
     )
 
 
-def step_seconds(subject: Subject, device: Device, s: int, b: int) -> float | None:
-    """The least a step can take: each pass by its operations or by reading the weights, whichever is longer; then the
-    sweeps, which read and write every weight, and the update of what has a gradient or a state."""
-    if subject.forward_flops is None or device.flops_per_second is None or device.bytes_per_second is None:
+def largest_member(subject: Subject, fits: Callable[[Subject], bool]) -> Subject | None:
+    """The largest of the family that fits; one too small for the method does not, though larger ones may."""
+    family = subject.family
+    if family is None:
         return None
-    held = subject.memory(s, b)
-    forward = max(
-        subject.forward_flops(s, b) / device.flops_per_second,
-        held.parameters / device.bytes_per_second,
-    )
-    moved = 2 * subject.sweeps * held.parameters + held.gradients + 2 * held.optimizer_state
-    return subject.forward_equivalents(s, b) * forward + moved / device.bytes_per_second
+
+    def fits_or_is_too_small(place: int) -> bool:
+        try:
+            return fits(family(place))
+        except ValueError:
+            return True
+
+    place = largest(fits_or_is_too_small, LARGEST_OF_FAMILY)
+    try:
+        return family(place) if place and fits(family(place)) else None
+    except ValueError:
+        return None
+
+
+def step_seconds(subject: Subject, budget: MemoryBudget, s: int, b: int) -> float | None:
+    """The least a step can take: each pass by its operations or by reading the weights, whichever is longer; then the
+    sweeps, which read and write every trained weight, and the update of what has a gradient or a state."""
+    if budget.flops_per_second is None or budget.bytes_per_second is None:
+        return None
+    held, cost = subject.memory(s, b), subject.cost(s, b)
+    reading = held.parameters / budget.bytes_per_second / cost.together
+    forward = max(subject.forward_flops(s, b) / budget.flops_per_second, reading)
+    swept = 2 * cost.sweeps * held.parameters * subject.trained_share(s)
+    moved = swept + held.gradients + 2 * held.optimizer_state
+    return (cost.forward + cost.backward) * forward + moved / budget.bytes_per_second

@@ -1,76 +1,90 @@
-"""The words of a command line, as what is asked: every combination of the devices, models, methods and sizes named.
+"""The words of a command line, as what is asked: every combination of what is named with commas.
 
-Options are files of plain numbers under conf/plan/; `device.KEY=`, `model.KEY=`, `optimizer.KEY=` and
-`assumptions.KEY=` override what they say.
+Models, methods, adapters and budgets are the options of a run, composed as a run composes them; `optimizer.KEY=`,
+`optimizer/PART=`, `adapter.KEY=` and `memory_budget.KEY=` say what they say there. `model.KEY=` and `assumptions.KEY=`
+override plain numbers. `device` is the former word for `memory_budget`, and `device.memory` for `memory_budget.size`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from tightfit.memory.budget import is_size
-from tightfit.memory.transformer import Assumptions, Transformer
+from tightfit.memory.assumptions import Assumptions
+from tightfit.memory.budget import MemoryBudget
 from tightfit.plan.answer import Answer, answer
-from tightfit.plan.published import is_place, read_published
-from tightfit.plan.subject import Device, Subject
-from tightfit.plan.transformers import transformer_subject
+from tightfit.plan.composed import budget_of, method_of, read_yaml
+from tightfit.plan.models import described, subject_of
+from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
+from tightfit.run.checks import check_arguments
 
-GROUPS = ("device", "model", "optimizer")
 DEFAULTS = {
-    "device": "phone_4gb",
+    "memory_budget": "phone_4gb",
     "model": "smollm2_135m",
-    "optimizer": "bp_adam,bp_adam_checkpointed,bp_lora,elastic_zo,mezo",
+    "optimizer": "bp_adam,bp_adam_checkpointed,elastic_zo,mezo,p_rge",
     "dataset.sequence_length": "512",
     "training.batch_size": "8",  # on-device MeZO, Fig. 4
     "format": "table",
     "picture": "",
 }
 FORMATS = ("table", "json", "csv")
-OVERRIDABLE = (*GROUPS, "assumptions")
-METHOD_NUMBERS = ("rank", "bp_layers")
-MOST = 10**9  # of any number but a device's: no model or batch has more
-MOST_OF = {"layers": 10**4, "classes": 10**5}
-FLAGS = tuple(field.name for field in fields(Transformer) if field.default is False)
-KINDS = {bool: "true or false", str: "a word", int: "a whole number", int | float: "a number", str | int: "a size"}
+PLAIN = ("model", "assumptions")
+COMPOSED = ("optimizer", "adapter", "memory_budget")
+SYNONYMS = {"device.memory": "memory_budget.size"}
+MOST = 10**9  # examples or positions
+
+
+Complain = Callable[[str, str], object]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked: names and sizes, each a list, and the overrides by group."""
+    """What was asked. methods, budgets: words of a run, a list for each combination; overrides: of plain numbers."""
 
-    names: Mapping[str, tuple[str, ...]]
+    models: tuple[str, ...]
+    methods: tuple[tuple[str, ...], ...]
+    budgets: tuple[tuple[str, ...], ...]
     sequence_lengths: tuple[int, ...]
     batch_sizes: tuple[int, ...]
     format: str
     picture: str
     overrides: Mapping[str, Mapping[str, Any]]
 
+    @cached_property
+    def assumptions(self) -> Assumptions:
+        """Raises ValueError for one that is not known, or of another kind."""
+        plain = {**read_yaml(CONF / "plan" / "assumptions.yaml"), **self.overrides["assumptions"]}
+        check_arguments("assumptions", Assumptions, plain, ())
+        return Assumptions(**plain)
+
 
 def parse(words: Sequence[str]) -> Question:
     """Raises ValueError for a word that is no `KEY=VALUE`, a key that is not known, or a size that is no number."""
-    values, overrides = dict(DEFAULTS), {group: {} for group in OVERRIDABLE}
+    values, overrides = dict(DEFAULTS), {group: {} for group in PLAIN}
     for word in words:
         key, equals, value = word.partition("=")
+        key = renamed(key)
         group, _, name = key.partition(".")
         if not equals:
             raise ValueError(f"{word!r} says no value; write KEY=VALUE, such as model=llama2_7b")
-        if key in values:
+        if key in DEFAULTS or group.partition("/")[0] in COMPOSED:
             values[key] = value
-        elif group in OVERRIDABLE and name:
+        elif group in PLAIN and name:
             overrides[group][name] = value_of(value)
         else:
-            raise ValueError(f"{key} is not a key of a plan; choose {', '.join(values)} or {'., '.join(OVERRIDABLE)}.…")
+            spelled = ", ".join((*DEFAULTS, "adapter", *(f"{group}.…" for group in (*COMPOSED, *PLAIN))))
+            raise ValueError(f"{key} is not a key of a plan; choose {spelled}")
     if values["format"] not in FORMATS:
         raise ValueError(f"format={values['format']!r} is not a format; choose {', '.join(FORMATS)}")
     return Question(
-        names={group: tuple(values[group].split(",")) for group in GROUPS},
+        models=tuple(values["model"].split(",")),
+        methods=combinations(values, ("optimizer", "adapter")),
+        budgets=combinations(values, ("memory_budget",)),
         sequence_lengths=whole_numbers("dataset.sequence_length", values["dataset.sequence_length"]),
         batch_sizes=whole_numbers("training.batch_size", values["training.batch_size"]),
         format=values["format"],
@@ -79,16 +93,26 @@ def parse(words: Sequence[str]) -> Question:
     )
 
 
-def value_of(text: str) -> bool | float | str:
-    """`text` as what it says: true or false, a whole number, a number, or a word."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def value_of(text: str) -> Any:
+    """`text` as the number or truth that it says, or as the word that it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def renamed(key: str) -> str:
+    key = SYNONYMS.get(key, key)
+    return f"memory_budget{key.removeprefix('device')}" if key.partition(".")[0] == "device" else key
+
+
+def combinations(values: Mapping[str, str], groups: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The words of `groups` with one choice each, for every combination; the first word varies last."""
+    keys = [key for key in values if key.partition(".")[0].partition("/")[0] in groups]
+    choices = [[values[key]] if "[" in values[key] else values[key].split(",") for key in keys]  # a list is one value
+    return tuple(
+        tuple(f"{key}={value}" for key, value in zip(keys, chosen, strict=True)) for chosen in product(*choices)
+    )
 
 
 def whole_numbers(key: str, text: str) -> tuple[int, ...]:
@@ -103,18 +127,32 @@ def whole_numbers(key: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-def answers(question: Question) -> Iterator[Answer]:
-    """A row for each combination, in the order of the words."""
-    refuse_unused(question)
-    for device_name in question.names["device"]:
-        device = read_device(device_name, question.overrides["device"])
-        for model in question.names["model"]:
-            for optimizer in question.names["optimizer"]:
-                subject = read_subject(model, optimizer, question.overrides)
-                for s in question.sequence_lengths[: None if subject.longest else 1]:
-                    check_length(subject, s)
-                    for b in question.batch_sizes:
-                        yield answer(subject, device, s if subject.longest else 0, b)
+def answers(question: Question, complain: Complain) -> Iterator[Answer]:
+    """A row for each combination, in the order of the words; of one that cannot be `complain` is told which, and why.
+
+    Raises ValueError for what no combination can be made of.
+    """
+    budgets = [budget_of(words) for words in question.budgets]
+    models = [described(name) for name in question.models]
+    subjects: list[Subject] = []
+    for model, words in product(models, question.methods):
+        try:
+            method = method_of([*words, *([f"model={model.runs_as}"] if model.runs_as else [])])
+            subjects.append(subject_of(model, method, question.overrides["model"], question.assumptions))
+        except ValueError as error:
+            complain(f"{model.shown} by {' '.join(words)}", str(error))
+    for budget, subject in product(budgets, subjects):
+        yield from rows_of(subject, budget, question, complain)
+
+
+def rows_of(subject: Subject, budget: MemoryBudget, question: Question, complain: Complain) -> Iterator[Answer]:
+    for s in question.sequence_lengths[: None if subject.longest else 1]:
+        for b in question.batch_sizes:
+            try:
+                check_length(subject, s)
+                yield answer(subject, budget, s if subject.longest else 0, b)
+            except ValueError as error:
+                complain(f"{subject.model} by {subject.optimizer}", str(error))
 
 
 def check_length(subject: Subject, s: int) -> None:
@@ -122,122 +160,3 @@ def check_length(subject: Subject, s: int) -> None:
         raise ValueError(
             f"sequence_length={s} but {subject.model} has {subject.longest} positions; choose 1–{subject.longest}"
         )
-
-
-def refuse_unused(question: Question) -> None:
-    """Raise ValueError for a number that none of the methods asked for takes."""
-    taken = {name for optimizer in question.names["optimizer"] for name in read_option("optimizer", optimizer)}
-    for name in question.overrides["optimizer"]:
-        if name not in METHOD_NUMBERS:
-            raise ValueError(f"optimizer.{name} is not known; choose {', '.join(METHOD_NUMBERS)}")
-        if name not in taken:
-            raise ValueError(f"optimizer.{name} but {', '.join(question.names['optimizer'])} takes none; leave it out")
-
-
-def read_device(name: str, overrides: Mapping[str, Any]) -> Device:
-    """The device `name`, or one of that many bytes where `name` is a size such as 17GB."""
-    plain = {"memory": name} if is_size(name) else read_option("device", name)
-    return Device(name=name, **overridden("device", plain, overrides, known(Device)))
-
-
-def read_subject(model: str, optimizer: str, overrides: Mapping[str, Mapping[str, Any]]) -> Subject:
-    """Raises ValueError for names or overrides that are not known, and for a method that is not for the model."""
-    shown, described = read_model(model)
-    method = read_option("optimizer", optimizer)
-    own = {name: method[name] for name in METHOD_NUMBERS if name in method}
-    spoken = {name: value for name, value in overrides["optimizer"].items() if name in own}
-    method |= overridden("optimizer", own, spoken, METHOD_NUMBERS)
-    assumptions = read_assumptions(method, overrides["assumptions"])
-    kind, longest = described.pop("kind"), described.pop("longest", None)
-    if "positions" in overrides["model"]:
-        longest = None
-    if kind == "transformer":
-        network = overridden("model", described, overrides["model"], known(Transformer))
-        subject = transformer_subject(Transformer(name=shown, **network), optimizer, method, assumptions)
-    else:
-        network = overridden("model", described, overrides["model"], ("classes",))
-        subject = read_layered(model, network, optimizer, method)
-    return replace(subject, model=labelled(shown, overrides["model"]), longest=longest or subject.longest)
-
-
-def read_model(model: str) -> tuple[str, dict[str, Any]]:
-    """The name to show and the description of an option, of a config.json or of a folder with one."""
-    if model not in options("model") and is_place(model):
-        return read_published(model)
-    return model, read_option("model", model)
-
-
-def labelled(model: str, overrides: Mapping[str, Any]) -> str:
-    """`model`, and what was said of it besides: a row is called what was asked for."""
-    changes = " ".join(f"{name}={str(value).lower()}" for name, value in overrides.items())
-    return f"{model}: {changes}" if changes else model
-
-
-def read_layered(model: str, described: Mapping[str, Any], optimizer: str, method: dict[str, Any]) -> Subject:
-    from tightfit.plan.layered import layered_subject  # waits for torch, which no transformer needs
-
-    runnable = CONF / "optimizer" / f"{optimizer}.yaml"
-    if not runnable.exists():
-        fitting = [name for name in options("optimizer") if (CONF / "optimizer" / f"{name}.yaml").exists()]
-        raise ValueError(f"optimizer={optimizer} is planned for transformers, not {model}; choose {', '.join(fitting)}")
-    method["run"] = {**read_yaml(runnable), **{name: method[name] for name in METHOD_NUMBERS if name in method}}
-    return layered_subject(model, described, read_yaml(CONF / "model" / f"{model}.yaml"), optimizer, method)
-
-
-def read_assumptions(method: Mapping[str, Any], overrides: Mapping[str, Any]) -> Assumptions:
-    plain = {**read_yaml(CONF / "plan" / "assumptions.yaml"), **method["assumptions"]}
-    return Assumptions(**overridden("assumptions", plain, overrides, known(Assumptions)))
-
-
-def assumptions_of(question: Question) -> dict[str, Assumptions]:
-    """What each method's closed forms rest on."""
-    return {
-        name: read_assumptions(read_option("optimizer", name), question.overrides["assumptions"])
-        for name in question.names["optimizer"]
-    }
-
-
-def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / "plan" / group).glob("*.yaml"))
-
-
-def read_option(group: str, name: str) -> dict[str, Any]:
-    if name not in options(group):
-        raise ValueError(f"{group}={name} is not known; choose {', '.join(options(group))}")
-    return read_yaml(CONF / "plan" / group / f"{name}.yaml")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    plain = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
-
-
-def known(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.name != "name")
-
-
-def overridden(
-    group: str, plain: Mapping[str, Any], overrides: Mapping[str, Any], names: Sequence[str]
-) -> dict[str, Any]:
-    """`plain` with `overrides`. Raises ValueError for a name that is not among `names`, or a value of another kind."""
-    for name, value in overrides.items():
-        if name not in names:
-            raise ValueError(f"{group}.{name} is not known; choose {', '.join(names)}")
-        wanted = kind_of(group, name, plain)
-        if isinstance(value, bool) != (wanted is bool) or not isinstance(value, wanted):
-            raise ValueError(f"{group}.{name}={value} is not {KINDS[wanted]}; write one")
-        most = math.inf if group == "device" else MOST_OF.get(name, MOST)
-        if not isinstance(value, str) and most < value < math.inf:
-            raise ValueError(f"{group}.{name}={str(value)[:15]} is beyond any model; choose {most:,} or less")
-    return {**plain, **overrides}
-
-
-def kind_of(group: str, name: str, plain: Mapping[str, Any]) -> Any:
-    """The type of what `group`.`name` takes: that of what stands there; numbers of a network are whole."""
-    present = plain.get(name)
-    if group == "model" and name in FLAGS:
-        return bool
-    if isinstance(present, bool | str):
-        return str | int if name == "memory" else type(present)
-    return int if group in ("model", "optimizer") else int | float

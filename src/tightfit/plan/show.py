@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
+from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import readable
-from tightfit.memory.transformer import Assumptions
 from tightfit.plan.answer import Answer
 
-WIDTH = 160  # columns where the output is no terminal
+WIDTH = 175  # columns where the output is no terminal
 KINDS = {  # of bytes, in the order and the colours of a bar
     "parameters": "#5b6770",
     "gradients": "#e8b33f",
@@ -23,35 +23,40 @@ KINDS = {  # of bytes, in the order and the colours of a bar
     "activations": "#9ec3e6",
     "errors": "#d07a55",
 }
+EXPLANATION = (
+    "All numbers are derived; none is measured. fwd: forward passes of a step; bwd: its backward work, in forward",
+    "passes; swp: sweeps over the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps",
+    "the positions, max s the batch. Networks that are no transformers: as their runs count, all buffers live.",
+)
 
 
-def print_table(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
+def print_table(rows: Sequence[Answer], assumptions: Assumptions) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     groups = dict.fromkeys((row.device, row.budget_bytes, row.sequence_length, row.batch_size) for row in rows)
     for group in groups:
         device, budget, s, b = group
         own = [row for row in rows if (row.device, row.budget_bytes, row.sequence_length, row.batch_size) == group]
-        console.print(needs(own, f"{device}: {readable(budget)}; batch {b}" + (f", {s} positions" if s else "")))
+        console.print(needs(own, f"{device}: {size_of(budget)}; batch {b}" + (f", {s} positions" if s else "")))
         if any(row.largest_model_parameters is not None for row in own):
             console.print(largest_models(own))
     for model in dict.fromkeys(row.model for row in rows if shown(row.model) != row.model):
         console.print(model.replace(": ", ", changed: ", 1))
-    console.print("All numbers are derived; none is measured. fwd: work of a step in forward passes; swp: sweeps over")
-    console.print(
-        "the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps the positions,"
-    )
-    console.print("max s the batch. LeNet-5 and PointNet: float32, all buffers live, as ElasticZO counts.")
+    for line in EXPLANATION:
+        console.print(line)
     if any(row.sequence_length for row in rows):
-        for line in said(assumptions):
-            console.print(line)
+        console.print("transformers: " + spelled(assumptions))
+
+
+def size_of(budget: int | None) -> str:
+    return "no limit" if budget is None else readable(budget)
 
 
 def needs(rows: Sequence[Answer], title: str) -> Table:
     table = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("model", "method"):
         table.add_column(name, no_wrap=True)
-    memory = ("total", "weights", "gradients", "state", "activations")
-    numbers = ("parameters", *memory, "fits", "max b", "max s", "fwd", "swp")
+    memory = ("total", "weights", "grad.", "state", "activ.")
+    numbers = ("params", *memory, "fits", "max b", "max s", "fwd", "bwd", "swp")
     for name in (*numbers, "s at peak"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -65,8 +70,7 @@ def needs(rows: Sequence[Answer], title: str) -> Table:
             "[green]yes[/green]" if row.fits else "[red]no[/red]",
             str(row.largest_batch),
             "–" if row.largest_sequence is None else str(row.largest_sequence),
-            f"{row.forward_equivalents:.3g}",
-            str(row.sweeps),
+            *(f"{part:.2f}".removesuffix(".00") for part in (row.cost.forward, row.cost.backward, row.cost.sweeps)),
             "–" if row.seconds_at_peak is None else f"{row.seconds_at_peak:.3g}",
         )
     return table
@@ -97,33 +101,17 @@ def largest_models(rows: Sequence[Answer]) -> Table:
     return table
 
 
-def said(assumptions: Mapping[str, Assumptions]) -> list[str]:
-    """The assumptions' values, those that all methods share in the first line."""
-    values = {method: asdict(each) for method, each in assumptions.items()}
-    first = next(iter(values.values()))
-    shared = {name: value for name, value in first.items() if all(each[name] == value for each in values.values())}
-    lines = ["transformers: " + spelled(shared)]
-    for method, each in values.items():
-        own = {name: value for name, value in each.items() if name not in shared}
-        lines += [f"{method}: {spelled(own)}"] if own else []
-    return lines
+def spelled(assumptions: Assumptions) -> str:
+    return ", ".join(f"{name}={str(value).lower()}" for name, value in asdict(assumptions).items())
 
 
-def spelled(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
+def print_json(rows: Sequence[Answer], assumptions: Assumptions) -> None:
+    print(json.dumps({"rows": [row.as_dict() for row in rows], "assumptions": asdict(assumptions)}, indent=2))
 
 
-def print_json(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
-    plan = {
-        "rows": [row.as_dict() for row in rows],
-        "assumptions": {method: asdict(each) for method, each in assumptions.items()},
-    }
-    print(json.dumps(plan, indent=2))
-
-
-def print_csv(rows: Sequence[Answer], assumptions: Mapping[str, Assumptions]) -> None:
-    """One line a row, its assumptions in the last columns; those are of transformers alone."""
-    table = [{**row.as_dict(), **(asdict(assumptions[row.optimizer]) if row.sequence_length else {})} for row in rows]
+def print_csv(rows: Sequence[Answer], assumptions: Assumptions) -> None:
+    """One line a row; the last columns are the assumptions, of transformers alone."""
+    table = [row.as_dict() for row in rows]
     columns = dict.fromkeys(name for line in table for name in line)
     writer = csv.DictWriter(sys.stdout, list(columns), lineterminator="\n")
     writer.writeheader()
@@ -146,7 +134,8 @@ def draw(rows: Sequence[Answer], path: str) -> None:
         if any(sizes):
             axes.barh(places, sizes, left=starts, color=color, label=kind.replace("_", " "))
         starts = [start + size for start, size in zip(starts, sizes, strict=True)]
-    for device, budget in dict.fromkeys((row.device, row.budget_bytes) for row in rows):
+    limits = ((row.device, row.budget_bytes) for row in rows if row.budget_bytes is not None)
+    for device, budget in dict.fromkeys(limits):
         axes.axvline(budget / 2**30, color="black", linestyle="--", linewidth=1)
         axes.annotate(
             device, (budget / 2**30, 1), xycoords=("data", "axes fraction"), fontsize=8, ha="center", va="bottom"

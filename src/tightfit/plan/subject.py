@@ -1,49 +1,49 @@
-"""What a plan is about: one model by one method, and the device that is to hold it."""
+"""What a plan is about: one model by one method."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tightfit.memory.assumptions import Assumptions, as_assumed
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.budget import MemoryBudget
+from tightfit.memory.cost import Cost
+from tightfit.memory.table import LayerTable
+from tightfit.optimizers.base import Optimizer
+
+Table = Callable[[int], LayerTable]  # of sequences of so many positions; 0 where a model takes none
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model by one method, as functions of s positions and b examples; s is 0 where a model takes no sequence."""
+    """The method is asked, as a run asks it; `assumptions`, of transformers alone, say how its bytes count."""
 
     model: str
     optimizer: str
-    parameters: int  # elements
-    memory: Callable[[int, int], Breakdown]
-    forward_equivalents: Callable[[int, int], float]  # work of a step in forward passes, sweeps not included
-    sweeps: int  # passes over all weights that only move them
-    forward_flops: Callable[[int, int], float] | None = None
+    method: Optimizer
+    table: Table
+    assumptions: Assumptions | None = None
     longest: int = 0  # the longest sequence the model can take
     family: Callable[[int], Subject] | None = None  # the same method on the n-th model of the family
 
+    def memory(self, s: int, b: int) -> Breakdown:
+        """Raises ValueError for a batch or sequence that the model cannot take, or a method that does not fit it."""
+        if b < 1:
+            raise ValueError(f"batch_size={b} but a step needs at least one example; choose 1 or more")
+        table = self.table(s)
+        said = self.method.memory(table, b)
+        return as_assumed(said, table, self.assumptions) if self.assumptions else said
 
-@dataclass(frozen=True)
-class Device:
-    """At most `memory` bytes; the rates are peaks, None where unknown."""
+    def cost(self, s: int, b: int) -> Cost:
+        return self.method.cost(self.table(s), b)
 
-    name: str
-    memory: str | int
-    flops_per_second: float | None = None
-    bytes_per_second: float | None = None
+    def forward_flops(self, s: int, b: int) -> int:
+        """Operations of one forward pass over the batch."""
+        return b * sum(row.operations for row in self.table(s).rows)
 
-    def __post_init__(self) -> None:
-        try:
-            MemoryBudget(self.name, self.memory)
-        except OverflowError:
-            raise ValueError(f"device.memory is beyond any device: {str(self.memory)[:12]}…; write a size") from None
-        for name in ("flops_per_second", "bytes_per_second"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 < rate < math.inf:
-                raise ValueError(f"device.{name}={rate} is not a rate; choose more than 0")
+    def parameters(self, s: int) -> int:
+        return sum(row.parameters for row in self.table(s).rows)
 
-    @property
-    def budget(self) -> MemoryBudget:
-        return MemoryBudget(self.name, self.memory)
+    def trained_share(self, s: int) -> float:
+        """The part of the weights that methods change."""
+        return sum(row.trained_elements for row in self.table(s).rows) / self.parameters(s)
