@@ -7,6 +7,7 @@ This is where a composed configuration becomes objects. Several values, or an ex
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -23,7 +24,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
-
 
 # What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
 TABLES = ("rows", "profiles")
@@ -55,9 +55,9 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
     """What is wrong where an interpolation leads nowhere: often a row of which the experiment's file says nothing."""
-    rows, row = config.get("rows"), OmegaConf.select(config, "cell.row")
-    if rows and f"'rows.{row}." in str(error):
-        return f"row {row} has no such numbers in {config.experiment}; choose a row that has: {', '.join(rows)}"
+    rows, row = config.get("rows"), re.search(r"'rows\.([^.']+)", str(error))
+    if rows and row:
+        return f"row {row[1]} has no such numbers in {config.experiment}; choose a row that has: {', '.join(rows)}"
     return f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there"
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from tightfit.records.places import CONF, EXPERIMENTS
+from tightfit.run.checks import written
 
 
 def with_profile(words: Sequence[str]) -> list[str]:
@@ -23,7 +24,7 @@ def with_profile(words: Sequence[str]) -> list[str]:
     own = profiles_of(experiment)
     if own and "," in profile:
         raise ValueError(f"profile={profile} are several, and {experiment} trains something else in each; name one")
-    added = [f"{key}={value}" for key, value in own.get(profile, {}).items() if key not in given]
+    added = [f"{key}={written(value)}" for key, value in own.get(profile, {}).items() if key not in given]
     place = next((place for place, word in enumerate(words, 1) if word.startswith("experiments=")), len(words))
     return [*words[:place], *added, *words[place:]]
 
@@ -41,5 +42,4 @@ def profiles_of(experiment: str) -> Mapping[str, Mapping[str, Any]]:
     path = EXPERIMENTS / f"{experiment}.yaml"
     if not experiment or not path.is_file():
         return {}
-    read = OmegaConf.to_container(OmegaConf.load(path))
-    return read.get("profiles", {}) if isinstance(read, dict) else {}
+    return yaml.safe_load(path.read_text()).get("profiles", {})
