@@ -85,9 +85,9 @@ reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper rand
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(REPRODUCE) elasticzo/memory elasticzo/memory_int8
 
-reproduce-memory-grid: PROFILE = paper
 reproduce-memory-grid: setup  ## memory predicted without data against memory measured, every method (OPTIONS=device=cuda)
-	$(REPRODUCE) memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet memory_grid/llama_10m memory_grid/llama_10m_lora
+	$(PYTHON) -m tightfit.reproduce profile=paper $(OPTIONS) memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet \
+	    memory_grid/llama_10m memory_grid/llama_10m_lora
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 --jobs 1
