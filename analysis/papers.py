@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+from analysis.load import EXPERIMENTS
+
 NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "smaller")
 
 
