@@ -55,9 +55,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
     """What is wrong where an interpolation leads nowhere: often a row of which the experiment's file says nothing."""
-    rows, row = config.get("rows"), re.search(r"'rows\.([^.']+)", str(error))
-    if rows and row:
-        return f"row {row[1]} has no such numbers in {config.experiment}; choose a row that has: {', '.join(rows)}"
+    rows, told = config.get("rows"), re.search(r"'(rows\.[^']+)'", str(error))
+    if rows and told:
+        choose = f"choose one of its rows ({', '.join(rows)}), or write +{told[1]}=…"
+        return f"{config.experiment} does not say {told[1]}; {choose}"
     return f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there"
 
 
