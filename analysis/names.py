@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis import papers
 from analysis.palette import COLORS, Family, Variant, look, shade
 
 
@@ -24,24 +25,24 @@ def member(title: str, short: str, family: Family, variant: Variant = "plain") -
     return Method(title, short, *look(family, variant))
 
 
-def shares(*queries: int) -> dict[str, Method]:
-    """P-RGE with several directions at 16 rows, from light to dark."""
-    return {
-        f"q{q}_b{16 // q}": Method(
-            f"{q} direction{'s' if q > 1 else ''} × {16 // q}", f"q = {q}", shade(place, len(queries))
-        )
-        for place, q in enumerate(queries)
+def of_papers() -> dict[str, Method]:
+    """The rows that papers name, and those that are one method at several values, from light to dark."""
+    rows = {
+        row: member(said["title"], said.get("short", said["title"]), said["family"], said.get("variant", "plain"))
+        for row, said in papers.together("rows").items()
     }
+    scale = papers.together("scale")
+    shades = {
+        row: Method(said["title"], said.get("short", said["title"]), shade(place, len(scale)))
+        for place, (row, said) in enumerate(scale.items())
+    }
+    return rows | shades
 
 
+# Rows that are no paper's own, and then those of papers.
 METHODS = {
     "none": member("no fine-tuning", "none", "none"),
     "inference": member("inference", "inference", "none", "reference"),
-    "full_zo": member("Full ZO", "Full ZO", "zeroth_order"),
-    "cls2": member("ZO-Feat-Cls2", "Cls2", "hybrid_one_layer"),
-    "cls1": member("ZO-Feat-Cls1", "Cls1", "hybrid_two_layers"),
-    "full_bp": member("Full BP", "Full BP", "backprop"),
-    "full_bp_adam": member("Full BP, Adam", "BP Adam", "backprop_adam"),
     "zero_shot": member("zero-shot", "zero-shot", "none"),
     "mezo": member("MeZO", "MeZO", "zeroth_order"),
     "mezo_lora": member("MeZO LoRA", "MeZO LoRA", "zeroth_order_low_rank"),
@@ -57,41 +58,10 @@ METHODS = {
     "elastic_zo_int8_1": member("ElasticZO-INT8, 1 layer by BP", "ElasticZO-INT8", "hybrid_one_layer", "int8"),
     "elastic_zo_int8_2": member("ElasticZO-INT8, 2 layers by BP", "ElasticZO-INT8", "hybrid_two_layers", "int8"),
     "niti_bp": member("NITI", "NITI", "backprop", "int8"),
-    "p_rge_none": member("P-RGE, one by one", "LoRA-FA", "zeroth_order_low_rank"),
-    "p_rge_inner": member("P-RGE, signs at once", "inner", "zeroth_order_low_rank"),
-    "p_rge_outer": member("P-RGE, directions at once", "outer", "zeroth_order_low_rank"),
-    "p_rge_both": member("P-RGE, all at once", "both", "zeroth_order_low_rank"),
-    **shares(1, 2, 4, 8, 16),
-    "gaussian": member("Gaussian, PyTorch's", "Gaussian", "zeroth_order"),
-    "rademacher": member("Rademacher", "Rademacher", "zeroth_order"),
-    "gaussian_fast": member("Gaussian by table", "gaussian_fast", "zeroth_order"),
+    **of_papers(),
 }
-PAPERS = {
-    "elasticzo": "ElasticZO",
-    "on_device_mezo": "On-device MeZO",
-    "mobizo": "MobiZO",
-    "noise": "Random directions",
-}
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "rotated_mnist_30": "MNIST rotated by 30°",
-    "rotated_mnist_45": "MNIST rotated by 45°",
-    "rotated_fashion_mnist_30": "Fashion-MNIST rotated by 30°",
-    "rotated_fashion_mnist_45": "Fashion-MNIST rotated by 45°",
-    "modelnet40": "ModelNet40",
-    "modelnet40_256_points_16_epochs": "ModelNet40 (256 pts, 16 ep.)",
-    "mnist_points": "MNIST points",
-    "vader": "VADER films",
-}
-MODELS = {
-    "lenet5": "LeNet-5",
-    "lenet5_int8": "LeNet-5 in int8",
-    "pointnet": "PointNet",
-    "smollm2_135m": "SmolLM2-135M",
-    "smollm2_135m_lora": "SmolLM2-135M",
-    "minilm_l6": "MiniLM-L6",
-}
+PAPERS = {paper: said["title"] for paper, said in papers.papers().items() if "title" in said}
+DATASETS, MODELS = papers.together("columns"), papers.together("models")
 ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
 
 

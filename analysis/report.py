@@ -15,18 +15,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import fine_tuning_table, gains, parallel_modes, queries, step_cost
+from analysis import gains, papers, step_cost
 from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
-from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
+from analysis.curves import accuracy_by_seconds_at, loss_curves
 from analysis.fine_tuning import backpropagates
-from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
 from analysis.loss_sign import loss_sign
 from analysis.page import Page
-from analysis.parallel_modes import step_by_mode
 from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
 from analysis.predicted import predicted_against_measured
-from analysis.queries import accuracy_by_queries
 from analysis.render.data import csv
 from analysis.render.latex import latex
 from analysis.render.markdown import markdown
@@ -67,13 +64,10 @@ def drawings(experiments: Path) -> list[Drawing]:
             "elasticzo/step_time_b256",
             lambda r, p: step_time(by_arithmetic(r), published("elasticzo/step_time_b256"), p),
         ),
-        Drawing("accuracy_by_seconds", "elasticzo/budgets", accuracy_by_seconds),
         Drawing("accuracy_by_seconds_one_budget", "elasticzo/budgets", lambda r, p: accuracy_by_seconds_at(r, None, p)),
         *(Drawing(name, f"elasticzo/{name}", memory_of(fig)) for name, fig in MEMORY_FIGURES.items()),
         Drawing("predicted_against_measured", "memory_grid/grid", lambda r, _: predicted_against_measured(r.runs)),
-        Drawing("fine_tuning", FINE_TUNING, fine_tuning_by_seconds),
-        Drawing("accuracy_by_queries", queries.QUERIES, accuracy_by_queries),
-        Drawing("step_by_mode", parallel_modes.SPEED, step_by_mode),
+        *(Drawing(*figure) for figure in papers.figures()),
         Drawing("memory_by_context", FIG3, lambda *_: memory_by_context(load_plan(FIG3, experiments))),
         Drawing("memory_by_reading", FIG4, lambda *_: memory_by_reading(load_plan(FIG4, experiments), published(FIG4))),
     ]
@@ -85,12 +79,7 @@ MEMORY_FIGURES = {
     "memory_pointnet": "fig6",
 }  # experiment: its published figure
 FINE_TUNING = "on_device_mezo/fine_tuning"
-PAGES = {  # what has a page of its own form
-    FINE_TUNING: fine_tuning_table.page,
-    queries.QUERIES: queries.page,
-    parallel_modes.SPEED: parallel_modes.page,
-}
-TABLES = ("elasticzo/table1", "elasticzo/table2", "elasticzo/ablation_p_zero", "noise/streams")
+PAGES, TABLES = papers.pages(), papers.tables()  # what has a page of its own form, and of the common one
 README = ROOT / "README.md"
 README_TABLE = "elasticzo/table1"
 

@@ -176,7 +176,7 @@ UNKNOWN = [
     runs("Could not find 'dataset/minst'", "dataset=minst"),
     runs("Could not find 'memory_budget/phone'", "memory_budget=phone"),
     runs("Could not find 'experiments/elasticzo/table9'", "experiments=elasticzo/table9"),
-    runs("Could not find 'profile/tiny'", "profile=tiny"),
+    runs("profile=tiny is no profile; choose paper, short, smoke or tuning", "profile=tiny"),
 ]
 NOTHING = [
     *(runs(f"{part}=null chooses nothing", f"{part}=null") for part in ("optimizer", "model", "dataset", "tracker")),
@@ -276,7 +276,21 @@ REPRODUCE = [
     reproduced("seed=1.5 is no whole number from 0", "seed=0,1.5"),
     reproduced("Could not find 'dataset/nosuch'", "dataset=nosuch"),
     reproduced("Could not find 'model/nosuch'", "model=nosuch"),
-    reproduced("Could not find 'profile/tiny'", "profile=tiny"),
+    reproduced("profile=tiny is no profile; choose paper, short, smoke or tuning", "profile=tiny"),
+    fails(
+        "reproduce",
+        "full_za'; choose one of cls1, cls2, full_bp",
+        "elasticzo/table1",
+        "experiments/elasticzo/row@_global_=full_za",
+        code=2,
+    ),
+    fails(
+        "reproduce",
+        "mobizo/queries does not say rows.q3_b3.epochs; choose one of its rows (q1_b16",
+        "mobizo/queries",
+        "cell.row=q3_b3",
+        code=2,
+    ),
     reproduced("training.epochs=-1 is no amount of training", "training.epochs=-1"),
     reproduced("init_from is no setting of a run", "+init_from=x"),
     reproduced("threads=0 is no whole number from 1", "threads=0"),

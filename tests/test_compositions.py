@@ -1,17 +1,22 @@
 """Every configuration composes, every experiment plans, and one run of each of its rows goes through at smoke size."""
 
 import csv
+import re
 from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
+from analysis.papers import smaller
 from tightfit.launch.reproduce import Planned, plan
 from tightfit.records.places import HOME as ROOT
 from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
+from tightfit.run.profiles import profiles_of
 from tightfit.run.session import build, build_optimizer, carry_out
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
@@ -60,6 +65,51 @@ def test_profile_has_the_last_word_over_an_experiment(profile: str) -> None:
     }
 
 
+@pytest.mark.parametrize("experiment", [experiment for experiment in SWEEPS if profiles_of(experiment)])
+def test_a_shorter_profile_trains_what_the_experiments_file_says(experiment: str) -> None:
+    for profile, said in profiles_of(experiment).items():
+        runs = plan([f"experiments={experiment}", f"profile={profile}"])
+        for name, value in said.items():
+            found = {str(of_setting(run.config, name)) for run in runs}
+            assert found == {str(value)}, f"{profile}: {name}"
+
+
+def of_setting(config: dict[str, Any], name: str) -> Any:
+    """The value of a setting, the name of the chosen part for a group such as optimizer/direction."""
+    found = reduce(getitem, name.replace("/", ".").split("."), config)
+    return found["name"] if isinstance(found, dict) else found
+
+
+COMMAND = re.compile(r"python -m tightfit\.(run|reproduce) ([^,(\n]+)")
+RECIPE = re.compile(r"^(reproduce-[a-z0-9-]+): setup.*\n\t(.*)", flags=re.MULTILINE)
+RECIPES = dict(RECIPE.findall((Path(ROOT) / "Makefile").read_text()))
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_the_header_of_an_experiment_says_how_to_run_it_what_it_costs_and_what_to_expect(experiment: str) -> None:
+    lines = (EXPERIMENTS / f"{experiment}.yaml").read_text().splitlines()
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    for said in ("Run", "Cost", *(["Expect"] if "/tuning/" not in experiment else [])):
+        assert re.search(rf"^# {said}: +\S", header, flags=re.MULTILINE), f"{said} is missing"
+    targets, commands = re.findall(r"make (reproduce[a-z0-9-]*)", header), COMMAND.findall(header)
+    assert targets or commands
+    assert all(experiment in RECIPES[target].split() for target in targets)
+    for command, text in commands:
+        words = text.split("--jobs")[0].split()
+        named = [f"experiments={word}" if command == "reproduce" and "=" not in word else word for word in words]
+        assert f"experiments={experiment}" in named
+        check_configuration(first_of_sweep(experiment, named))
+
+
+def first_of_sweep(experiment: str, words: list[str]) -> dict[str, Any]:
+    """What the first run of the sweep is told, without the time that planning all of them takes."""
+    params = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    given = {word.partition("=")[0] for word in words}
+    first = [f"{key}={str(value).partition(',')[0]}" for key, value in params.items() if key not in given]
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return resolved(compose("config", overrides=[*words, *first]))
+
+
 @cache  # every test of a sweep plans it, which takes a fifth of a second a run
 def planned(experiment: str) -> list[Planned]:
     return plan([f"experiments={experiment}"])
@@ -103,21 +153,11 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
     return list({run.config["cell"]["row"]: run for run in reversed(runs)}.values())
 
 
-# By the experiment or its folder: random weights instead of a download, a moment instead of minutes.
-SMALLER = {
-    "on_device_mezo": ["model=llama_tiny_lora", "dataset=vader", "device=cpu", "training.seconds=10"],
-    "mobizo": ["model=llama_tiny"],
-    "noise/language": ["model=llama_tiny"],
-    "elasticzo/memory_int8": ["model.backend=auto"],
-    "memory_grid/lenet5_int8": ["model.backend=auto"],
-}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", SWEEPS)
 def test_every_experiment_runs_at_smoke_size(experiment: str, tmp_path: Path) -> None:
     overrides = [f"experiments={experiment}", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
-    overrides += SMALLER.get(experiment, SMALLER.get(experiment.partition("/")[0], []))
+    overrides += smaller(experiment)
     if planned(experiment)[0].config["dataset"]["name"] == "modelnet40":  # which not every machine can have
         overrides += ["dataset=mnist_points", "dataset.points=64"]
     for run in one_of_each_row(plan(overrides)):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.launch.reproduce import Planned, duration, main, plan, standing, time_left
+from tightfit.launch.reproduce import Planned, duration, main, plan, standing, summary, time_left
 from tightfit.records.record import RunRecord, append_eval, write_run
 from tightfit.run.estimate import estimated, measured_steps
+from tightfit.run.profiles import with_profile
 from tightfit.run.session import only_process_in
 
 
@@ -48,6 +49,32 @@ def test_command_line_replaces_values_of_the_sweep() -> None:
     assert len(runs) == 8
 
 
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        (["-m", "experiments=mobizo/queries", "profile=smoke"], ["seed=0"]),
+        (["-m", "experiments=mobizo/queries", "profile=smoke", "seed=1,2"], []),  # what is given counts
+        (["experiments=mobizo/queries"], []),
+        (["experiments=elasticzo/table1", "profile=smoke"], []),
+        (["optimizer=mezo", "profile=smoke"], []),
+    ],
+)
+def test_an_experiments_file_says_what_a_profile_trains(words: list[str], added: list[str]) -> None:
+    assert with_profile(words) == [*words[:2], *added, *words[2:]]
+
+
+def test_several_profiles_of_an_experiment_that_tells_them_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match="profile=short,smoke are several"):
+        with_profile(["experiments=mobizo/queries", "profile=short,smoke"])
+
+
+def test_the_plan_is_told_in_a_line_for_each_experiment() -> None:
+    runs = plan(["experiments=elasticzo/table1", "dataset=mnist", "profile=short"])
+    assert summary("elasticzo/table1", runs) == (
+        "elasticzo/table1: 4 runs; rows full_zo, cls2, cls1, full_bp; columns mnist_fp32; seeds 0; profile short"
+    )
+
+
 def test_overrides_without_an_experiment_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["profile=short"])
@@ -63,7 +90,7 @@ def test_modelnet40_is_a_column_of_table_1(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["elasticzo/table9"], "elasticzo/table9"), (["elasticzo/table1", "profile=tiny"], "profile/tiny")],
+    [(["elasticzo/table9"], "elasticzo/table9"), (["elasticzo/table1", "profile=tiny"], "profile=tiny is no profile")],
 )
 def test_unknown_names_get_one_line_and_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]

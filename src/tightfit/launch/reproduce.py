@@ -29,6 +29,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tightfit.records.places import CONF, HOME
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files, run_folder
 from tightfit.run.configuration import cores_for, resolved
+from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
@@ -75,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
         runs = [run for planned in plans.values() for run in planned]
         check(runs)
+        for name, planned in plans.items():
+            console.print(summary(name, planned), markup=False, highlight=False, soft_wrap=True)
         jobs = options.jobs or cores_for(runs[0].config["threads"])
         announce(console, runs, jobs)
     except (HydraException, ValueError, OSError) as error:
-        console.print(str(error).splitlines()[0], style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(in_a_line(str(error)), style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
     code = run_missing(console, plans, overrides, jobs)
     conclude(console, runs)
@@ -98,8 +101,9 @@ def run_missing(console: Console, plans: dict[str, list[Planned]], overrides: Se
 def plan(overrides: Sequence[str]) -> list[Planned]:
     """Every run of the sweep that `overrides` describe, in the order Hydra will start them.
 
-    Raises HydraException for names that do not exist.
+    Raises HydraException for names that do not exist, ValueError for a profile or a row that does not.
     """
+    overrides = with_profile(overrides)
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         parse = OverridesParser.create().parse_overrides
         fixed = [str(o.input_line) for o in parse(list(overrides)) if not o.is_sweep_override()]
@@ -109,6 +113,26 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
         combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
         configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
     return [Planned(config, run_folder(config)) for config in configs]
+
+
+def summary(name: str, planned: Sequence[Planned]) -> str:
+    """What `planned`, the runs of the experiment called `name`, will train, in a line."""
+    cells = [run.config["cell"] or {} for run in planned]
+    told = {
+        "rows": [cell.get("row") for cell in cells],
+        "columns": [cell.get("column") for cell in cells],
+        "seeds": [run.config["seed"] for run in planned],
+        "profile": [run.config["profile"] for run in planned],
+    }
+    texts = [f"{what} {', '.join(map(str, dict.fromkeys(values)))}" for what, values in told.items()]
+    return f"{name}: {len(planned)} run{'s' if len(planned) > 1 else ''}; {'; '.join(texts)}"
+
+
+def in_a_line(message: str) -> str:
+    """The first line of `message` and, where Hydra lists them further down, the options there are to choose from."""
+    first, *rest = message.splitlines()
+    options = [line.strip() for line in rest if line.startswith("\t") and "provider=" not in line]
+    return f"{first}; choose one of {', '.join(options)}" if options else first
 
 
 def check(runs: Sequence[Planned]) -> None:

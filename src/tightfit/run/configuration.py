@@ -7,6 +7,7 @@ This is where a composed configuration becomes objects. Several values, or an ex
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -21,7 +22,11 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
+
+# What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
+TABLES = ("rows", "profiles")
 
 
 def cores_for(threads: int) -> int:
@@ -34,7 +39,7 @@ OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """`config` as plain dicts and lists, with every interpolation replaced by its value.
+    """`config` as plain dicts and lists, with every interpolation replaced by its value, and without `TABLES`.
 
     Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
@@ -43,9 +48,18 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there") from error
+        raise ValueError(unresolved(config, error)) from error
     assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
+    return {str(name): value for name, value in plain.items() if name not in TABLES}
+
+
+def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
+    """What is wrong where an interpolation leads nowhere: often a row of which the experiment's file says nothing."""
+    rows, told = config.get("rows"), re.search(r"'(rows\.[^']+)'", str(error))
+    if rows and told:
+        choose = f"choose one of its rows ({', '.join(rows)}), or write +{told[1]}=…"
+        return f"{config.experiment} does not say {told[1]}; {choose}"
+    return f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there"
 
 
 def missing_in(part: Any, name: str = "") -> list[str]:
@@ -82,7 +96,7 @@ def fail(reason: str) -> NoReturn:
 def command_line() -> None:
     """What a shell runs; ends the process unless all went well."""
     try:
-        sys.argv[1:] = in_todays_words(sys.argv[1:])
+        sys.argv[1:] = with_profile(in_todays_words(sys.argv[1:]))
         for word in sys.argv[1:]:
             if word in ("optimizer=null", "model=null", "dataset=null", "memory_budget=null", "tracker=null"):
                 raise ValueError(f"{word} chooses nothing, and a run needs one; name an option")  # Hydra shows a trace
