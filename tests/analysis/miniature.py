@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tightfit.records.record import RunRecord, append_eval, run_key, write_run
+from tightfit.records.record import RunRecord, append_eval, write_run
+from tightfit.run.keys import run_key
 
 STEPS_PER_EVALUATION = 100
 PARAMETER_BYTES = 107_786 * 4

@@ -53,7 +53,9 @@ def test_nothing_recorded_gives_the_same_columns(tmp_path: Path, runs: Path):
     pd.testing.assert_series_equal(empty.evals.dtypes, full.evals.dtypes)
 
 
-@pytest.mark.parametrize("content", ["{not json", '{"schema": 99}', '{"schema": 1, "key": "only"}', "[1, 2]", ""])
+@pytest.mark.parametrize(
+    "content", ["{not json", '{"schema": 99}', '{"schema": 1}', '{"schema": 2, "key": "only"}', "[1, 2]", ""]
+)
 def test_a_malformed_folder_is_named_and_the_rest_still_loads(runs: Path, content: str):
     broken = runs / TABLE / "broken"
     broken.mkdir()

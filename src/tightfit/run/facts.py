@@ -1,0 +1,36 @@
+"""What kind of method made a run, in facts that the method and the model say of themselves, not in names of options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from tightfit.optimizers.base import Optimizer
+
+
+def method_facts(optimizer: Optimizer, model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step of `optimizer` on `model`, which `config` describes, is made of; null where there is no such part."""
+    facts = asdict(optimizer.facts())
+    integer_loss = facts.pop("integer_loss")
+    return {
+        "backpropagates": facts["backward_passes"] > 0,
+        **facts,
+        "adapter": facts["adapter"] or adapter_in(config),
+        "arithmetic": arithmetic_of(model) + (" with integer loss" if integer_loss else ""),
+    }
+
+
+def adapter_in(config: Mapping[str, Any]) -> str | None:
+    """The kind of adapter that is trained in place of the weights, in lower case."""
+    part = config.get("adapter") or config["model"].get("lora")
+    return str(part["_target_"]).rpartition(".")[2].lower() if part else None
+
+
+def arithmetic_of(model: nn.Module) -> str:
+    """The type of the numbers that are trained, such as float32 or int8."""
+    parameters = list(model.parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad] or parameters
+    return " and ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trained}))
