@@ -24,14 +24,10 @@ def member(title: str, short: str, family: Family, variant: Variant = "plain") -
     return Method(title, short, *look(family, variant))
 
 
-def shares(*queries: int) -> dict[str, Method]:
-    """P-RGE with several directions at 16 rows, from light to dark."""
-    return {
-        f"q{q}_b{16 // q}": Method(
-            f"{q} direction{'s' if q > 1 else ''} × {16 // q}", f"q = {q}", shade(place, len(queries))
-        )
-        for place, q in enumerate(queries)
-    }
+def share(queries: int, sentences: int, place: int, places: int) -> Method:
+    """P-RGE with so many directions and sentences: the one at `place` of `places` from few directions to many."""
+    title = f"{queries} direction{'s' if queries > 1 else ''} × {sentences}"
+    return Method(title, f"q = {queries}", shade(place, places))
 
 
 METHODS = {
@@ -61,7 +57,6 @@ METHODS = {
     "p_rge_inner": member("P-RGE, signs at once", "inner", "zeroth_order_low_rank"),
     "p_rge_outer": member("P-RGE, directions at once", "outer", "zeroth_order_low_rank"),
     "p_rge_both": member("P-RGE, all at once", "both", "zeroth_order_low_rank"),
-    **shares(1, 2, 4, 8, 16),
     "gaussian": member("Gaussian, PyTorch's", "Gaussian", "zeroth_order"),
     "rademacher": member("Rademacher", "Rademacher", "zeroth_order"),
     "gaussian_fast": member("Gaussian by table", "gaussian_fast", "zeroth_order"),
@@ -92,7 +87,13 @@ MODELS = {
     "smollm2_135m_lora": "SmolLM2-135M",
     "minilm_l6": "MiniLM-L6",
 }
-ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
+ARITHMETICS = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8", "int8 with integer loss": "INT8*"}
+COLUMN_ENDS = {"fp32": "FP32", "int8": "INT8", "int8_star": "INT8*"}  # of columns of the papers' tables
+COLUMNS = {
+    f"{name}_{end}": f"{title} {arithmetic}"
+    for name, title in DATASETS.items()
+    for end, arithmetic in COLUMN_ENDS.items()
+}
 
 
 def method(row: str) -> Method:
@@ -107,16 +108,13 @@ def in_order(rows: set[str]) -> list[str]:
 
 
 def column_title(column: str) -> str:
-    """`fashion_mnist_int8_star` as "Fashion-MNIST INT8*"."""
-    for suffix, arithmetic in ARITHMETICS.items():
-        if column.endswith(suffix):
-            return f"{dataset_title(column.removesuffix(suffix))} {arithmetic}"
-    return dataset_title(column)
+    """`fashion_mnist_int8_star` as "Fashion-MNIST INT8*"; an unknown column by its own name."""
+    return COLUMNS.get(column, dataset_title(column))
 
 
-def arithmetic_of(column: str) -> str | None:
-    """`fashion_mnist_int8_star` as "INT8*"; None where a column does not say."""
-    return next((arithmetic for suffix, arithmetic in ARITHMETICS.items() if column.endswith(suffix)), None)
+def arithmetic_title(arithmetic: str) -> str:
+    """`int8 with integer loss`, as runs record it, as "INT8*"."""
+    return ARITHMETICS.get(arithmetic, arithmetic)
 
 
 def model_title(name: str) -> str:

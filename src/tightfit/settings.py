@@ -41,7 +41,7 @@ def cosmetic(*names: str) -> Callable[[Maker], Maker]:
     """Marks a maker of parts whose settings `names` change no number: they do not count in a run's key."""
 
     def mark(make: Maker) -> Maker:
-        make.cosmetic = names  # ty: ignore[unresolved-attribute]
+        make.cosmetic = names  # ty: ignore[missing-attribute]
         return make
 
     return mark

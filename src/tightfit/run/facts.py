@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -30,7 +31,8 @@ def adapter_in(config: Mapping[str, Any]) -> str | None:
 
 
 def arithmetic_of(model: nn.Module) -> str:
-    """The type of the numbers that are trained, such as float32 or int8."""
-    parameters = list(model.parameters())
-    trained = [parameter for parameter in parameters if parameter.requires_grad] or parameters
-    return " and ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trained}))
+    """The type of most weights, such as float32 or int8."""
+    elements: Counter[str] = Counter()
+    for parameter in model.parameters():
+        elements[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+    return max(elements, key=elements.__getitem__, default="float32")
