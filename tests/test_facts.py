@@ -8,6 +8,7 @@ import pytest
 from tightfit.numerics import CODE_VERSION
 from tightfit.records.record import RunRecord, read_run
 from tightfit.run.checkpoint import weights_digest
+from tightfit.run.facts import adapter_in
 from tightfit.run.session import build_dataset, build_model, carry_out
 
 from .test_session import INTEGERS, config
@@ -71,6 +72,19 @@ def test_facts_on_record_are_what_the_steps_did(
     steps = record.summary["steps"]
     passes = [record.summary[f"{kind}_passes"] / steps for kind in ("forward", "backward")]
     assert passes == [record.method["forward_passes"], record.method["backward_passes"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        ({"model": {"lora": None}}, None),
+        ({"model": {"lora": {"rank": 8}}}, "lora"),
+        ({"model": {}, "adapter": {"name": "mp_lora"}}, "mp_lora"),
+        ({"model": {}, "adapter": {"name": "none"}}, None),
+    ],
+)
+def test_adapter_on_record_is_that_of_the_configuration(parts: dict[str, Any], kind: str | None) -> None:
+    assert adapter_in(parts) == kind
 
 
 def made(described: dict[str, Any], command: tuple[str, ...] = ()) -> RunRecord:

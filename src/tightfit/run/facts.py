@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tightfit.optimizers.base import Optimizer
 
@@ -25,14 +26,17 @@ def method_facts(optimizer: Optimizer, model: nn.Module, config: Mapping[str, An
 
 
 def adapter_in(config: Mapping[str, Any]) -> str | None:
-    """The kind of adapter that is trained in place of the weights, in lower case."""
+    """The kind of adapter that `config` puts into the model, to be trained in place of its weights."""
     part = config.get("adapter") or config["model"].get("lora")
-    return str(part["_target_"]).rpartition(".")[2].lower() if part else None
+    kind = part.get("name", "lora") if part else "none"
+    return None if kind == "none" else kind
 
 
 def arithmetic_of(model: nn.Module) -> str:
     """The type of most weights, such as float32 or int8."""
     elements: Counter[str] = Counter()
     for parameter in model.parameters():
+        if is_lazy(parameter):  # of a size that only a forward pass will tell
+            continue
         elements[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
     return max(elements, key=elements.__getitem__, default="float32")
