@@ -25,6 +25,7 @@ from analysis.tables import CELL, measured, ours_text, percent
 CELL_WORDS = re.compile(r"(?P<experiment>[^\[\]]+?)/?(\[(?P<column>[^,\]]*),(?P<row>[^\]]*)\])?")
 NOT_RECORDED = "not recorded"
 TOLD_APART = ("tracker", "paths", "cell", "experiment")  # parts of a configuration that are no settings of a run
+WHERE = (*CELL, "profile", "batch_size", "memory_budget")  # of several runs with these the one started last counts
 Lines = Iterator[str]
 
 
@@ -81,9 +82,8 @@ def of_cell(experiment: str, column: str, row: str, records: Records) -> Lines:
             f"{experiment}[{column}, {row}] is no cell of recorded runs; there are "
             f"{', '.join(cells(experiment, records))}"
         )
-    per = [*CELL, "profile", "batch_size", "memory_budget"]
-    shown = latest(runs, per)
-    by_seed = {run["seed"]: records.full[run["key"]] for run in shown.to_dict("records")}
+    shown = latest(runs, WHERE)
+    by_place = {where(run): records.full[run["key"]] for run in shown.to_dict("records")}
     yield f"{experiment}[{column}, {row}]: {method(row).title}, {column_title(column)}"
     for profile, here in shown.groupby("profile"):
         result, note = measured(here, row, column)
@@ -91,8 +91,12 @@ def of_cell(experiment: str, column: str, row: str, records: Records) -> Lines:
     for key in shown["key"]:
         yield from of_run(records.full[key], "")
     for run in runs[~runs["key"].isin(shown["key"])].to_dict("records"):
-        earlier, later = records.full[run["key"]], by_seed[run["seed"]]
+        earlier, later = records.full[run["key"]], by_place[where(run)]
         yield from of_run(earlier, f"superseded by {later['key']}, which was started later{unlike(earlier, later)}")
+
+
+def where(run: Mapping[Any, Any]) -> tuple[str, ...]:
+    return tuple(str(run[name]) for name in WHERE)
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:
