@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.curves import profile_note
 from analysis.load import MEMORY_KINDS, PHASES, Records, latest
-from analysis.names import arithmetic_of, in_order, mebibytes, method, subject
+from analysis.names import arithmetic_title, in_order, mebibytes, method, subject
 from analysis.palette import GREY, KIND_COLORS, PHASE_COLORS
 from analysis.style import RC, NoRecords, headline, styled
 from analysis.tables import machine
@@ -123,14 +123,14 @@ def step_time(records: Records, published: pd.DataFrame, profile: str = "paper")
 def by_arithmetic(records: Records) -> Records:
     """The same with a row for each method in each arithmetic, such as "Full ZO, INT8"."""
     runs = records.runs.dropna(subset="cell_row")
-    pairs = zip(runs["cell_row"], runs["cell_column"], strict=True)
-    rows = [f"{method(row).title}, {arithmetic_of(column)}" for row, column in pairs]
+    pairs = zip(runs["cell_row"], runs["method.arithmetic"], strict=True)
+    rows = [f"{method(row).title}, {arithmetic_title(arithmetic)}" for row, arithmetic in pairs]
     return Records(runs.assign(cell_row=rows, cell_column="all"), records.evals)
 
 
 def of_column(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs on MNIST, as in the paper's figure; all of them where there are none."""
-    mnist = runs[runs["cell_column"] == "mnist_fp32"]
+    mnist = runs[runs["dataset"] == "mnist"]
     return runs if mnist.empty else mnist
 
 

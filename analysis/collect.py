@@ -1,13 +1,16 @@
 """Turn ended runs into committed results: `python -m analysis.collect elasticzo/table1`.
 
-Adds to what is committed already; a row once there is only ever replaced by the same run, made again later.
+Adds to what is committed already: records of runs, one a line, and a table of evaluations. A run once there is only
+ever replaced by the same run, made again later.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +19,6 @@ from analysis.load import (
     EXPERIMENTS,
     REAL,
     ROOT,
-    RUN_COLUMNS,
     Records,
     load_results,
     load_runs,
@@ -25,6 +27,7 @@ from analysis.load import (
 )
 from tightfit.records.record import FINAL, write_atomically
 
+PRIVATE = ("paths", "tracker")  # parts of a configuration
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
 # Milliseconds; counts of up to 100,000 examples exactly; losses to what one seed can mean.
 DIGITS = {"seconds": 3, "accuracy": 10, "loss": 6, "epoch": 4, "agreement": 6, "ties": 6}
@@ -45,21 +48,46 @@ def collect(experiment: str, runs: Path, profile: str = "paper", experiments: Pa
     local = load_runs(runs, experiment)
     ended = local.only((local.runs["profile"] == profile) & local.runs["status"].isin(FINAL))
     committed = load_results(experiment, experiments)
-    merged = in_order(merge(committed, rounded(ended)))
+    full = {key: rounded(for_all(ended.full[key])) for key in ended.runs["key"]}
+    merged = in_order(merge(committed, Records(ended.runs, round_columns(ended.evals, EVAL_COLUMNS), full)))
     added = len(merged.runs) - len(committed.runs)
     if merged.runs.empty:
         return f"{experiment}: no ended {profile} runs in {runs} and nothing committed; nothing written"
-    for path, table in zip(results_paths(experiment, experiments), (merged.runs, merged.evals), strict=True):
-        write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
+    records, evaluations = results_paths(experiment, experiments)
+    write_atomically(records, "".join(line(merged.full[key]) for key in merged.runs["key"]).encode())
+    write_atomically(evaluations, merged.evals.to_csv(index=False, lineterminator="\n").encode())
     return f"{experiment}: {len(committed.runs)} runs were committed, {added} added, {len(merged.runs)} now"
 
 
-def rounded(records: Records) -> Records:
-    return Records(round_columns(records.runs, RUN_COLUMNS), round_columns(records.evals, EVAL_COLUMNS))
+def line(record: Mapping[str, Any]) -> str:
+    """`record` as a line of a file whose differences are small."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def for_all(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`record` without what concerns the collector alone: where runs are kept, and which account mirrors them."""
+    config = {name: value for name, value in record["config"].items() if name not in PRIVATE}
+    command = [word for word in record["command"] if word.partition("=")[0].lstrip("+~").split(".")[0] not in PRIVATE]
+    return {**record, "config": config, "command": command}
+
+
+def rounded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """`record` without digits that no reader can use, so that the files stay small."""
+    phases = {f"{phase}_seconds": seconds for phase, seconds in record["phase_seconds"].items()}
+    shortened = {name.removesuffix("_seconds"): value for name, value in rounded_by_name(phases).items()}
+    return {**record, "summary": rounded_by_name(record["summary"]), "phase_seconds": shortened}
+
+
+def rounded_by_name(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    places = {name: DIGITS.get(name.split("_")[-1]) for name in numbers}
+    return {
+        name: round(value, places[name]) if isinstance(value, float) and places[name] is not None else value
+        for name, value in numbers.items()
+    }
 
 
 def round_columns(table: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
-    """`table` without digits that no reader can use, so that the files stay small."""
+    """`table` as `rounded` has a record."""
     real = [name for name, kind in types.items() if kind == REAL]
     return table.round({name: DIGITS[name.split("_")[-1]] for name in real if name.split("_")[-1] in DIGITS})
 
@@ -69,7 +97,8 @@ def in_order(records: Records) -> Records:
     runs = records.runs.sort_values(ORDER, ignore_index=True)
     place = pd.Series(runs.index, runs["key"])
     evals = records.evals.assign(place=records.evals["key"].map(place))
-    return Records(runs, evals.sort_values(["place", "step"], ignore_index=True).drop(columns="place"))
+    evals = evals.sort_values(["place", "step"], ignore_index=True).drop(columns="place")
+    return Records(runs, evals, records.full)
 
 
 if __name__ == "__main__":

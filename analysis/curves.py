@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.load import Records, latest
-from analysis.names import arithmetic_of, budget_title, column_title, in_order, mebibytes, method, subject
+from analysis.names import Method, arithmetic_title, budget_title, column_title, in_order, mebibytes, method, subject
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.tables import machine, profile_banner, why
 
@@ -62,9 +62,12 @@ def best_ended(records: Records) -> Records:
     return records if finished.runs.empty else finished
 
 
-def draw(axes: Axes, line: Curve, text: str) -> EndLabel:
-    """Draw the mean, its end and the band of the seeds; returns `text` as the label of the end."""
-    drawn = method(line.row)
+def draw(axes: Axes, line: Curve, text: str, drawn: Method | None = None) -> EndLabel:
+    """Draw the mean, its end and the band of the seeds; returns `text` as the label of the end.
+
+    drawn: how, where that is not told by the row.
+    """
+    drawn = drawn or method(line.row)
     color = drawn.color
     axes.plot(line.x, line.mean, color=color, linestyle=drawn.dash, label=drawn.title)
     axes.plot(line.x[-1], line.mean[-1], "o", color=color, markersize=4)
@@ -78,7 +81,7 @@ def by_method(records: Records) -> Iterator[tuple[str, Records]]:
     runs = latest(records.runs.dropna(subset="cell_row"), ["cell_row", "seed"])
     for row in in_order(set(runs["cell_row"])):
         chosen = runs[runs["cell_row"] == row]
-        yield row, Records(chosen, records.evals[records.evals["key"].isin(chosen["key"])])
+        yield row, records.only(records.runs["key"].isin(chosen["key"]))
 
 
 @matplotlib.rc_context(RC)
@@ -87,7 +90,7 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
 
     Raises NoRecords when nothing in this arithmetic was evaluated.
     """
-    here = records.runs["cell_column"].map(arithmetic_of, na_action="ignore") == arithmetic
+    here = records.runs["method.arithmetic"].map(arithmetic_title, na_action="ignore") == arithmetic
     records = records.only(here & records.runs["key"].isin(records.evals["key"]))
     losses = {name: records.evals[name].clip(lower=LEAST_LOSS) for name in ("train_loss", "loss")}
     records = Records(records.runs, records.evals.assign(**losses))

@@ -1,22 +1,24 @@
 """Recorded runs as two tidy tables, whether they come from run folders or from committed results.
 
 `runs` has one row per run, `evals` one row per evaluation; `key` joins them. Sizes are in bytes, times in
-seconds, accuracies are fractions.
+seconds, accuracies are fractions. Beside the columns that every run has there is one for each setting of a run's
+parts, by its place in the configuration: `optimizer.lr`, `optimizer.direction.noise`, `training.batch_size`, …
 """
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tightfit.records.record import EVALS, FINAL, RunRecord, read_evals, read_standing, seal_of_evals
+from tightfit.records.record import EVALS, FINAL, SCHEMA, RunRecord, read_evals, read_standing, seal_of_evals
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -26,11 +28,14 @@ MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_s
 # Rehearsed without data, where that decides about a budget, and measured.
 PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
 JOIN = " + "  # between the commits, or processors, that share a run
+SETTINGS_OF = ("optimizer", "adapter", "model", "dataset", "training")  # parts whose settings are columns
 PHASES = ("forward", "backward", "perturb", "update")
 RUN_COLUMNS = {
-    **dict.fromkeys(("key", "experiment", "profile", "cell_row", "cell_column", "optimizer"), TEXT),
-    "bp_layers": COUNT,
-    **dict.fromkeys(("dataset", "model"), TEXT),
+    **dict.fromkeys(("key", "experiment", "profile", "cell_row", "cell_column"), TEXT),
+    **dict.fromkeys(("optimizer", "dataset", "model"), TEXT),
+    "method.backpropagates": FLAG,  # what the method says of itself, see `tightfit.run.facts`
+    **dict.fromkeys(("method.queries", "method.forward_passes", "method.backward_passes"), COUNT),
+    **{f"method.{fact}": TEXT for fact in ("noise", "rule", "activations", "adapter", "arithmetic")},
     **dict.fromkeys(("seed", "batch_size"), COUNT),
     **dict.fromkeys(("epochs", "fraction"), REAL),  # of the full protocol, and the part of it that was run
     "memory_budget": TEXT,
@@ -49,6 +54,7 @@ RUN_COLUMNS = {
     "cores": COUNT,
     "threads": COUNT,
     **dict.fromkeys(("device", "python", "torch", "started_at"), TEXT),
+    "protocol": COUNT,
 }
 EVAL_COLUMNS = {
     "key": TEXT,
@@ -60,15 +66,16 @@ EVAL_COLUMNS = {
 
 @dataclass(frozen=True)
 class Records:
-    """Runs and their evaluations."""
+    """Runs and their evaluations; `full` has the whole record of each run, and perhaps of others, by its key."""
 
     runs: pd.DataFrame
     evals: pd.DataFrame
+    full: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def only(self, chosen: pd.Series) -> Records:
         """The runs where `chosen` is true, with their evaluations."""
         runs = self.runs[chosen.astype(bool)]
-        return Records(runs, self.evals[self.evals["key"].isin(runs["key"])])
+        return Records(runs, self.evals[self.evals["key"].isin(runs["key"])], self.full)
 
     def of_profile(self, profile: str) -> Records:
         return self.only(self.runs["profile"] == profile)
@@ -76,19 +83,42 @@ class Records:
 
 def load_runs(folder: Path, experiment: str) -> Records:
     """What the run folders `folder/experiment/*` hold; one warning for each that cannot be read."""
-    runs, evals = [], []
+    full, evals = [], []
     for path in sorted((folder / experiment).glob("*/run.json")):
         try:
-            record = read_standing(path.parent)
-            assert record is not None
-            check_evals(path.parent, record)
-            rows = read_evals(path.parent)
-            scored = eval_rows(record, rows)
-            runs.append(run_row(record, rows, [row["accuracy"] for row in scored]))
+            completed, scored = load_run(path.parent)
+            run_row(completed)
+            full.append(completed)
             evals.extend(scored)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             warnings.warn(f"{path.parent} is left out: {type(error).__name__}: {error}", stacklevel=2)
-    return Records(frame(runs, RUN_COLUMNS), frame(evals, EVAL_COLUMNS))
+    return Records(run_table(full), frame(evals, EVAL_COLUMNS), by_key(full))
+
+
+def load_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The record of the run in `folder`, and its evaluations as rows. Raises ValueError where they are damaged."""
+    record = read_standing(folder)
+    assert record is not None
+    check_evals(folder, record)
+    rows = read_evals(folder)
+    scored = eval_rows(record, rows)
+    return with_summary_of(record, rows, [row["accuracy"] for row in scored]), scored
+
+
+def with_summary_of(
+    record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Sequence[float]
+) -> dict[str, Any]:
+    """`record` with what its evaluations tell of the whole run, so that tables of runs need them no more."""
+    content = asdict(record)
+    content["dataset"].setdefault("scored_size", examples_behind(accuracies))
+    if rows:
+        content["summary"]["initial_accuracy"] = accuracies[0]
+        content["summary"] |= {name: rows[-1][name] for name in ("forward_passes", "backward_passes")}
+    return content
+
+
+def by_key(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {record["key"]: record for record in records}
 
 
 def check_evals(folder: Path, record: RunRecord) -> None:
@@ -101,14 +131,29 @@ def check_evals(folder: Path, record: RunRecord) -> None:
 def load_results(experiment: str, experiments: Path = EXPERIMENTS) -> Records:
     """The committed results of `experiment`; empty where none were committed."""
     runs, evals = results_paths(experiment, experiments)
-    return Records(read_csv(runs, RUN_COLUMNS), read_csv(evals, EVAL_COLUMNS))
+    full = read_records(runs)
+    return Records(run_table(full), read_csv(evals, EVAL_COLUMNS), by_key(full))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records in `path`, one a line; none where there is no such file. Raises ValueError for what is no record."""
+    records = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged in line {number} ({error}); restore the file") from error
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise ValueError(f"{path} has no record of schema {SCHEMA} in line {number}; restore the file")
+        records.append(record)
+    return records
 
 
 def results_paths(experiment: str, experiments: Path = EXPERIMENTS) -> tuple[Path, Path]:
-    """Where the results of `paper/name` are committed: runs, evaluations."""
+    """Where the results of `paper/name` are committed: records of runs, one a line, and evaluations."""
     paper, _, name = experiment.partition("/")
     folder = experiments / paper / "results"
-    return folder / f"{name}_runs.csv", folder / f"{name}_evals.csv"
+    return folder / f"{name}.jsonl", folder / f"{name}_evals.csv"
 
 
 def load_published(experiment: str, experiments: Path = EXPERIMENTS) -> pd.DataFrame:
@@ -122,8 +167,9 @@ def merge(older: Records, newer: Records) -> Records:
     started = older.runs.set_index("key")["started_at"].reindex(newer.runs["key"]).fillna("").to_numpy()
     taken = newer.only(pd.Series(newer.runs["started_at"].fillna("").to_numpy() >= started, newer.runs.index))
     kept = older.only(~older.runs["key"].isin(taken.runs["key"]))
+    full = {**older.full, **{key: newer.full[key] for key in taken.runs["key"] if key in newer.full}}
     pairs = ((kept.runs, taken.runs, RUN_COLUMNS), (kept.evals, taken.evals, EVAL_COLUMNS))
-    return Records(*(pd.concat([old, new], ignore_index=True).astype(types) for old, new, types in pairs))
+    return Records(*(pd.concat([old, new], ignore_index=True).astype(types) for old, new, types in pairs), full)
 
 
 def latest(runs: pd.DataFrame, per: Sequence[str]) -> pd.DataFrame:
@@ -131,45 +177,67 @@ def latest(runs: pd.DataFrame, per: Sequence[str]) -> pd.DataFrame:
     return runs.sort_values("started_at", kind="stable").drop_duplicates(list(per), keep="last").sort_index()
 
 
-def run_row(record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Sequence[float]) -> dict[str, Any]:
-    """The run as one flat row; what it did not get to is missing."""
-    config, memory, summary, machine = record.config, record.memory, record.summary, record.machine
+def run_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each of `records`: the columns of all runs, then the settings that any of them had."""
+    rows = [run_row(record) for record in records]
+    settings = [settings_of(record["config"]) for record in records]
+    names = sorted(set().union(*settings))
+    columns = {name: pd.Series([each.get(name) for each in settings], dtype=object) for name in names}
+    return pd.concat([frame(rows, RUN_COLUMNS), pd.DataFrame(columns, dtype=object)], axis="columns")
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the parts of `config`, each by its place."""
+    parts = {name: config.get(name) for name in SETTINGS_OF}
+    return {name: value for name, value in flat(parts).items() if not name.endswith("_target_")}
+
+
+def flat(part: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """What is in `part` and in its own parts, by names such as `lr.initial`."""
+    found: dict[str, Any] = {}
+    for name, value in part.items():
+        found |= flat(value, f"{within}{name}.") if isinstance(value, Mapping) else {f"{within}{name}": value}
+    return found
+
+
+def run_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What every run has, as one flat row; what it did not get to, or did not record, is missing."""
+    config, memory, summary, machine = (record.get(name) or {} for name in ("config", "memory", "summary", "machine"))
     worked = sessions_of(record)
-    cell, optimizer, training = config.get("cell") or {}, config["optimizer"], config["training"]
+    cell, training, dataset = config.get("cell") or {}, config["training"], record.get("dataset") or {}
     asked = training["batch_size"]
     return {
-        **{name: getattr(record, name) for name in ("key", "experiment", "status", "reason", "started_at")},
-        **{name: config[name]["name"] for name in ("dataset", "memory_budget")},
-        "model": record.model.get("name", config["model"]["name"]),
-        **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "final_loss", "steps")},
+        **{name: record.get(name) for name in ("key", "experiment", "status", "reason", "started_at", "protocol")},
+        **{name: config[name]["name"] for name in ("optimizer", "dataset", "memory_budget")},
+        "model": record.get("model", {}).get("name", config["model"]["name"]),
+        **{f"method.{fact}": value for fact, value in record.get("method", {}).items()},
+        **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "initial_accuracy", "final_loss")},
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
-        **{name: rows[-1][name] if rows else None for name in ("forward_passes", "backward_passes")},
+        **{name: summary.get(name) for name in ("steps", "forward_passes", "backward_passes")},
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},
         **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
-        **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.phase_seconds).items()},
+        **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.get("phase_seconds", {})).items()},
         **{name: machine.get(name) for name in ("cores", "threads")},
         **{name: joined(s["machine"].get(name) for s in worked) for name in ("cpu", "device", "python", "torch")},
         "profile": config["profile"],
         "cell_row": cell.get("row"),
         "cell_column": cell.get("column"),
-        "optimizer": optimizer["name"],
-        "bp_layers": optimizer.get("bp_layers"),
         "seed": config["seed"],
         "batch_size": memory.get("batch_size", asked if isinstance(asked, int) else None),
         "epochs": training["epochs"],
         "fraction": training.get("fraction", 1.0),
-        "split": record.dataset.get("scored"),
-        "split_examples": record.dataset.get("scored_size", examples_behind(accuracies)),
-        "initial_accuracy": accuracies[0] if accuracies else None,
+        "split": dataset.get("scored"),
+        "split_examples": dataset.get("scored_size"),
         "commit": joined(session["commit"][:12] for session in worked),
         "dirty": any(session["dirty"] for session in worked),
     }
 
 
-def sessions_of(record: RunRecord) -> list[dict[str, Any]]:
+def sessions_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The commits and machines behind the steps of a run, which may have been made in several sessions."""
-    worked = [session for session in record.sessions if session.get("to_step", 0) > session.get("from_step", 0)]
-    return worked or [{"commit": record.commit, "dirty": record.dirty, "machine": record.machine}]
+    sessions = record.get("sessions") or []
+    worked = [session for session in sessions if session.get("to_step", 0) > session.get("from_step", 0)]
+    return worked or [record]
 
 
 def joined(texts: Iterable[str | None]) -> str | None:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.load import Records, latest
-from analysis.names import column_title, method
+from analysis.names import dataset_title, method
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
-ROWS = {"zo_int8": "full_zo", "elastic_zo_int8": "cls2"}  # the optimizer, and the row of the table it stands for
+ROWS = {False: "full_zo", True: "cls2"}  # whether its last layer is backpropagated, and the row it stands for
 PUBLISHED_AGREEMENT = 95  # per cent, "about", in the text of ElasticZO
 
 
@@ -28,7 +28,7 @@ def loss_sign(records: Records) -> Figure:
     if runs.empty:
         raise NoRecords("no loss sign was audited; run python -m tightfit.reproduce elasticzo/loss_sign profile=paper")
     runs = runs.assign(
-        places=runs["cell_row"].str.split().str[1].astype(int),
+        places=runs["optimizer.fraction_bits"].astype(int),
         agreement=100 * runs["key"].map(last["sign_agreement"]),
         accuracy=100 * runs["final_accuracy"],
     ).sort_values("places")
@@ -52,12 +52,12 @@ def panel(axes: Axes, runs: pd.DataFrame, value: str, title: str) -> None:
     """A line for each method and data set over the binary places kept."""
     axes.set(title=title, xlabel="binary places of each logarithm", xticks=sorted(set(runs["places"])))
     labels = []
-    by_line: Any = runs.groupby(["optimizer", "dataset", "cell_column"])
-    for (optimizer, dataset, column), line in by_line:
-        row = method(ROWS.get(optimizer, optimizer))
+    by_line: Any = runs.groupby(["method.backpropagates", "dataset"])
+    for (backpropagates, dataset), line in sorted(by_line, key=lambda group: (not group[0][0], group[0][1])):
+        row = method(ROWS[bool(backpropagates)])
         means = line.groupby("places")[value].mean()
         style = "-" if dataset == "mnist" else "--"
         axes.plot(means.index, means, color=row.color, linestyle=style, marker="o", markersize=5)
-        text = f"{row.short}, {column_title(column.removesuffix('_int8_star'))} {means.iloc[-1]:.1f}"
+        text = f"{row.short}, {dataset_title(dataset)} {means.iloc[-1]:.1f}"
         labels.append(EndLabel(means.index[-1], means.iloc[-1], text, row.color))
     label_line_ends(axes, labels)

@@ -39,6 +39,12 @@ def of_papers() -> dict[str, Method]:
     return rows | shades
 
 
+def share(queries: int, sentences: int, place: int, places: int) -> Method:
+    """P-RGE with so many directions and sentences: the one at `place` of `places` from few directions to many."""
+    title = f"{queries} direction{'s' if queries > 1 else ''} × {sentences}"
+    return Method(title, f"q = {queries}", shade(place, places))
+
+
 # Rows that are no paper's own, and then those of papers.
 METHODS = {
     "none": member("no fine-tuning", "none", "none"),
@@ -62,7 +68,13 @@ METHODS = {
 }
 PAPERS = {paper: said["title"] for paper, said in papers.papers().items() if "title" in said}
 DATASETS, MODELS = papers.together("columns"), papers.together("models")
-ARITHMETICS = {"_int8_star": "INT8*", "_int8": "INT8", "_fp32": "FP32"}
+ARITHMETICS = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8", "int8 with integer loss": "INT8*"}
+COLUMN_ENDS = {"fp32": "FP32", "int8": "INT8", "int8_star": "INT8*"}  # of columns of the papers' tables
+COLUMNS = {
+    f"{name}_{end}": f"{title} {arithmetic}"
+    for name, title in DATASETS.items()
+    for end, arithmetic in COLUMN_ENDS.items()
+}
 
 
 def method(row: str) -> Method:
@@ -77,16 +89,13 @@ def in_order(rows: set[str]) -> list[str]:
 
 
 def column_title(column: str) -> str:
-    """`fashion_mnist_int8_star` as "Fashion-MNIST INT8*"."""
-    for suffix, arithmetic in ARITHMETICS.items():
-        if column.endswith(suffix):
-            return f"{dataset_title(column.removesuffix(suffix))} {arithmetic}"
-    return dataset_title(column)
+    """`fashion_mnist_int8_star` as "Fashion-MNIST INT8*"; an unknown column by its own name."""
+    return COLUMNS.get(column, dataset_title(column))
 
 
-def arithmetic_of(column: str) -> str | None:
-    """`fashion_mnist_int8_star` as "INT8*"; None where a column does not say."""
-    return next((arithmetic for suffix, arithmetic in ARITHMETICS.items() if column.endswith(suffix)), None)
+def arithmetic_title(arithmetic: str) -> str:
+    """`int8 with integer loss`, as runs record it, as "INT8*"."""
+    return ARITHMETICS.get(arithmetic, arithmetic)
 
 
 def model_title(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import matplotlib
 import pandas as pd
@@ -38,6 +39,7 @@ class Mode:
     model: str
     noise: str
     row: str
+    adapter: str | None  # None: all weights are perturbed
     step_seconds: float
     fastest: float
     slowest: float
@@ -53,28 +55,24 @@ class Mode:
 def modes(records: Records) -> list[Mode]:
     """Every finished method of every model, in the order of the figures."""
     finished = records.only(records.runs["status"] == "finished")
-    columns = sorted(sorted(set(finished.runs["cell_column"].dropna())), key=model_of, reverse=True)
+    models = sorted(set(finished.runs["model"]), reverse=True)
     found = []
-    for column in columns:
-        for row, part in by_method(finished.only(finished.runs["cell_column"] == column)):
-            found.append(mode(column, row, part.runs))
+    for model, noise in product(models, sorted(set(finished.runs["method.noise"].dropna()))):
+        here = (finished.runs["model"] == model) & (finished.runs["method.noise"] == noise)
+        for row, part in by_method(finished.only(here)):
+            found.append(mode(model, noise, row, part.runs))
     return found
 
 
-def model_of(column: str) -> str:
-    """`smollm2_135m` of "smollm2_135m gaussian"."""
-    return column.partition(" ")[0]
-
-
-def mode(column: str, row: str, runs: pd.DataFrame) -> Mode:
-    noise = column.partition(" ")[2]
+def mode(model: str, noise: str, row: str, runs: pd.DataFrame) -> Mode:
+    adapter = runs["method.adapter"].iloc[0]
     steps = runs["steps"].astype(float)
     seconds = runs["train_seconds"] / steps
     phases = {phase: float((runs[f"{phase}_seconds"].fillna(0.0) / steps).mean()) for phase in PHASES}
     peaks = [float(runs[f"{kind}_bytes"].astype(float).mean()) for kind in ("peak_live", "measured_peak")]
     span = (float(seconds.mean()), float(seconds.min()), float(seconds.max()))
     passes = float((runs["forward_passes"].astype(float) / steps).mean())
-    return Mode(model_of(column), noise, row, *span, phases, passes, *peaks)
+    return Mode(model, noise, row, None if pd.isna(adapter) else adapter, *span, phases, passes, *peaks)
 
 
 def sequential_rows(found: list[Mode]) -> list[str]:
@@ -125,7 +123,7 @@ def data(found: list[Mode], profile: str) -> pd.DataFrame:
     rows = [
         {
             "profile": profile,
-            **{name: value for name, value in asdict(one).items() if name != "phases"},
+            **{name: value for name, value in asdict(one).items() if name not in ("phases", "adapter")},
             **{f"{phase}_seconds": seconds for phase, seconds in one.phases.items()},
             **{f"times_{row}": one.faster_than(sequential(found, one).get(row)) for row in sequential_rows(found)},
         }
@@ -166,7 +164,7 @@ def step_by_mode(records: Records, profile: str = "paper") -> Figure:
 def longest_bar(found: list[Mode]) -> float:
     """Seconds of the slowest method that is drawn whole: all weights perturbed may take so long that nothing else is
     seen beside it."""
-    return max((one.step_seconds for one in found if one.row != "mezo"), default=found[0].step_seconds)
+    return max((one.step_seconds for one in found if one.adapter), default=found[0].step_seconds)
 
 
 def panel(axes: Axes, found: list[Mode], rows: list[str], longest: float) -> None:
@@ -187,16 +185,22 @@ def panel(axes: Axes, found: list[Mode], rows: list[str], longest: float) -> Non
 
 def words(found: list[Mode], one: Mode) -> str:
     slower = sequential(found, one)
-    ratios = [(row, one.faster_than(slower.get(row))) for row in ("mezo_lora", "p_rge_none") if row != one.row]
+    ratios = [(row, one.faster_than(slower.get(row))) for row in sequential_adapters(found) if row != one.row]
     times = [f"×{ratio:.2f} {method(row).short}" for row, ratio in ratios if ratio is not None]
     return "  ".join([f"{one.step_seconds:.3g} s", *(times if one.row not in slower else [])])
+
+
+def sequential_adapters(found: list[Mode]) -> list[str]:
+    """Those of the methods that probe one after the other that train an adapter."""
+    return in_order({one.row for one in found if one.adapter and one.row in sequential_rows(found)})
 
 
 def reading(records: Records, profile: str) -> str:
     runs = records.runs
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     seeds = runs["seed"].nunique()
+    slower = " and ".join(method(row).short for row in sequential_adapters(modes(records)))
     return (
-        "Four directions, both signs, four sentences. ×: times as fast as MeZO LoRA and LoRA-FA, probe after probe.\n"
+        f"Four directions, both signs, four sentences. ×: times as fast as {slower}, probe after probe.\n"
         f"{'; '.join(machines)}, {f'mean of {seeds} runs' if seeds > 1 else 'one run'}{profile_note(profile, runs)}"
     )

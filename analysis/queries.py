@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
 
 import matplotlib
@@ -11,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from analysis import names
 from analysis.curves import by_method, conditions, curve, draw
 from analysis.fine_tuning import reason
 from analysis.load import Records
-from analysis.names import mebibytes, method, model_title, subject
+from analysis.names import Method, mebibytes, method, model_title, subject
 from analysis.page import Page, table
 from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from analysis.summary import Estimate, estimate, wilson
@@ -49,21 +49,26 @@ def shares(records: Records) -> list[Share]:
     """Every (q, B) of every model, from one direction to most."""
     runs = records.runs.dropna(subset=["cell_row", "cell_column"])
     found = []
-    for model in sorted(set(runs["cell_column"]), reverse=True):
-        for row, part in by_method(records.only(records.runs["cell_column"] == model)):
-            found.append(share(model, row, part.runs))
+    for model in sorted(set(runs["model"]), reverse=True):
+        here = by_method(records.only(records.runs["model"] == model))
+        found += sorted((share(model, row, part.runs) for row, part in here), key=lambda one: one.queries)
     return found
 
 
+def look_of(found: list[Share]) -> dict[str, Method]:
+    """How each row is drawn: the more directions, the darker."""
+    steps = sorted({one.queries for one in found})
+    return {one.row: names.share(one.queries, one.batch_size, steps.index(one.queries), len(steps)) for one in found}
+
+
 def share(model: str, row: str, runs: pd.DataFrame) -> Share:
-    queries, _ = queries_and_batch(row)
     finished = runs[runs["status"] == "finished"]
     others = runs[runs["status"] != "finished"].to_dict("records")
     examples = finished["split_examples"].max()
     return Share(
         model,
         row,
-        queries,
+        int(runs["method.queries"].iloc[0]),
         batch_size=int(runs["batch_size"].iloc[0]),
         initial=float(finished["initial_accuracy"].mean()),
         final=estimate(finished["final_accuracy"].tolist(), int(examples)) if len(finished) else None,
@@ -72,14 +77,6 @@ def share(model: str, row: str, runs: pd.DataFrame) -> Share:
         peak_bytes=float(finished["measured_peak_bytes"].astype(float).max()),
         note="; ".join(dict.fromkeys(map(reason, others))),
     )
-
-
-def queries_and_batch(row: str) -> tuple[int, int]:
-    """(4, 4) of "q4_b4". Raises ValueError for a row of another form."""
-    found = re.fullmatch(r"q(\d+)_b(\d+)", row)
-    if found is None:
-        raise ValueError(f"{row!r} names no directions and sentences; call it q4_b4")
-    return int(found[1]), int(found[2])
 
 
 def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
@@ -149,16 +146,18 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
     Raises NoRecords when nothing was evaluated.
     """
     finished = records.only(records.runs["status"] == "finished")
-    models = sorted(set(finished.runs["cell_column"].dropna()), reverse=True)
+    models = sorted(set(finished.runs["model"].dropna()), reverse=True)
+    looks = look_of(shares(finished))
     if not models:
         raise NoRecords("no run of directions against sentences was recorded; run make reproduce-mobizo")
     figure = styled(height=1.25 + 3.1 * len(models))
     panels = figure.subplots(len(models), 1, squeeze=False).flatten()
     labels: list[list[EndLabel]] = []
     for axes, model in zip(panels, models, strict=True):
-        here = by_method(finished.only(finished.runs["cell_column"] == model))
-        lines = [line for row, part in here if (line := curve(part, row, "train_seconds", "accuracy"))]
-        labels.append([draw(axes, line, f"{method(line.row).title}: {line.mean[-1]:.1%}") for line in lines])
+        here = dict(by_method(finished.only(finished.runs["model"] == model)))
+        lines = [line for row in looks if row in here and (line := curve(here[row], row, "train_seconds", "accuracy"))]
+        drawn = [(line, looks[line.row]) for line in lines]
+        labels.append([draw(axes, line, f"{look.title}: {line.mean[-1]:.1%}", look) for line, look in drawn])
         axes.set(title=model_title(model), ylabel="test accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
         axes.set_xlim(left=0)

@@ -7,8 +7,10 @@ from torch import nn
 
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, text_dataset
+from tightfit.settings import cosmetic
 
 
+@cosmetic("folder", "cache", "title")
 def bars(
     name: str = "bars", count: int = 96, train_limit: int | None = None, test_limit: int | None = None, **_: object
 ) -> Dataset:

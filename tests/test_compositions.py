@@ -1,7 +1,7 @@
 """Every configuration composes, every experiment plans, and one run of each of its rows goes through at smoke size."""
 
-import csv
 import re
+from collections.abc import Mapping
 from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
@@ -11,11 +11,13 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from analysis.load import read_records
 from analysis.papers import smaller
 from tightfit.launch.reproduce import Planned, plan
 from tightfit.records.places import HOME as ROOT
 from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
+from tightfit.run.keys import run_key
 from tightfit.run.profiles import profiles_of
 from tightfit.run.session import build, build_optimizer, carry_out
 
@@ -115,28 +117,28 @@ def planned(experiment: str) -> list[Planned]:
     return plan([f"experiments={experiment}"])
 
 
-# Recorded before their methods had all of today's options: these few start over, and cost minutes.
-OUTDATED = {"elasticzo/tuning/full_zo", "elasticzo/tuning/full_zo_int8"}
-
-
-def results_of(experiment: str) -> list[dict[str, str]]:
-    """The recorded runs of `experiment`; none before it is recorded."""
+def recorded_of(experiment: str) -> list[dict[str, Any]]:
+    """The runs of `experiment` recorded since the first protocol, whose keys were made otherwise."""
     folder, _, name = experiment.partition("/")
-    path = EXPERIMENTS / folder / "results" / f"{name}_runs.csv"
-    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    records = read_records(EXPERIMENTS / folder / "results" / f"{name}.jsonl")
+    return [record for record in records if record["protocol"] > 1]
 
 
-@pytest.mark.parametrize("experiment", sorted(set(SWEEPS) - OUTDATED))
-def test_recorded_runs_keep_their_keys(experiment: str) -> None:
+def test_recorded_runs_keep_their_keys() -> None:
     """A key that changed would orphan what was recorded: experiments would start over."""
-    runs = planned(experiment)
-    recorded: dict[tuple[str, ...], set[str]] = {}
-    for row in results_of(runs[0].config["experiment"]):
-        cell = (row["cell_row"], row["cell_column"], row["seed"], row["profile"])
-        recorded.setdefault(cell, set()).add(row["key"])
-    for run in runs:
-        cell = (*(str(run.config["cell"][name]) for name in ("row", "column")), str(run.config["seed"]))
-        assert run.folder.name in recorded.get((*cell, run.config["profile"]), {run.folder.name}), cell
+    for experiment in SWEEPS:
+        name = re.search(r"^experiment: (\S+)", (EXPERIMENTS / f"{experiment}.yaml").read_text(), re.MULTILINE)
+        recorded: dict[tuple[str, ...], set[str]] = {}
+        for record in recorded_of(name[1] if name else experiment):
+            assert run_key(record["config"]) == record["key"]
+            recorded.setdefault(place(record["config"]), set()).add(record["key"])
+        for run in planned(experiment) if recorded else []:
+            assert run.folder.name in recorded.get(place(run.config), {run.folder.name}), place(run.config)
+
+
+def place(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cell, the seed and the profile."""
+    return (*map(str, config["cell"].values()), str(config["seed"]), config["profile"])
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)

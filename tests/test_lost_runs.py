@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from analysis.load import load_runs
-from tightfit.records.record import FINAL, KILLED, RunRecord, Status, read_run, read_standing, run_folder, write_run
+from tightfit.records.record import FINAL, KILLED, RunRecord, Status, read_run, read_standing, write_run
+from tightfit.run.keys import run_folder
 from tightfit.run.session import Outcome, carry_out, only_process_in, record_loss
 
 from .test_session import config

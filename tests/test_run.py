@@ -49,12 +49,14 @@ def test_a_composition_runs_and_is_recorded(tmp_path: Path) -> None:
     assert not any(b"planted" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
-    arguments = ["optimizer=bp_sgd", "profile=smoke", *BARS]
-    tightfit(tmp_path, *arguments)
+def test_the_command_on_record_names_the_run_which_is_not_made_again(tmp_path: Path) -> None:
+    sweep = tightfit(tmp_path, "-m", "optimizer=bp_sgd", "seed=0", "profile=smoke", *BARS)
+    assert sweep.returncode == 0, sweep.stderr
     (folder,) = folders(tmp_path)
     before = (folder / "run.json").stat().st_mtime_ns
-    again = tightfit(tmp_path, *arguments)
+    record = read_run(folder)
+    assert record is not None
+    again = tightfit(tmp_path, *record.command)
     assert "already finished" in again.stdout
     assert (folder / "run.json").stat().st_mtime_ns == before
 

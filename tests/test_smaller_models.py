@@ -48,7 +48,7 @@ def test_nothing_smaller_is_built_where_the_largest_fits(tmp_path: Path) -> None
     smaller = {"model": {"_target_": "tests.test_smaller_models.never", "name": "nothing"}}
     record = read_run(carry_out({**offered(tmp_path, "3MB"), "smaller": smaller}).folder)
     assert record is not None
-    assert (record.status, record.model) == ("finished", {"name": "lenet5", "passed_over": []})
+    assert (record.status, record.model["name"], record.model["passed_over"]) == ("finished", "lenet5", [])
 
 
 def test_where_none_fits_the_reason_is_of_the_smallest(tmp_path: Path) -> None:

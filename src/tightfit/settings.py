@@ -1,8 +1,11 @@
-"""Arguments of commands that need no composed configuration: `name=value`, or a call for help."""
+"""Arguments of commands that need no composed configuration, and settings of parts that change no number."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+Maker = TypeVar("Maker", bound=Callable[..., object])
 
 
 def read_settings(arguments: Sequence[str], known: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -32,3 +35,13 @@ def without_trust(words: Sequence[str]) -> tuple[list[str], bool]:
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def cosmetic(*names: str) -> Callable[[Maker], Maker]:
+    """Marks a maker of parts whose settings `names` change no number: they do not count in a run's key."""
+
+    def mark(make: Maker) -> Maker:
+        make.cosmetic = names  # ty: ignore[missing-attribute]
+        return make
+
+    return mark

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tightfit.records.record import RunRecord, append_eval, run_key, write_run
+from tightfit.records.record import RunRecord, append_eval, write_run
+from tightfit.run.keys import run_key
 
 STEPS_PER_EVALUATION = 100
 PARAMETER_BYTES = 107_786 * 4
@@ -29,12 +30,13 @@ def make_run(
     budget: int | None = None,
     seconds: float = 10.0,
     passes: tuple[int, int] = (2, 1),
+    method: Mapping[str, Any] | None = None,
     started_at: str = "2026-01-01T00:00:00+00:00",
     **config: Any,
 ) -> Path:
     """Write one run folder with an evaluation per accuracy, `seconds` of training apart; returns the folder.
 
-    passes: forward and backward ones of a step.
+    passes: forward and backward ones of a step. method: what the method says of itself.
     """
     backward = row.startswith("full_bp")
     content = {
@@ -53,6 +55,7 @@ def make_run(
     folder = runs / experiment / key
     record = RunRecord(key, experiment, content, status, reason, started_at, commit="0123456789abcdef", machine=MACHINE)
     record.dataset = {"scored": "test"}
+    record.method = {"backpropagates": passes[1] > 0, "arithmetic": arithmetic_in(column), **(method or {})}
     record.memory = memory(row, batch_size, budget)
     rows = [eval_row(number, accuracy, seconds, passes) for number, accuracy in enumerate(accuracies)]
     if rows:
@@ -64,6 +67,10 @@ def make_run(
     for content in rows:
         append_eval(folder, content)
     return folder
+
+
+def arithmetic_in(column: str) -> str:
+    return "int8 with integer loss" if "int8_star" in column else "int8" if "int8" in column else "float32"
 
 
 def memory(row: str, batch_size: int, budget: int | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,33 @@ def test_new_runs_join_those_committed(runs: Path, experiments: Path):
     assert said == f"{TABLE}: 4 runs were committed, 1 added, 5 now"
     assert len(committed.runs) == 5
     assert len(committed.evals) == 4 * 3 + 2
+
+
+def test_a_collected_record_has_all_of_the_run_but_the_places_of_its_collector(runs: Path, experiments: Path):
+    mirror = {"paths": {"runs": "/home/me/runs"}, "tracker": {"entity": "me"}}
+    folder = make_run(runs, TABLE, "cls2", "mnist_fp32", [0.1, 0.95], **mirror)
+    content = json.loads((folder / "run.json").read_text())
+    content |= {"command": ["seed=0", "paths.runs=/home/me/runs", "+tracker.entity=me"], "code_version": 3}
+    content["summary"]["weights_sha256"] = "ab12"
+    (folder / "run.json").write_text(json.dumps(content))
+    collect(TABLE, runs, experiments=experiments)
+    record = load_results(TABLE, experiments).full[folder.name]
+    assert (record["command"], record["code_version"], record["summary"]["weights_sha256"]) == (["seed=0"], 3, "ab12")
+    assert record["config"] == {name: value for name, value in content["config"].items() if name not in mirror}
+    assert (record["machine"], record["method"], record["commit"]) == tuple(
+        content[name] for name in ("machine", "method", "commit")
+    )
+    assert "/home/me" not in results_paths(TABLE, experiments)[0].read_text()
+
+
+def test_a_damaged_line_is_named(runs: Path, experiments: Path):
+    collect(TABLE, runs, experiments=experiments)
+    path = results_paths(TABLE, experiments)[0]
+    lines = path.read_text().splitlines(keepends=True)
+    for wrong, said in (("{", "is damaged in line 2"), ("{}", "has no record of schema 2 in line 2")):
+        path.write_text("".join([lines[0], f"{wrong}\n", *lines[2:]]))
+        with pytest.raises(ValueError, match=f"table1.jsonl {said}.*restore the file"):
+            load_results(TABLE, experiments)
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "interrupted"])

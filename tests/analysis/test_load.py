@@ -26,6 +26,19 @@ def test_a_run_folder_becomes_one_row_and_an_evaluation_each(tmp_path: Path):
     assert records.evals["train_loss"].isna().tolist() == [True, False, False]
 
 
+def test_every_setting_of_a_run_is_a_column_by_its_place(tmp_path: Path):
+    direction = {"_target_": "any", "noise": "rademacher"}
+    for lr in (0.1, {"initial": 0.2, "factor": 0.5}):
+        optimizer = {"name": "any", "lr": lr, "direction": direction}
+        make_run(tmp_path, TABLE, "any", "mnist_fp32", optimizer=optimizer, method={"noise": "rademacher"})
+    runs = load_runs(tmp_path, TABLE).runs
+    assert set(runs["optimizer.lr"].dropna()) == {0.1}
+    assert set(runs["optimizer.lr.initial"].dropna()) == {0.2}
+    assert set(runs["optimizer.direction.noise"]) == set(runs["method.noise"]) == {"rademacher"}
+    assert set(runs["training.epochs"]) == {100}
+    assert not [name for name in runs if "_target_" in name]
+
+
 def test_forward_passes_that_are_computed_again_count_as_forward_passes():
     plain, again = {"forward": 3.0, "backward": 6.0}, {"forward": 3.0, "backward": 6.0, "recompute": 2.0}
     assert phase_seconds(plain) == {"forward": 3.0, "backward": 6.0, "perturb": None, "update": None}
@@ -49,11 +62,13 @@ def test_nothing_recorded_gives_the_same_columns(tmp_path: Path, runs: Path):
     empty, full = load_runs(tmp_path / "nowhere", TABLE), load_runs(runs, TABLE)
     assert empty.runs.empty
     assert empty.evals.empty
-    pd.testing.assert_series_equal(empty.runs.dtypes, full.runs.dtypes)
+    pd.testing.assert_series_equal(empty.runs.dtypes, full.runs[list(empty.runs)].dtypes)
     pd.testing.assert_series_equal(empty.evals.dtypes, full.evals.dtypes)
 
 
-@pytest.mark.parametrize("content", ["{not json", '{"schema": 99}', '{"schema": 1, "key": "only"}', "[1, 2]", ""])
+@pytest.mark.parametrize(
+    "content", ["{not json", '{"schema": 99}', '{"schema": 1}', '{"schema": 2, "key": "only"}', "[1, 2]", ""]
+)
 def test_a_malformed_folder_is_named_and_the_rest_still_loads(runs: Path, content: str):
     broken = runs / TABLE / "broken"
     broken.mkdir()

@@ -8,7 +8,7 @@ import pytest
 from analysis.load import Records, load_published, load_runs
 from analysis.parallel_modes import SPEED, modes, sequential_rows, step_by_mode
 from analysis.parallel_modes import page as speed_page
-from analysis.queries import QUERIES, accuracy_by_queries, queries_and_batch, shares
+from analysis.queries import QUERIES, accuracy_by_queries, shares
 from analysis.queries import page as queries_page
 from analysis.render.markdown import markdown
 from analysis.report import report_experiment
@@ -25,7 +25,8 @@ def timed(tmp_path: Path) -> Records:
     def make(row: str, noise: str, seconds: float, **how: Any) -> None:
         model = {"model": {"name": "smollm2_135m"}, "dataset": {"name": "vader"}}
         how |= {"seconds": seconds, "batch_size": 4, "passes": (1 if row.endswith("both") else 8, 0), **model}
-        make_run(folder, SPEED, row, f"smollm2_135m {noise}", [0.5, 0.5], **how)
+        facts = {"noise": noise, "adapter": None if row == "mezo" else "lora"}
+        make_run(folder, SPEED, row, "any column", [0.5, 0.5], method=facts, pretraining={"apart": noise}, **how)
 
     for seed in (0, 1):
         make("p_rge_both", "gaussian_fast", 100.0 + 20 * seed, seed=seed)
@@ -42,11 +43,11 @@ def shared(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
     model = {"model": {"name": "minilm_l6"}, "dataset": {"name": "vader"}}
     for seed in (0, 1):
-        how = {"seed": seed, **model}
-        make_run(folder, QUERIES, "q1_b16", "minilm_l6", [0.5, 0.9, 0.7 + 0.1 * seed], batch_size=16, **how)
-        make_run(folder, QUERIES, "q16_b1", "minilm_l6", [0.5, 0.6, 0.7], batch_size=1, seconds=5.0, **how)
-    reason = "loss is nan at step 3; lower the learning rate"
-    make_run(folder, QUERIES, "q4_b4", "minilm_l6", [0.5], status="diverged", reason=reason, batch_size=4, **model)
+        few, many = ({"seed": seed, "method": {"queries": queries}, **model} for queries in (1, 16))
+        make_run(folder, QUERIES, "few", "any column", [0.5, 0.9, 0.7 + 0.1 * seed], batch_size=16, **few)
+        make_run(folder, QUERIES, "a lot", "any column", [0.5, 0.6, 0.7], batch_size=1, seconds=5.0, **many)
+    how = {"status": "diverged", "reason": "loss is nan at step 3; lower the learning rate", "batch_size": 4, **model}
+    make_run(folder, QUERIES, "q8_b2, by a wrong name", "any column", [0.5], method={"queries": 4}, **how)
     return folder
 
 
@@ -61,7 +62,8 @@ def test_a_mode_is_compared_on_its_model_with_its_random_numbers(timed: Records)
 
 def test_whoever_probes_one_after_the_other_is_compared_to_whatever_its_name(tmp_path: Path):
     for row, passes in (("p_rge_both", 1), ("by_another_name", 8)):
-        make_run(tmp_path, SPEED, row, "smollm2_135m gaussian", [0.5, 0.5], passes=(passes, 0))
+        facts = {"noise": "gaussian"}
+        make_run(tmp_path, SPEED, row, "any column", [0.5, 0.5], passes=(passes, 0), method=facts)
     assert sequential_rows(modes(load_runs(tmp_path, SPEED))) == ["by_another_name"]
 
 
@@ -83,7 +85,7 @@ def test_the_figure_of_modes_cuts_the_bar_that_would_hide_the_others(timed: Reco
 
 def test_a_share_has_its_accuracy_its_best_and_its_seconds(shared: Path):
     one, diverged, many = shares(load_runs(shared, QUERIES))
-    assert (one.queries, one.batch_size, many.queries, many.batch_size) == (1, 16, 16, 1)
+    assert [(way.queries, way.batch_size) for way in (one, diverged, many)] == [(1, 16), (4, 4), (16, 1)]
     assert one.final is not None
     assert (one.final.mean, one.final.n, one.best, one.initial) == (pytest.approx(0.75), 2, 0.9, 0.5)
     assert many.step_seconds == pytest.approx(one.step_seconds / 2)
@@ -121,7 +123,7 @@ def test_every_share_forwards_as_many_rows_in_as_many_steps():
     seen = set()
     for run in runs:
         optimizer, training, dataset = (run.config[part] for part in ("optimizer", "training", "dataset"))
-        assert queries_and_batch(run.config["cell"]["row"]) == (optimizer["queries"], training["batch_size"])
+        assert run.config["cell"]["row"] == f"q{optimizer['queries']}_b{training['batch_size']}"
         steps = training["epochs"] * (dataset["train_size"] // training["batch_size"])
         seen.add((optimizer["queries"] * training["batch_size"], round(steps, 6), optimizer["parallel"]))
     assert seen == {(16, 150.0, "both")}
@@ -136,8 +138,3 @@ def test_modes_and_baselines_see_the_same_batches_in_the_same_layers():
     (adapters,) = {(run["optimizer"]["rank"], run["optimizer"]["alpha"]) for run in runs if "rank" in run["optimizer"]}
     (updates,) = {(run["model"]["lora"]["rank"], run["model"]["lora"]["alpha"]) for run in runs if run["model"]["lora"]}
     assert adapters == updates
-
-
-def test_a_row_that_names_no_share_is_refused():
-    with pytest.raises(ValueError, match="'both' names no directions and sentences; call it q4_b4"):
-        queries_and_batch("both")

@@ -16,6 +16,7 @@ from tightfit.datasets.images import (
     select,
 )
 from tightfit.datasets.routes import Files, Route, from_debian, from_urls, obtain
+from tightfit.settings import cosmetic
 
 CHECKSUMS = {
     TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -27,6 +28,7 @@ MEAN, STD = 0.2860, 0.3530
 DEBIAN_FOLDER = "usr/share/datasets/fashion-mnist"
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def fashion_mnist(
     name: str = "fashion_mnist",
     title: str = "F-MNIST",

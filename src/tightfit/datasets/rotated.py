@@ -16,11 +16,13 @@ from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limi
 from tightfit.datasets.fashion_mnist import fashion_mnist
 from tightfit.datasets.mnist import mnist
 from tightfit.seeds import generator
+from tightfit.settings import cosmetic
 
 UPRIGHT = {"mnist": mnist, "fashion_mnist": fashion_mnist}
 INTERPOLATION = "bilinear, zero fill"
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def rotated(
     name: str,
     upright: str,

@@ -10,6 +10,7 @@ from typing import Any
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import obtain
 from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, split_by_hash, text_dataset
+from tightfit.settings import cosmetic
 
 # GLUE's training set in two parts, as the ALPS repository keeps it, and GLUE's development set.
 SST2_TRAIN = ("alps_train.tsv", "alps_dev.tsv")
@@ -25,6 +26,7 @@ MR_CHECKSUMS = {
 }
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def sst2(
     name: str,
     tokenizer: Tokenizer,
@@ -49,6 +51,7 @@ def read_tsv(content: bytes, file: str) -> list[Labelled]:
     return texts
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def mr(
     name: str,
     tokenizer: Tokenizer,

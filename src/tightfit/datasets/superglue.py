@@ -14,6 +14,7 @@ from typing import Any
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import Route, from_zip_url, obtain
 from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, shuffled, text_dataset
+from tightfit.settings import cosmetic
 
 ADDRESS = "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/"
 TRAIN, VALIDATION = "train.jsonl", "val.jsonl"
@@ -81,6 +82,7 @@ SOURCES = {
 }
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def superglue(
     name: str,
     tokenizer: Tokenizer,

@@ -13,8 +13,10 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.rows import Row, check_column, check_text, read_rows
 from tightfit.datasets.text import Labelled, Prompting, Tokenizer, split_by_hash, text_dataset
+from tightfit.settings import cosmetic
 
 
+@cosmetic("title")
 def text_file(
     name: str,
     tokenizer: Tokenizer,

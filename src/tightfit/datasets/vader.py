@@ -13,12 +13,14 @@ from tightfit.datasets.archives import from_tar
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import Files, Route, from_pypi_source, obtain
 from tightfit.datasets.text import Labelled, Prompting, Tokenizer, split_by_hash, text_dataset
+from tightfit.settings import cosmetic
 
 FILE = "movieReviewSnippets_GroundTruth.txt"
 CHECKSUMS = {FILE: "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"}
 PACKAGE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 
 
+@cosmetic("title", "folder", "cache")  # checksums on record, not the place, tell what the data was
 def vader(
     name: str,
     tokenizer: Tokenizer,

@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.records.places import CONF, HOME
-from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files, run_folder
+from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
 from tightfit.run.configuration import cores_for, resolved
+from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
 from tightfit.tracking.tracker import ArtifactKind, Tracker

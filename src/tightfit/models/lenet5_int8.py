@@ -10,6 +10,7 @@ from tightfit.models.int8_layers import Conv2d, Flatten, Int8Sequential, Linear,
 from tightfit.numerics.int8.arithmetic import LARGEST
 from tightfit.numerics.int8.matmul import Backend
 from tightfit.seeds import derive
+from tightfit.settings import cosmetic
 
 # NITI takes the exponent from the largest input of each batch. Standardized pixels of MNIST and Fashion-MNIST reach
 # 2.8 and 2.0, so it would be this one in practice for every batch.
@@ -53,6 +54,7 @@ class LeNet5Int8(Int8Sequential):
         )
 
 
+@cosmetic("backend")  # all of them compute the same bits
 def lenet5_int8(classes: int, seed: int, backend: Backend = "auto") -> LeNet5Int8:
     """A freshly initialised network; the same weights for the same seed whatever ran before."""
     with torch.random.fork_rng(devices=[]):

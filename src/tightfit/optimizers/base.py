@@ -71,6 +71,20 @@ def undifferentiated(learner: Learner) -> list[nn.Parameter]:
     return getattr(learner, "undifferentiated", [])
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a method is made of, for the record of its runs; None where it has no such part."""
+
+    forward_passes: int  # of a step
+    backward_passes: int
+    queries: int = 0  # directions probed in a step
+    noise: str | None = None  # what a direction is made of
+    rule: str | None = None  # how a gradient becomes a step
+    activations: str | None = None  # what is kept of them for a backward pass
+    adapter: str | None = None  # that the method itself gives a model
+    integer_loss: bool = False  # no loss is taken in floating point
+
+
 class Optimizer(Protocol):
     """A training method with its hyperparameters, frozen."""
 
@@ -80,6 +94,10 @@ class Optimizer(Protocol):
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         """What a step does, in passes and sweeps."""
+        ...
+
+    def facts(self) -> Facts:
+        """What the method is made of."""
         ...
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:

@@ -16,7 +16,7 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.activations.activations import Activations
 from tightfit.optimizers.activations.kept import KEPT
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
@@ -48,6 +48,9 @@ class Backprop:
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         return Cost(self.activations.forward_passes, backward_work(table, table.rows))
+
+    def facts(self) -> Facts:
+        return Facts(self.activations.forward_passes, 1, rule=self.rule.kind, activations=self.activations.kind)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "bp")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -19,7 +19,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
-from tightfit.optimizers.base import Batch, Learner, Objective
+from tightfit.optimizers.base import Batch, Facts, Learner, Objective
 from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.rules.sgd import PLAIN
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
@@ -67,6 +67,10 @@ class ElasticZO(ZerothOrder):
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         backward = backward_work(table, table.last(self.bp_layers))
         return Cost(2, backward * self.passes_with_gradients, self.sweeps)
+
+    def facts(self) -> Facts:
+        passes = self.passes_with_gradients
+        return replace(super().facts(), backward_passes=passes, rule=self.rule.kind if passes else None)
 
     @property
     def passes_with_gradients(self) -> int:

@@ -19,9 +19,9 @@ from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable
 from tightfit.numerics.int8.perturbation import Int8Perturbation, Saturation, check_steps
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.loss_sign import LossSign, SignAudit, comparison
-from tightfit.optimizers.niti_bp import IntegerBackward, check_bits
+from tightfit.optimizers.niti_bp import NITI, IntegerBackward, check_bits
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_integers
@@ -61,6 +61,10 @@ class ElasticZOInt8:
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         return Cost(2, backward_work(table, table.last(self.bp_layers)), sweeps=3)
+
+    def facts(self) -> Facts:
+        backward, rule = (1, NITI) if self.bp_layers else (0, None)
+        return Facts(2, backward, 1, "uniform", rule, integer_loss=self.loss_sign == "integer")
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_integers(model, "elastic_zo_int8")

@@ -18,12 +18,14 @@ from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable, check_layer_count
 from tightfit.numerics.int8.arithmetic import Number, clipped_add_, update_of
 from tightfit.numerics.int8.loss import logits_gradient
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_integers
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.seeds import derive, permute32
+
+NITI = "niti"  # the rule: an update keeps the sign and relative size of a gradient
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class NITIBP:
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         return Cost(1, backward_work(table, table.rows))
+
+    def facts(self) -> Facts:
+        return Facts(1, 1, rule=NITI)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_integers(model, "niti_bp")

@@ -9,7 +9,7 @@ statistics of normalisation too, and in evaluation mode: copies that share a pas
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -21,7 +21,7 @@ from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
 from tightfit.models.adapters.mp_lora import with_mp_lora
 from tightfit.numerics.noise.perturbation import Perturbation
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
+from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.directions.independent import GAUSSIAN, Independent
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import check_each, value_at
@@ -98,6 +98,9 @@ class PRGE(TwoSided):
         """Each side of a direction is a forward pass over the batch, however many of them one pass holds; what moves
         adapters alone is next to nothing."""
         return Cost(forward=2 * self.queries, together=self.copies)
+
+    def facts(self) -> Facts:
+        return replace(super().facts(), forward_passes=len(self.passes()), adapter="mp_lora")
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return PRGELearner(self, model, objective, seed)

@@ -18,7 +18,7 @@ from torch import nn
 from tightfit.numerics.noise.draws import Draws
 from tightfit.numerics.noise.probes import Restore, check_restore
 from tightfit.numerics.noise.rounding import check_rounding
-from tightfit.optimizers.base import Batch, Objective, Report, is_noted
+from tightfit.optimizers.base import Batch, Facts, Objective, Report, is_noted
 from tightfit.optimizers.directions.direction import Direction
 from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
@@ -46,6 +46,9 @@ class TwoSided:
         check_rate("optimizer.lr", self.lr)
         check_each("optimizer.eps", self.eps, lambda value: 0 < value < math.inf, "more than 0 and finite")
         check_positive("optimizer.clip", self.clip)
+
+    def facts(self) -> Facts:
+        return Facts(2 * self.queries, 0, self.queries, self.direction.noise)
 
 
 @dataclass(frozen=True)

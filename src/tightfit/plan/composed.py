@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from tightfit.memory.budget import MemoryBudget
 from tightfit.optimizers.base import Optimizer
 from tightfit.records.places import CONF
-from tightfit.records.record import DESCRIPTIONS
 from tightfit.run.checks import check_part
 from tightfit.run.configuration import resolved
+from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.session import build, without_descriptions
 from tightfit.run.spellings import in_todays_words
 

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ TOLD_INSTRUCTIONS = frozenset(
     ]
 )
 SAME_INSTRUCTIONS = {"asimd": "neon", "asimddp": "dotprod"}  # Linux has names of its own for these
+LIBRARIES = ("numba", "transformers", "peft")  # beside torch: what numbers come from
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -54,14 +55,31 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
         **{name: _cpuinfo(line) for name, line in CPU_LINES.items()},
         "instructions": sorted(instructions() & TOLD_INSTRUCTIONS),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "numba": version("numba") if has_numba() else "",
+        **{name: version_of(name) for name in LIBRARIES},
+        "onednn": onednn(),
         "host": host(),
     }
     if device.type == "cuda":
         described["device_capability"] = ".".join(map(str, torch.cuda.get_device_capability(device)))
         described["device_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
         described["driver"], described["cuda"] = _driver(), torch.version.cuda
+        described["cudnn"] = torch.backends.cudnn.version()
+        described["cublas"] = version_of(f"nvidia-cublas-cu{str(torch.version.cuda).partition('.')[0]}")
     return described
+
+
+def version_of(package: str) -> str:
+    """The installed version of `package`; empty where there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def onednn() -> str:
+    """The version of the library that multiplies matrices on most processors; empty where PyTorch names none."""
+    found = re.search(r"MKL-DNN v([\d.]+)|oneDNN v([\d.]+)", torch.__config__.show())
+    return found.group(found.lastindex) if found and found.lastindex else ""
 
 
 def instructions() -> frozenset[str]:

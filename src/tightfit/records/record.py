@@ -17,27 +17,17 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-SCHEMA = 1
+SCHEMA = 2
+PROTOCOL = 2  # the rules that runs are made under; runs of protocol 1 are told of in analysis/first_protocol.py
 Status = Literal["running", "finished", "over_budget", "diverged", "failed", "interrupted"]
 # A run that ended in one of these is not started again: running it once more would give the same answer.
 FINAL: tuple[Status, ...] = ("finished", "over_budget", "diverged")
 LOCK = ".lock"  # held by the process that makes the run
 KILLED = "its process was killed; run again to continue"
+EARLIER_SCHEMA, EARLIER = 1, "schema 1, whose settings had other names; read it by the commit that it names"
 ANOTHER_PLACE = "leave it and keep your runs in another place by paths.runs=…"
-# Parts of a configuration that cannot change what a run computes, and so are left out of its key.
-COSMETIC = ("tracker", "paths")
-COSMETIC_OF_DATASET = ("folder", "cache", "title")  # the checksums on record, not the place, tell what the data was
-ADDED_TO_DATASETS = ("encoding", "separator")  # after runs had been recorded: left out of the key where they are null
 OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
 EVALS = "evals.jsonl"
-# Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
-DESCRIPTIONS = ("name", "called", "usual_lr")
-COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
-# All backends of integer products compute the same bits, so they have the key of the one that runs were recorded with.
-SAME_IN_KEYS_OF_MODELS = {"backend": "int8"}
-# Options of optimizers that came after runs had been recorded, with what those runs did: it does not count, so they
-# keep their keys.
-ADDED_TO_OPTIMIZERS = {"noise": "gaussian", "restore": "merged"}
 
 
 @dataclass
@@ -52,6 +42,9 @@ class RunRecord:
     started_at: str = ""
     commit: str = ""
     dirty: bool = False
+    command: list[str] = field(default_factory=list)  # the words, after `run`, that make it again
+    code_version: int = 0  # of the numerics, see `tightfit.numerics`
+    method: dict[str, Any] = field(default_factory=dict)  # what a step is made of, as the method itself says
     machine: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)  # which was trained, and why larger ones were not
@@ -59,34 +52,10 @@ class RunRecord:
     phase_seconds: dict[str, float] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    protocol: int = PROTOCOL
     evaluations: dict[str, Any] = field(default_factory=dict)  # asked for, made, and the sha256 of their rows
     # One for each process that worked on the run, see `history.py`: the fields above say its beginning and the last.
     sessions: list[dict[str, Any]] = field(default_factory=list)
-
-
-def run_key(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
-    essential = {name: value for name, value in config.items() if name not in COSMETIC}
-    essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
-    essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
-    essential["model"] = {n: SAME_IN_KEYS_OF_MODELS.get(n, value) for n, value in config["model"].items()}
-    text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def counts_of_dataset(name: str, value: Any) -> bool:
-    """Whether a setting of the data set can change what a run computes, and is no null that came after runs."""
-    return name not in COSMETIC_OF_DATASET and not (name in ADDED_TO_DATASETS and value is None)
-
-
-def counts_of_optimizer(name: str, value: Any) -> bool:
-    """Whether a setting of the optimizer tells a run from those recorded before the setting existed."""
-    return name not in COSMETIC_OF_OPTIMIZER and ADDED_TO_OPTIMIZERS.get(name) != value
-
-
-def run_folder(config: Mapping[str, Any]) -> Path:
-    """Where the run that `config` describes is recorded."""
-    return Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -128,6 +97,10 @@ def read_run(folder: Path) -> RunRecord | None:
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete the folder to run it again") from error
     schema = content.get("schema") if isinstance(content, dict) else None
+    if schema == EARLIER_SCHEMA:
+        raise ValueError(
+            f"{path} is of schema 1, whose settings had other names; read it by {EARLIER}, or {ANOTHER_PLACE}"
+        )
     if schema != SCHEMA:
         found = "no schema" if schema is None else f"schema {schema!r}"
         raise ValueError(f"{path} is no record of this program ({found}, not {SCHEMA}); {ANOTHER_PLACE}")

@@ -20,7 +20,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tightfit.records.places import CONF
-from tightfit.records.record import DESCRIPTIONS
+from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
 
 PARTS = ("optimizer", "model", "dataset", "memory_budget", "tracker")

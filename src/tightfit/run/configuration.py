@@ -74,7 +74,7 @@ def main(config: DictConfig) -> str:
     from tightfit.run.session import EXPECTED, carry_out  # after Hydra, so that --help need not wait for torch
 
     try:
-        outcome = carry_out(resolved(config))
+        outcome = carry_out(resolved(config), HydraConfig.get().overrides.task)
     except EXPECTED as error:  # that no record tells
         print(error, file=sys.stderr, flush=True)
         fail(str(error))

@@ -118,6 +118,7 @@ class Run:
     def complete(self) -> RunRecord:
         """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
         self.bind()
+        self.record.model["initial_weights_sha256"] = checkpoint.weights_digest(self.task.model)
         resumed_at = self.resume()
         take_up(self.record, resumed_at or 0)
         self.tracker.start(self.record, self.folder, resumed_at)
@@ -314,6 +315,8 @@ class Run:
             "final_loss": rows[-1][f"{scored}_loss"],
             **self.clock.state_dict(),
             "steps": self.position.step,
+            "forward_passes": self.position.forward_passes,
+            "backward_passes": self.position.backward_passes,
             "peak_bytes": self.record.memory["measured_peak_bytes"],
             "weights_sha256": checkpoint.weights_digest(model),
         }

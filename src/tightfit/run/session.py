@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +22,10 @@ from torch import nn
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.memory.enforcement import is_exhaustion
 from tightfit.models.int8_layers import Int8Sequential
+from tightfit.numerics import CODE_VERSION
 from tightfit.optimizers.base import Optimizer
 from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import (
-    DESCRIPTIONS,
     FINAL,
     LOCK,
     RunRecord,
@@ -35,14 +35,15 @@ from tightfit.records.record import (
     read_run,
     require,
     rests_on_own_files,
-    run_folder,
     write_run,
 )
 from tightfit.run import checkpoint
 from tightfit.run.checks import check_configuration, own_targets, targets_in, unknown_settings_told
+from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
 from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.interruption import Interruption
+from tightfit.run.keys import DESCRIPTIONS, run_folder
 from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.settings import TRUST
@@ -60,8 +61,10 @@ class Outcome:
     reason: str = ""
 
 
-def carry_out(config: Mapping[str, Any]) -> Outcome:
+def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome:
     """Run what `config` describes unless it already ended; a finished run is returned as it is.
+
+    command: the words that `config` was composed from, for the record.
 
     Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too, and an error among
     EXPECTED where nothing can be recorded, or what is on record must stay.
@@ -80,19 +83,22 @@ def carry_out(config: Mapping[str, Any]) -> Outcome:
             say(label, f"already {before.status} in {folder}")
             build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
-        record = attempt(config, folder, label, before)
+        record = attempt(config, folder, label, before, command)
     say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return Outcome(record.status, folder, record.reason)
 
 
-def attempt(config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None) -> RunRecord:
+def attempt(
+    config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None, command: Sequence[str] = ()
+) -> RunRecord:
     """Run what `config` describes, from its checkpoint where it has one; the record is written however the run ends.
 
     before: what is on record of the run.
     """
     record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
+    record.command, record.code_version = list(command), CODE_VERSION
     record.commit, record.dirty = commit()
     record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
     begin_session(record, before, folder)
@@ -220,6 +226,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
         **dataset.details,
     }
     model = build_model(config, dataset, tokenizer)
+    record.method = method_facts(optimizer, model, config)
     return Task(optimizer, model, dataset, budget, training, config["seed"], device)
 
 

@@ -19,6 +19,11 @@ class Activations(Protocol):
     """A policy of keeping activations, frozen."""
 
     @property
+    def kind(self) -> str:
+        """What the record of a run calls the policy."""
+        ...
+
+    @property
     def forward_passes(self) -> int:
         """Forward passes of a step, those that compute again included."""
         ...

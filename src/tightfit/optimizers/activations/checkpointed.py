@@ -27,6 +27,7 @@ Forward = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Checkpointed:
+    kind = "checkpointed"
     forward_passes = 2
 
     def memory(self, kept: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:

@@ -15,6 +15,7 @@ from tightfit.optimizers.phases import Phases
 
 @dataclass(frozen=True)
 class Kept:
+    kind = "kept"
     forward_passes = 1
 
     def memory(self, kept: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:

@@ -14,6 +14,11 @@ Parameters = list[tuple[str, nn.Parameter]]
 
 class Direction(Protocol):
     @property
+    def noise(self) -> str:
+        """What a direction is made of, as the record of a run calls it."""
+        ...
+
+    @property
     def slope_in_loss_type(self) -> bool:
         """Whether slopes are taken in the type of the losses, not in float64."""
         ...

@@ -17,6 +17,7 @@ class TorchLegacy:
     """Gaussian numbers in the arithmetic and the order of draws of MeZO's published code, bit for bit where clip is
     infinite (see `numerics.noise.published`)."""
 
+    noise = "torch_legacy"
     slope_in_loss_type = True
 
     def check(self, queries: int, restore: Restore) -> None:

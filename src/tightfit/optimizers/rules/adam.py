@@ -21,6 +21,8 @@ class Adam:
     beta2: float = 0.999
     eps: float = 1e-8
 
+    kind = "adam"
+
     def __post_init__(self) -> None:
         for name in ("beta1", "beta2"):
             check_each(f"rule.{name}", getattr(self, name), lambda decay: 0 <= decay < 1, "from 0 to less than 1")

@@ -29,6 +29,11 @@ class Stepper(Protocol):
 class Rule(Protocol):
     """An update rule with its hyperparameters, frozen. The rate is not among them: it is the method's, by schedule."""
 
+    @property
+    def kind(self) -> str:
+        """What the record of a run calls the rule."""
+        ...
+
     def state_bytes(self, row: LayerRow) -> int:
         """Bytes that stay between steps for the trained tensors of `row`, in its element size."""
         ...

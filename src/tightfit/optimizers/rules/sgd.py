@@ -14,6 +14,8 @@ from tightfit.optimizers.rules.rule import Named, Stepper
 
 @dataclass(frozen=True)
 class SGD:
+    kind = "sgd"
+
     def state_bytes(self, row: LayerRow) -> int:
         return 0
 

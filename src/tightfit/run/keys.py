@@ -1,0 +1,66 @@
+"""What a run computes, as a key: the name of its folder, by which it is known again.
+
+Two configurations have one key where they can only compute the same. What a part is to be known by it says itself:
+its `cosmetic` settings change no number (see `tightfit.settings`), and a setting that says something of a part and is
+not given to it does not count either. Where code lies within tightfit, and how a number is written, do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import pydoc
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+COSMETIC = ("tracker", "paths")  # parts of a configuration that cannot change what a run computes
+# Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
+DESCRIPTIONS = ("name", "called", "usual_lr")
+OURS = "tightfit."
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name what `config` computes."""
+    text = json.dumps(canonical(config), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """Where the run that `config` describes is recorded."""
+    return Path(config["paths"]["runs"]) / config["experiment"] / run_key(config)
+
+
+def canonical(config: Mapping[str, Any]) -> Any:
+    """`config` in the one form of all configurations that compute the same; nulls and cosmetic parts are left out."""
+    return essential({name: value for name, value in config.items() if name not in COSMETIC})
+
+
+def essential(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        idle = idle_settings(str(value["_target_"])) if "_target_" in value else frozenset()
+        counted = {str(name): value[name] for name in value if name not in idle and value[name] is not None}
+        return {name: target(each) if name == "_target_" else essential(each) for name, each in sorted(counted.items())}
+    if isinstance(value, list | tuple):
+        return [essential(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def target(path: str) -> str:
+    """The name that a `_target_` ends with, where it is ours, so that modules may move; another's in full."""
+    return path.rpartition(".")[2] if path.startswith(OURS) else path
+
+
+@cache
+def idle_settings(path: str) -> frozenset[str]:
+    """The settings of the part made by `path` that change no number: none of code that cannot be imported."""
+    try:
+        make = pydoc.locate(path)
+        taken = inspect.signature(make).parameters if callable(make) else {}
+    except (pydoc.ErrorDuringImport, ValueError):  # ValueError: of a built-in
+        return frozenset()
+    takes_all = any(each.kind == each.VAR_KEYWORD for each in taken.values())
+    said = () if takes_all or not callable(make) else (name for name in DESCRIPTIONS if name not in taken)
+    return frozenset([*getattr(make, "cosmetic", ()), *said])

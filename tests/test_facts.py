@@ -1,0 +1,105 @@
+"""A record says what kind of method made the run, and of what it was made, so that nothing need be read off a name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tightfit.numerics import CODE_VERSION
+from tightfit.records.record import RunRecord, read_run
+from tightfit.run.checkpoint import weights_digest
+from tightfit.run.facts import adapter_in
+from tightfit.run.session import build_dataset, build_model, carry_out
+
+from .test_session import INTEGERS, config
+
+OURS = "tightfit.optimizers."
+ADAM = {"_target_": OURS + "rules.adam.Adam"}
+CHECKPOINTED = {"_target_": OURS + "activations.checkpointed.Checkpointed"}
+SIGNS = {"_target_": OURS + "directions.independent.Independent", "noise": "rademacher"}
+RATES = {"lr": 1e-4, "eps": 1e-3}
+INT8 = {"_target_": OURS + "elastic_zo_int8.ElasticZOInt8", "r_max": 15, "p_zero": 0.3}
+NOTHING = dict.fromkeys(("noise", "rule", "activations", "adapter"))
+METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"_target_": OURS + "bp.Backprop", "lr": 0.1, "rule": ADAM, "activations": CHECKPOINTED},
+        {"forward_passes": 2, "backward_passes": 1, "queries": 0, "rule": "adam", "activations": "checkpointed"},
+    ),
+    (
+        {"_target_": OURS + "mezo.MeZO", **RATES, "queries": 2, "direction": SIGNS},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher"},
+    ),
+    (
+        {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 1},
+        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "gaussian", "rule": "sgd"},
+    ),
+    (
+        {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 0},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
+    ),
+    (
+        {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
+    ),
+    (
+        {**INT8, "bp_layers": 1},
+        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "uniform", "rule": "niti"},
+    ),
+    (
+        {**INT8, "loss_sign": "integer"},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "uniform"},
+    ),
+    (
+        {"_target_": OURS + "niti_bp.NITIBP", "bits": 5},
+        {"forward_passes": 1, "backward_passes": 1, "queries": 0, "rule": "niti"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "facts"), METHODS, ids=lambda part: part.get("_target_", "").rpartition(".")[2])
+def test_facts_on_record_are_what_the_steps_did(
+    optimizer: dict[str, Any], facts: dict[str, Any], tmp_path: Path
+) -> None:
+    name = optimizer["_target_"]
+    integers = name.endswith(("Int8", "NITIBP"))
+    model = {"model": INTEGERS} if integers else {}
+    training = {"epochs": 1, "evaluations": 1, "batch_size": 32}
+    record = made(config(tmp_path, optimizer={**optimizer, "name": "any"}, training=training, **model))
+    loss = " with integer loss" if optimizer.get("loss_sign") == "integer" else ""
+    arithmetic = ("int8" if integers else "float32") + loss
+    backpropagates = facts["backward_passes"] > 0
+    assert record.method == {**NOTHING, **facts, "arithmetic": arithmetic, "backpropagates": backpropagates}
+    steps = record.summary["steps"]
+    passes = [record.summary[f"{kind}_passes"] / steps for kind in ("forward", "backward")]
+    assert passes == [record.method["forward_passes"], record.method["backward_passes"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        ({"model": {"lora": None}}, None),
+        ({"model": {"lora": {"rank": 8}}}, "lora"),
+        ({"model": {}, "adapter": {"name": "mp_lora"}}, "mp_lora"),
+        ({"model": {}, "adapter": {"name": "none"}}, None),
+    ],
+)
+def test_adapter_on_record_is_that_of_the_configuration(parts: dict[str, Any], kind: str | None) -> None:
+    assert adapter_in(parts) == kind
+
+
+def made(described: dict[str, Any], command: tuple[str, ...] = ()) -> RunRecord:
+    record = read_run(carry_out(described, command).folder)
+    assert record is not None
+    assert record.status == "finished", record.reason
+    return record
+
+
+def test_record_proves_its_run(tmp_path: Path) -> None:
+    words = ("optimizer=bp_sgd", "seed=0")
+    described = config(tmp_path)
+    record = made(described, words)
+    assert (record.config, record.command, record.code_version) == (described, list(words), CODE_VERSION)
+    fresh = build_model(described, build_dataset(described, None), None)
+    assert record.model["initial_weights_sha256"] == weights_digest(fresh) != record.summary["weights_sha256"]
+    assert record.memory["process_peak_bytes"] > 0
+    assert {"capability", "instructions", "numba", "transformers", "peft", "onednn", "host"} <= record.machine.keys()
