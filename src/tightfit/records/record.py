@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tightfit.records.former import with_adapter_in_its_user
+
 SCHEMA = 1
 Status = Literal["running", "finished", "over_budget", "diverged", "failed", "interrupted"]
 # A run that ended in one of these is not started again: running it once more would give the same answer.
@@ -66,6 +68,7 @@ class RunRecord:
 
 def run_key(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name what `config` computes; cosmetic parts do not count."""
+    config = with_adapter_in_its_user(config)
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
     essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
     essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}

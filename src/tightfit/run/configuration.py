@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tightfit.run.spellings import in_todays_words
+from tightfit.run.spellings import in_todays_form, in_todays_words
 
 
 def cores_for(threads: int) -> int:
@@ -45,7 +45,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there") from error
     assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
+    return in_todays_form({str(name): value for name, value in plain.items()})
 
 
 def missing_in(part: Any, name: str = "") -> list[str]:
