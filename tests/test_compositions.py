@@ -48,7 +48,8 @@ def test_every_option_composes_and_names_itself(option: str) -> None:
     assert part.get("name", name) in (name, "1MiB") or option == "optimizer=bp"  # which its parts name
     if group in ("memory_budget", "tracker"):
         build(part)
-    build(without_descriptions(config["optimizer"]))
+    for part in ("optimizer", "adapter"):
+        build(without_descriptions(config[part]))
 
 
 @pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])

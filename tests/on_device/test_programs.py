@@ -29,7 +29,7 @@ P_RGE = {
     "queries": 2,
     "rank": 3,  # so that the last word of an adapter's noise is not used up
     "alpha": 6,
-    "noise": "rademacher",
+    "direction": {"_target_": "tightfit.optimizers.directions.independent.Independent", "noise": "rademacher"},
 }
 # Modules that a device does not have. PyTorch is among them where the runtime does not bring it.
 ABSENT = ("tightfit.models", "tightfit.optimizers", "tightfit.numerics", "tightfit.run.loop", "transformers", "hydra")
@@ -40,6 +40,10 @@ code = main(sys.argv[1:])
 print("modules", *sys.modules)
 sys.exit(code)
 """
+
+
+def drawn_by(noise: str) -> dict[str, Any]:
+    return {"direction": {**P_RGE["direction"], "noise": noise}}
 
 
 def p_rge_config(runs: Path, **optimizer: Any) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def test_fewer_steps_are_the_first_of_them(trained: Driven, tmp_path: Path) -> N
 
 
 def test_a_program_of_bytes_drawn_by_quantiles_trains_as_the_run_did(tmp_path: Path) -> None:
-    run = carry_out(p_rge_config(tmp_path, noise="gaussian_fast", parallel="none")).folder
+    run = carry_out(p_rge_config(tmp_path, **drawn_by("gaussian_fast"), parallel="none")).folder
     program = export(run, "torch_export", tmp_path / "program")
     assert driven(f"program={program}").returncode == 0
     assert score_adapters(run, program.parent / ADAPTERS).loss == pytest.approx(

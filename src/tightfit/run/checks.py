@@ -22,7 +22,7 @@ from tightfit.records.places import CONF
 from tightfit.records.record import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
 
-PARTS = ("optimizer", "adapter", "model", "dataset", "memory_budget", "tracker")
+PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
 NAMES = (*NEEDED, "cell", "pretraining", "smaller")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
@@ -58,7 +58,7 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
         if config.get(name):
             check_mapping(within + name, config[name])
             if name == "pretraining" and "adapter" in config[name]:
-                raise ValueError("pretraining.adapter: pretraining trains the model itself, an adapter comes after; leave it out")
+                raise ValueError("pretraining.adapter is not read: an adapter comes after pretraining; leave it out")
             inner = {**config, "pretraining": None, "smaller": None, **config[name]}
             check_configuration(inner, f"{within}{name}.")
 

@@ -43,14 +43,16 @@ OF_P_RGE = ("rank", "alpha", "targets")
 def in_todays_words(arguments: Sequence[str]) -> list[str]:
     """Command-line `arguments` as the configuration is spelled.
 
-    Raises ValueError where sizes of a budget and names are mixed in one sweep.
+    Raises ValueError where sizes of a budget and names are mixed in one sweep, and for what has no word today.
     """
     return with_plain_sizes([renamed(argument) for argument in arguments])
 
 
 def renamed(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    plain = key.lstrip("+")
+    plain = key.lstrip("+~")
+    if plain == "model.lora" and (equals, value) != ("=", "null"):
+        raise ValueError("model.lora is adapter=lora now; write adapter=lora adapter.rank=… adapter.alpha=…")
     return FORMER_WORDS.get(plain + equals + value) or FORMER_NAMES.get(plain, key) + equals + value
 
 
