@@ -56,7 +56,8 @@ def linear_layers(model: nn.Module, targets: str | None) -> dict[str, nn.Linear]
     else:
         chosen = [name for name in linear if re.search(targets, name)]
     if not chosen:
-        has = f"none called {targets!r}, only {', '.join(list(linear)[:LISTED])}" if linear else "none"
+        called = "none before its answers" if targets is None else f"none called {targets!r}"
+        has = f"{called}, only {', '.join(list(linear)[:LISTED])}" if linear else "none"
         raise ValueError(
             f"adapters belong to linear layers, but this model has {has}; choose another model or adapter.targets"
         )
