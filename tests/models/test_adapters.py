@@ -164,6 +164,20 @@ def test_settings_of_another_adapter_than_the_one_chosen_are_refused(tmp_path: A
         in_todays_form(config(tmp_path, model=model, adapter=mp_lora))
 
 
+def test_settings_of_the_adapter_itself_count_before_those_under_former_names(tmp_path: Any) -> None:
+    mp_lora = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", "rank": 3, "alpha": 32}
+    p_rge = {
+        "_target_": "tightfit.optimizers.p_rge.PRGE",
+        "name": "p_rge",
+        "lr": 0.1,
+        "eps": 0.1,
+        "rank": 5,
+        "alpha": 6,
+    }
+    adapter = in_todays_form(config(tmp_path, optimizer=p_rge, adapter=mp_lora))["adapter"]
+    assert (adapter["rank"], adapter["alpha"]) == (3, 6)
+
+
 def test_pretraining_trains_the_model_itself_and_an_adapter_comes_after(tmp_path: Any) -> None:
     mp_lora = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", "rank": 2, "alpha": 4}
     p_rge = {"_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "lr": 0.1, "eps": 0.1}

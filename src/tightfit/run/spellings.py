@@ -96,7 +96,7 @@ def taken_of_language_model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_settings(adapter: Any, described: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """`adapter`, or the one `described` where that is none, with `settings` of it.
+    """`adapter`, or the one `described` where that is none, with `settings` of it; what `adapter` sets counts first.
 
     Raises ValueError where `adapter` is another one.
     """
@@ -109,4 +109,5 @@ def with_settings(adapter: Any, described: Mapping[str, Any], settings: Mapping[
             f"{', '.join(settings)} are settings of adapter={described['name']}, but adapter={adapter.get('name')} is "
             f"chosen; choose adapter={described['name']}"
         )
-    return {**adapter, **settings}
+    usual = {name: value for name, value in settings.items() if adapter.get(name) == described.get(name)}
+    return {**adapter, **usual}
