@@ -1,13 +1,16 @@
 """Data sets made on the spot: the height of a bar, the proportions of a box or a word of a sentence tells the class."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, text_dataset
+from tightfit.models.adapters.adapter import Adapter
 from tightfit.settings import cosmetic
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @cosmetic("folder", "cache", "title")
@@ -57,6 +60,13 @@ def sentences(
     sizes = {"train_size": 96, "validation_size": 8, "train_limit": train_limit, "test_limit": test_limit}
     splits = Splits(texts[:104], texts[104:])
     return text_dataset(name, splits, tokenizer, Prompting(**{**sizes, **options}), "made", {"sentences": "none"})
+
+
+def adapted(model: Model, adapter: Adapter | None, seed: int = 0) -> Model:
+    """`model`, with `adapter` in it, if there is one."""
+    if adapter:
+        adapter.inject(model, seed)
+    return model
 
 
 def straight_line(classes: int, seed: int) -> nn.Module:

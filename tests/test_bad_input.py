@@ -170,7 +170,8 @@ UNKNOWN = [
         "+dataset.test_path=x",
     ),
     runs("Could not override 'lr'", "lr=3"),
-    runs("Could not override 'model.lora'", "model.lora=3"),
+    runs("model.lora is adapter=lora now; write adapter=lora adapter.rank=…", "model.lora=3"),
+    runs("Could not find 'adapter/lorra'", "adapter=lorra"),
     runs("Could not find 'optimizer/sgdd'", "optimizer=sgdd"),
     runs("Could not find 'model/lenet6'", "model=lenet6"),
     runs("Could not find 'dataset/minst'", "dataset=minst"),
@@ -202,7 +203,7 @@ KINDS = [
     runs("optimizer.queries=1.5 is not a whole number; write one", "optimizer.queries=1.5"),
     runs("optimizer.queries=true is not a whole number", "optimizer.queries=true"),
     runs("optimizer.bp_layers=1.5 is not a whole number", "optimizer=elastic_zo", "optimizer.bp_layers=1.5"),
-    runs("optimizer.rank=1.5 is not a whole number", "optimizer=p_rge", "optimizer.rank=1.5"),
+    runs("adapter.rank=1.5 is not a whole number", "optimizer=p_rge", "optimizer.rank=1.5"),
     runs("optimizer.rule.beta1=x is not a number", "optimizer=bp_adam", "optimizer.rule.beta1=x"),
     runs("model._target_=nosuch.thing names no function or class", "model._target_=nosuch.thing"),
     runs("model._target_=os.sep names no function or class", "model._target_=os.sep"),
@@ -241,7 +242,9 @@ RATES = [
     runs("optimizer.eps=0 is not more than 0", "optimizer.eps=0"),
     runs("optimizer.eps='abc' is neither a number nor a schedule", "optimizer.eps=abc"),
     runs("optimizer.clip=-1 is not more than 0", "optimizer.clip=-1"),
-    runs("optimizer.alpha", "optimizer=p_rge", "optimizer.alpha=nan"),
+    runs("adapter.alpha", "optimizer=p_rge", "adapter.alpha=nan"),
+    runs("adapter.rank=0 but an update has a rank", "adapter=lora", "adapter.rank=0"),
+    runs("this model has none; choose adapter=mp_lora", "optimizer=p_rge", "adapter=none"),
 ]
 CHANNELS = "tests.test_bad_input.three_channels"
 MISFITS = [

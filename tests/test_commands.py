@@ -41,7 +41,7 @@ def made_data(words: list[str]) -> list[str]:
 
 def run_small(command: str, runs: Path) -> list[Path]:
     """The folders of the runs of `command`, run on small models and data, one for each optimizer."""
-    words = [word.replace("<name>", "bp_sgd") for word in command.split()[1:] if word != "-m" and "hydra/" not in word]
+    words = [word.replace("<name>", "sgd") for word in command.split()[1:] if word != "-m" and "hydra/" not in word]
     models = [word.partition("=")[2] for word in words if word.startswith("model=")]
     small = [f"model={SMALL_MODELS.get(model, model)}" for model in models]
     planned = plan([*in_todays_words(words), *small, *SMALLER, *made_data(words), f"paths.runs={runs}"])

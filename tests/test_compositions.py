@@ -19,7 +19,7 @@ from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
 from tightfit.run.keys import run_key
 from tightfit.run.profiles import profiles_of
-from tightfit.run.session import build, build_optimizer, carry_out
+from tightfit.run.session import build, carry_out, without_descriptions
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(
@@ -55,7 +55,8 @@ def test_every_option_composes_and_names_itself(option: str) -> None:
     assert part.get("name", name) in (name, "1MiB") or option == "optimizer=bp"  # which its parts name
     if group in ("memory_budget", "tracker"):
         build(part)
-    build_optimizer(config)
+    for part in ("optimizer", "adapter"):
+        build(without_descriptions(config[part]))
 
 
 @pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])

@@ -9,9 +9,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.without_data import MANY_PIECES, three_pieces
-from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
+from tightfit.models.adapters.adapter import Adapter
+from tightfit.models.adapters.lora import LoRA
+from tightfit.models.base import traits_of
+from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
@@ -34,7 +38,7 @@ def elastic_zo(bp_layers: int) -> ElasticZO:
     return ElasticZO(lr=1e-3, bp_lr=1e-2, eps=1e-3, bp_layers=bp_layers)
 
 
-def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -> nn.Module:
+def llama(attention: str = "sdpa", adapter: Adapter | None = None, hidden: int = 32) -> nn.Module:
     settings = {
         "vocab_size": 512,
         "hidden_size": hidden,
@@ -44,7 +48,8 @@ def llama(attention: str = "sdpa", lora: LoRA | None = None, hidden: int = 32) -
         "num_key_value_heads": 2,
     }
     words = HashedWords(vocabulary=512)
-    return random_causal_lm("llama", settings, words, (5, 7), classes=2, seed=0, attention=attention, lora=lora)
+    model = random_causal_lm("llama", settings, words, (5, 7), classes=2, seed=0, attention=attention)
+    return adapted(model, adapter)
 
 
 FLOATS = [
@@ -72,12 +77,12 @@ SUBJECTS: dict[str, tuple[Any, tuple[int, ...], list[Any]]] = {
     "pointnet": (lambda: pointnet(classes=10, seed=0), (48, 3), FLOATS),
     "llama": (llama, (16,), FLOATS),
     "llama_eager": (lambda: llama("eager"), (16,), FLOATS),
-    "llama_lora": (lambda: llama(lora=LoRA(rank=4, alpha=8)), (16,), FLOATS),
+    "llama_lora": (lambda: llama(adapter=LoRA(rank=4, alpha=8)), (16,), FLOATS),
 }
 
 
 def real_batch(model: nn.Module, shape: tuple[int, ...], batch_size: int) -> Batch:
-    dtype = getattr(model, "input_dtype", torch.float32)
+    dtype = traits_of(model).input_dtype
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(1, 100, (batch_size, *shape), generator=generator).to(dtype)
     return Batch(inputs, torch.arange(batch_size) % 2, step=0, epoch=0.0)

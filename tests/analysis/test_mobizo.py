@@ -135,6 +135,5 @@ def test_modes_and_baselines_see_the_same_batches_in_the_same_layers():
         (4, 4, "bfloat16")
     }
     assert len({str(run["dataset"]) for run in runs}) == 1
-    (adapters,) = {(run["optimizer"]["rank"], run["optimizer"]["alpha"]) for run in runs if "rank" in run["optimizer"]}
-    (updates,) = {(run["model"]["lora"]["rank"], run["model"]["lora"]["alpha"]) for run in runs if run["model"]["lora"]}
-    assert adapters == updates
+    adapters = {run["adapter"]["name"]: (run["adapter"].get("rank"), run["adapter"].get("alpha")) for run in runs}
+    assert adapters == {"mp_lora": (16, 32), "lora": (16, 32), "none": (None, None)}

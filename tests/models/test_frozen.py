@@ -9,7 +9,7 @@ from torch import nn
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.parts import trained_parameters
 from tightfit.models.adapters.frozen import FROZEN, FrozenInt4Linear, FrozenInt8Linear
-from tightfit.models.hf_causal_lm import LoRA
+from tightfit.models.adapters.lora import LoRA
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.mezo import MeZO
 from tightfit.run.evaluate import cross_entropy
@@ -67,12 +67,12 @@ def test_a_row_of_zeros_stays_so(bits: int) -> None:
 
 
 def test_rows_without_pairs_are_refused_in_4_bits() -> None:
-    with pytest.raises(ValueError, match=r"5 inputs has no pairs for 4 bits; set model.frozen_bits=8"):
+    with pytest.raises(ValueError, match=r"5 inputs has no pairs for 4 bits; set adapter.frozen_bits=8"):
         FrozenInt4Linear(linear(5, 2))
 
 
 def small(**options: Any) -> Any:
-    return causal("llama", lora=LoRA(rank=2), **options)
+    return causal("llama", LoRA(rank=2, **options))
 
 
 @pytest.mark.parametrize(("bits", "off"), [(8, 0.01), (4, 0.18)])  # 1 part in 254, or 14, of each weight; 3 layers
@@ -109,15 +109,10 @@ def blocks_bytes(model: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("llama", {"frozen_bits": 8}, "frozen_bits=8 leaves nothing to train; set model.lora too"),
-        (
-            "llama",
-            {"frozen_bits": 3, "lora": LoRA()},
-            "frozen_bits=3 is not a width this freezes to; choose 8, 4 or null",
-        ),
-        ("gpt2", {"frozen_bits": 8, "lora": LoRA(targets=["c_attn"])}, "has no layers of PyTorch's Linear"),
+        ("llama", {"frozen_bits": 3}, "frozen_bits=3 is not a width this freezes to; choose 8, 4 or null"),
+        ("gpt2", {"frozen_bits": 8, "targets": ["c_attn"]}, "has no layers of PyTorch's Linear"),
     ],
 )
 def test_what_cannot_be_frozen_is_told(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        causal(name, **options)
+        causal(name, LoRA(**options))

@@ -10,12 +10,14 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.synthetic import sentences
+from tests.synthetic import adapted, sentences
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table, parameter_bytes
+from tightfit.models.adapters.adapter import Adapter, NoAdapter
+from tightfit.models.adapters.lora import LoRA
+from tightfit.models.base import traits_of
 from tightfit.models.hf_causal_lm import (
-    LoRA,
     hf_causal_lm,
     hf_encoder,
     hf_masked_lm,
@@ -46,9 +48,10 @@ ANSWERS = (7, 3)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "good", "bad", "it", "was", "."]
 
 
-def causal(name: str, **options: Any) -> LanguageModel:
+def causal(name: str, adapter: Adapter | None = None, **options: Any) -> LanguageModel:
     architecture, settings = CAUSAL[name]
-    return random_causal_lm(architecture, settings, HashedWords(64), ANSWERS, classes=2, seed=0, **options)
+    model = random_causal_lm(architecture, settings, HashedWords(64), ANSWERS, classes=2, seed=0, **options)
+    return adapted(model, adapter)
 
 
 def whole(name: str) -> Any:
@@ -96,7 +99,9 @@ def test_padding_is_cut_from_a_batch_to_a_multiple_of_eight() -> None:
     model = causal("llama")
     wide = torch.zeros(3, 32, dtype=torch.int64)
     wide[:, :8] = prompts()
-    encode = model.input_encoding(0.0, 1.0)
+    encoding = traits_of(model).input_encoding
+    assert encoding
+    encode = encoding(0.0, 1.0)
     assert torch.equal(encode(wide), prompts())
 
 
@@ -125,7 +130,7 @@ def test_a_hybrid_backpropagates_the_answers_and_the_last_layers(bp_layers: int,
 
 
 def test_lora_starts_as_the_model_it_is_put_into_and_leaves_it_frozen() -> None:
-    plain, lora = causal("llama"), causal("llama", lora=LoRA(rank=2, alpha=4))
+    plain, lora = causal("llama"), causal("llama", LoRA(rank=2, alpha=4))
     with torch.no_grad():
         torch.testing.assert_close(lora(prompts()), plain(prompts()))
     trained = [name for name, parameter in lora.named_parameters() if parameter.requires_grad]
@@ -138,7 +143,7 @@ def test_lora_starts_as_the_model_it_is_put_into_and_leaves_it_frozen() -> None:
 def test_weights_take_the_type_asked_for(dtype: str) -> None:
     model = causal("llama", dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
-    lora = causal("llama", dtype=dtype, lora=LoRA(rank=2))
+    lora = causal("llama", LoRA(rank=2), dtype=dtype)
     assert {parameter.dtype for parameter in lora.parameters() if parameter.requires_grad} == {torch.float32}
     with torch.no_grad():
         assert lora(prompts()).dtype == getattr(torch, dtype)
@@ -187,7 +192,7 @@ def test_an_encoder_is_read_by_the_mean_of_its_tokens_and_its_head_is_trained_be
     hidden = transformers.BertModel.from_pretrained(source).eval()(torch.tensor([row])).last_hidden_state
     padded = torch.tensor([row + [tokenizer.pad] * (16 - len(row))])
     torch.testing.assert_close(model(padded), model.answers(hidden.mean(dim=1)), rtol=1e-4, atol=1e-5)
-    trained = trained_blocks(hf_encoder(source, tokenizer, (), classes=3, seed=0, lora=LoRA(rank=2)))
+    trained = trained_blocks(adapted(hf_encoder(source, tokenizer, (), classes=3, seed=0), LoRA(rank=2)))
     assert len(trained["answers"]) == 2
 
 
@@ -257,14 +262,16 @@ def saved_adapter(folder: Path, **options: Any) -> Path:
     return tokenizer_of_words(adapter)
 
 
-@pytest.mark.parametrize("lora", [None, LoRA(4, 8), LoRA(4, 8, ["v_proj", "q_proj"])])
+@pytest.mark.parametrize("adapter", [NoAdapter(), LoRA(4, 8), LoRA(4, 8, ["v_proj", "q_proj"])])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_trained_adapter_is_kept_and_nothing_else_is_trained(lora: LoRA | None, dtype: str, tmp_path: Path) -> None:
+def test_a_trained_adapter_is_kept_and_nothing_else_is_trained(adapter: Adapter, dtype: str, tmp_path: Path) -> None:
     source = saved_adapter(tmp_path)
-    model = hf_causal_lm(str(source), HFTokenizer(str(source)), ANSWERS, classes=2, seed=0, dtype=dtype, lora=lora)
+    model = hf_causal_lm(str(source), HFTokenizer(str(source)), ANSWERS, classes=2, seed=0, dtype=dtype)
+    named = adapter.inject(model, seed=0)
     saved = load_file(source / "adapter_model.safetensors")
     trained = trained_parameters(model)
     assert len(trained) == len(saved) == 12
+    assert named == [name for name, _ in trained]
     for name, parameter in trained:
         plain = name.replace("lm.", "base_model.model.", 1).replace(".default", "")
         assert torch.equal(parameter, saved[plain])
@@ -272,24 +279,24 @@ def test_a_trained_adapter_is_kept_and_nothing_else_is_trained(lora: LoRA | None
 
 
 @pytest.mark.parametrize(
-    ("options", "lora", "message"),
+    ("options", "adapter", "message"),
     [
         (
             {},
             LoRA(8, 16),
-            r"model.lora has rank=8, alpha=16, but .* trained adapter of rank=4, alpha=8; set model.lora",
+            r"adapter has rank=8, alpha=16, but .* trained adapter of rank=4, alpha=8; choose adapter=none",
         ),
-        ({}, LoRA(4, 8, ["k_proj"]), r"model.lora.targets=\['k_proj'\], but .* adapter of \['q_proj', 'v_proj'\]"),
-        ({"target_modules": ["lm_head"]}, None, r"changes more than layers before the answers .* merge it"),
-        ({"modules_to_save": ["norm"]}, None, r"modules_to_save=\['norm'\].* merge it"),
+        ({}, LoRA(4, 8, ["k_proj"]), r"adapter.targets=\['k_proj'\], but .* adapter of \['q_proj', 'v_proj'\]"),
+        ({"target_modules": ["lm_head"]}, NoAdapter(), r"changes more than layers before the answers .* merge it"),
+        ({"modules_to_save": ["norm"]}, NoAdapter(), r"modules_to_save=\['norm'\].* merge it"),
     ],
 )
 def test_an_adapter_that_contradicts_or_would_be_lost_is_refused(
-    options: dict[str, Any], lora: LoRA | None, message: str, tmp_path: Path
+    options: dict[str, Any], adapter: Adapter, message: str, tmp_path: Path
 ) -> None:
     source = str(saved_adapter(tmp_path, **options))
     with pytest.raises(ValueError, match=message):
-        hf_causal_lm(source, HFTokenizer(source), ANSWERS, classes=2, seed=0, lora=lora)
+        adapted(hf_causal_lm(source, HFTokenizer(source), ANSWERS, classes=2, seed=0), adapter)
 
 
 def test_an_adapter_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -315,11 +322,11 @@ def test_an_adapter_of_a_masked_model_is_kept_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [(["query"], r"model.lora.targets=\['query'\]: updates find no module .* choose from q_proj, k_proj, v_proj")],
+    [(["query"], r"adapter.targets=\['query'\]: updates find no module .* choose from q_proj, k_proj, v_proj")],
 )
 def test_targets_that_do_not_exist_are_told_with_those_that_do(targets: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        causal("llama", lora=LoRA(targets=targets))
+        causal("llama", LoRA(targets=targets))
 
 
 def test_a_model_of_the_other_kind_is_refused_with_the_one_that_takes_it(tmp_path: Path) -> None:
@@ -331,15 +338,3 @@ def test_a_model_of_the_other_kind_is_refused_with_the_one_that_takes_it(tmp_pat
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA)).save_pretrained(causal_one)
     with pytest.raises(ValueError, match=r"is a causal model \(llama\); choose model=hf_causal_lm for it"):
         hf_masked_lm(str(causal_one), tokenizer, ANSWERS, classes=2, seed=0)
-
-
-def test_settings_of_updates_alone_make_them() -> None:
-    settings: Any = {"rank": 2}
-    assert len(trained_parameters(causal("llama", lora=settings))) == 12
-    settings = {"ranks": 2}
-    with pytest.raises(
-        ValueError, match=r"model.lora.ranks is no setting of low-rank updates; choose rank, alpha, targets"
-    ):
-        causal("llama", lora=settings)
-    with pytest.raises(ValueError, match=r"model.lora.rank=0 but an update has a rank of at least 1"):
-        LoRA(rank=0)

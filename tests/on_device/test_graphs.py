@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from tightfit.models.adapters.mp_lora import with_mp_lora
+from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.program.attention import grouped
 from tightfit.program.formats import exported
 from tightfit.program.program import TrainingStep
@@ -27,7 +27,7 @@ def test_grouped_attention_is_that_of_the_library() -> None:
 
 def operators(layers: int) -> list[str]:
     model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(layers)))
-    with_mp_lora(model, 3, 6, None, seed=0)
+    MPLoRA(3, 6).inject(model, seed=0)
     step = TrainingStep(model, 0, "rademacher", 2)
     program = exported(step, step.example(torch.zeros(2, 8), torch.zeros(2, dtype=torch.int64)))
     return [str(node.target) for node in program.graph.nodes if node.op == "call_function"]

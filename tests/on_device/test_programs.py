@@ -48,6 +48,10 @@ sys.exit(code)
 """
 
 
+def drawn_by(noise: str) -> dict[str, Any]:
+    return {"direction": {**P_RGE["direction"], "noise": noise}}
+
+
 def p_rge_config(runs: Path, **optimizer: Any) -> dict[str, Any]:
     model = tiny_llama()
     model["settings"] = {**model["settings"], "num_hidden_layers": 1}

@@ -10,7 +10,8 @@ from tests.models.test_language_model import LLAMA, causal
 from tests.optimizers.test_contract import tiny_batch, tiny_model
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
-from tightfit.models.hf_causal_lm import LoRA, random_causal_lm
+from tightfit.models.adapters.lora import LoRA
+from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.pointnet import pointnet
@@ -54,7 +55,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Batch]]] = {
     "pointnet": (lambda: pointnet(4, seed=0), clouds),
     "llama": (lambda: causal("llama"), prompts),
     "gpt2": (lambda: causal("gpt2", attention="eager"), prompts),
-    "llama_lora": (lambda: causal("llama_tied", lora=LoRA(rank=2)), prompts),
+    "llama_lora": (lambda: causal("llama_tied", LoRA(rank=2)), prompts),
     "dropout": (with_dropout, tiny_batch),
 }
 
@@ -139,5 +140,7 @@ def test_a_step_that_fails_leaves_the_model_as_it_was() -> None:
 
 
 def test_a_model_without_blocks_is_refused_with_the_alternatives() -> None:
-    with pytest.raises(ValueError, match=r"Linear names no blocks .*give it blocks\(\), or choose activations=kept"):
+    with pytest.raises(
+        ValueError, match=r"Linear names no blocks .*give it traits = Traits\(blocks=…\), or choose activations=kept"
+    ):
         Backprop(0.01, Adam(), Checkpointed()).bind(nn.Linear(2, 2), cross_entropy, seed=0)

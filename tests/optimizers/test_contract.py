@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
+from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.base import traits_of
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
@@ -56,7 +59,7 @@ def tiny_batch(step: int, dtype: torch.dtype = torch.float32) -> Batch:
 
 
 def input_dtype(model: nn.Module) -> torch.dtype:
-    return getattr(model, "input_dtype", torch.float32)
+    return traits_of(model).input_dtype
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,12 @@ METHODS = {
 }
 METHODS |= {
     f"p_rge_{parallel}": Method(
-        PRGE(lr=0.05, eps=1e-2, queries=4, parallel=parallel, rank=4, alpha=4),
+        PRGE(lr=0.05, eps=1e-2, queries=4, parallel=parallel),
         300,
         (0.4, 0.7),
         9.0,  # a batch for each copy
+        tiny_model=lambda: adapted(tiny_model(), MPLoRA(4, 4)),
+        lenet5=lambda classes, seed: adapted(lenet5(classes, seed), MPLoRA(4, 4)),
     )
     for parallel in ("none", "both")
 }

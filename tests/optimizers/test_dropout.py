@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.synthetic import adapted
+from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
@@ -83,10 +85,9 @@ def test_a_step_of_nothing_repeats_its_slope_which_is_that_of_its_mask() -> None
 
 
 def test_copies_in_one_pass_are_made_without_dropout() -> None:
-    with_it, without = (nn.Sequential(network()[0], nn.Dropout(p), network()[2]) for p in (0.5, 0.0))
-    reports = [
-        PRGE(0.1, 1e-2, rank=2).bind(model, cross_entropy, 0).step(tiny_batch(0)) for model in (with_it, without)
-    ]
+    models = (nn.Sequential(network()[0], nn.Dropout(p), network()[2]) for p in (0.5, 0.0))
+    learners = [PRGE(0.1, 1e-2).bind(adapted(model, MPLoRA(2)), cross_entropy, 0) for model in models]
+    reports = [learner.step(tiny_batch(0)) for learner in learners]
     assert reports[0] == reports[1]
 
 

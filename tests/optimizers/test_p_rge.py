@@ -6,14 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from tests.synthetic import adapted
 from tightfit.memory.table import layer_table
-from tightfit.models.adapters.mp_lora import MPLoRALinear, with_mp_lora
+from tightfit.models.adapters.mp_lora import MPLoRA, MPLoRALinear
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.base import Batch, Learner
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PARALLEL, PRGE
 from tightfit.run.evaluate import cross_entropy
+
+
+def adapted_model() -> nn.Sequential:
+    """With adapters that begin at zero."""
+    return adapted(model(), MPLoRA(2, 4), seed=3)
 
 
 def model() -> nn.Sequential:
@@ -36,25 +42,17 @@ def trained(learner: Learner, steps: int = 5) -> tuple[list[float], torch.Tensor
 def test_every_way_to_batch_trains_the_same_adapters(queries: int) -> None:
     ends = {}
     for parallel in PARALLEL:
-        optimizer = PRGE(0.1, 1e-2, queries=queries, parallel=parallel, rank=2, alpha=4)
-        ends[parallel] = trained(optimizer.bind(model(), cross_entropy, seed=3))
+        optimizer = PRGE(0.1, 1e-2, queries=queries, parallel=parallel)
+        ends[parallel] = trained(optimizer.bind(adapted_model(), cross_entropy, seed=3))
     for slopes, weights in ends.values():
         assert slopes == pytest.approx(ends["none"][0], rel=1e-8)
         assert torch.allclose(weights, ends["none"][1], rtol=1e-9, atol=1e-12)
     assert ends["none"][1].abs().min() > 0
 
 
-def train_adapters_alone(adapted: nn.Module) -> None:
-    adapted.requires_grad_(False)
-    for adapter in with_mp_lora(adapted, 2, 4, None, seed=3).values():
-        adapter.B.requires_grad_()
-
-
 def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
-    adapted = model()
-    train_adapters_alone(adapted)
-    one_by_one = MeZO(0.1, 1e-2, queries=3).bind(adapted, cross_entropy, seed=3)
-    at_once = PRGE(0.1, 1e-2, queries=3, parallel="both", rank=2, alpha=4).bind(model(), cross_entropy, seed=3)
+    one_by_one = MeZO(0.1, 1e-2, queries=3).bind(adapted_model(), cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, queries=3, parallel="both").bind(adapted_model(), cross_entropy, seed=3)
     for (slopes, weights), (other_slopes, other) in [(trained(one_by_one), trained(at_once))]:
         assert slopes == pytest.approx(other_slopes, rel=1e-8)
         assert torch.allclose(weights, other, rtol=1e-9, atol=1e-12)
@@ -62,12 +60,8 @@ def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
 
 @pytest.mark.parametrize("noise", ["rademacher", "gaussian_fast"])
 def test_directions_of_counters_are_those_of_mezo_too(noise: Any) -> None:
-    adapted: Any = model().float()
-    train_adapters_alone(adapted)
-    one_by_one = MeZO(0.1, 1e-2, queries=2, direction=Independent(noise)).bind(adapted, cross_entropy, seed=3)
-    at_once = PRGE(0.1, 1e-2, queries=2, parallel="both", rank=2, alpha=4, direction=Independent(noise)).bind(
-        model().float(), cross_entropy, seed=3
-    )
+    methods = [method(0.1, 1e-2, queries=2, direction=Independent(noise)) for method in (MeZO, PRGE)]
+    one_by_one, at_once = (method.bind(adapted_model().float(), cross_entropy, seed=3) for method in methods)
     single = Batch(batch(0).inputs.float(), batch(0).labels, step=0, epoch=0.0)
     slopes = [learner.step(single).scalars["slope"] for learner in (one_by_one, at_once)]
     assert slopes[0] == pytest.approx(slopes[1], rel=1e-3)  # of losses in float32, apart by 2 eps
@@ -77,7 +71,7 @@ def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
     """So that what is probed, half their difference, is what the update adds, in every way to batch."""
     seen: dict[str, list[torch.Tensor]] = {}
     for parallel in PARALLEL:
-        learner: Any = PRGE(0.1, 1e-2, queries=2, parallel=parallel, rank=2).bind(model(), cross_entropy, seed=3)
+        learner: Any = PRGE(0.1, 1e-2, queries=2, parallel=parallel).bind(adapted_model(), cross_entropy, seed=3)
         layer = learner.resting_model()[0]
         met: list[torch.Tensor] = []
         layer.register_forward_pre_hook(lambda layer, _, met=met: met.append(layer.copies.clone()))
@@ -94,8 +88,8 @@ def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
 
 def test_a_base_in_16_bits_keeps_its_adapters_in_32() -> None:
     """A step far below bfloat16's spacing at the size of B still moves it."""
-    base: Any = model().bfloat16()
-    learner: Any = PRGE(1e-6, 1e-2, queries=2, rank=2).bind(base, cross_entropy, seed=0)
+    base: Any = adapted(model().bfloat16(), MPLoRA(2))
+    learner: Any = PRGE(1e-6, 1e-2, queries=2).bind(base, cross_entropy, seed=0)
     layer = learner.resting_model()[0]
     layer.B.fill_(0.5)
     learner.step(Batch(batch(0).inputs.bfloat16(), batch(0).labels, step=0, epoch=0.0))
@@ -105,9 +99,7 @@ def test_a_base_in_16_bits_keeps_its_adapters_in_32() -> None:
 
 
 def test_an_adapted_model_begins_as_the_model_it_adapts() -> None:
-    adapted = model()
-    with_mp_lora(adapted, 2, 4, None, seed=0)
-    assert torch.equal(adapted(batch(0).inputs), model()(batch(0).inputs))
+    assert torch.equal(adapted_model()(batch(0).inputs), model()(batch(0).inputs))
 
 
 def test_each_group_of_examples_meets_its_own_copy() -> None:
@@ -121,23 +113,23 @@ def test_each_group_of_examples_meets_its_own_copy() -> None:
 
 
 def test_base_weights_stay_and_no_copy_outlives_its_step() -> None:
-    before, learner = model(), PRGE(0.1, 1e-2, rank=2).bind(model(), cross_entropy, seed=0)
+    before, learner = model(), PRGE(0.1, 1e-2).bind(adapted_model(), cross_entropy, seed=0)
     learner.step(batch(0))
-    adapted: Any = learner.resting_model()
-    assert torch.equal(adapted[0].base.weight, before[0].weight)
-    assert adapted[0].copies is None
-    assert adapted[0].B.abs().max() > 0
+    after: Any = learner.resting_model()
+    assert torch.equal(after[0].base.weight, before[0].weight)
+    assert after[0].copies is None
+    assert after[0].B.abs().max() > 0
 
 
 def test_targets_choose_layers_by_name() -> None:
-    assert list(with_mp_lora(lenet5(10, seed=0), 2, 4, "fc[12]", seed=0)) == ["fc1", "fc2"]
+    assert MPLoRA(2, 4, "fc[12]").inject(lenet5(10, seed=0), seed=0) == ["fc1.B", "fc2.B"]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: PRGE(0.1, 1e-2, queries=0), r"queries=0 but a step needs at least one direction; choose 1 or more"),
-        (lambda: PRGE(0.1, 1e-2, rank=0), r"rank=0 but an adapter has a rank of at least 1"),
+        (lambda: MPLoRA(rank=0), r"adapter.rank=0 but an update has a rank of at least 1"),
         (
             lambda: PRGE(0.1, 1e-2, parallel="all"),
             r"parallel='all' is no way to batch; choose none, outer, inner, both",
@@ -146,8 +138,10 @@ def test_targets_choose_layers_by_name() -> None:
             lambda: PRGE(0.1, 1e-2, direction=Independent("pink")),
             r"noise='pink' is not a stream; choose gaussian, rademacher",
         ),  # ty: ignore
-        (lambda: with_mp_lora(model(), 2, 4, "proj", 0), r"has none called 'proj', only 0, 2; choose another model"),
-        (lambda: with_mp_lora(nn.ReLU(), 2, 4, None, 0), r"belong to linear layers, but this model has none"),
+        (lambda: adapted(model(), MPLoRA(2, 4, "proj")), r"has none called 'proj', only 0, 2; choose another model"),
+        (lambda: adapted(nn.ReLU(), MPLoRA()), r"belong to linear layers, but this model has none"),
+        (lambda: PRGE(0.1, 1e-2).bind(model(), cross_entropy, 0), r"this model has none; choose adapter=mp_lora"),
+        (lambda: PRGE(0.1, 1e-2).memory(layer_table(model().float(), (6,)), 1), r"none; choose adapter=mp_lora"),
     ],
 )
 def test_impossible_values_name_the_rule_and_the_remedy(make: Any, message: str) -> None:
@@ -156,8 +150,8 @@ def test_impossible_values_name_the_rule_and_the_remedy(make: Any, message: str)
 
 
 def test_memory_counts_adapters_and_a_batch_for_every_copy() -> None:
-    table = layer_table(model().float(), (6,))
-    optimizer = PRGE(0.1, 1e-2, queries=2, parallel="both", rank=2)
+    table = layer_table(adapted(model().float(), MPLoRA(2)), (6,))
+    optimizer = PRGE(0.1, 1e-2, queries=2, parallel="both")
     weights = 4 * (6 * 16 + 16 + 16 * 3 + 3)
     adapters = 4 * 2 * (6 + 5 * 16 + 16 + 5 * 3)  # A; B and four copies of it
     outputs = 4 * (16 + 16 + 3 + 2 + 2)

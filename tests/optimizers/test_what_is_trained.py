@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.synthetic import adapted
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import layer_table, trained_bytes
+from tightfit.models.adapters.lora import LoRA
+from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Batch, Optimizer
@@ -121,8 +124,8 @@ def test_rates_that_lead_nowhere_are_refused(make: Callable[[Any], Optimizer], n
         (lambda: MeZO(0.1, ".inf"), r"optimizer.eps=inf is not more than 0 and finite"),
         (lambda: MeZO(0.1, 0.1, clip=".nan"), r"optimizer.clip=nan is not more than 0"),
         (lambda: MeZO(0.1, 0.1, queries=1.5), r"queries=1.5 but a step needs at least one direction"),
-        (lambda: PRGE(0.1, 0.1, alpha=".nan"), r"optimizer.alpha=nan is not more than 0 and finite"),
-        (lambda: PRGE(0.1, 0.1, rank=1.5), r"rank=1.5 but an adapter has a rank of at least 1"),
+        (lambda: MPLoRA(alpha=float("nan")), r"adapter.alpha=nan is not more than 0 and finite"),
+        (lambda: LoRA(rank=1.5), r"rank=1.5 but an update has a rank of at least 1"),
     ],
 )
 def test_other_numbers_that_are_impossible_are_refused(make: Callable[[], Any], message: str) -> None:
@@ -146,21 +149,22 @@ HUGE = {
     "mezo_rademacher": MeZO(1e300, 1e-3, direction=Independent("rademacher")),
     "mezo_torch_legacy": MeZO(1e300, 1e-3, direction=TorchLegacy()),
     "elastic_zo": ElasticZO(1e300, 1e-3, bp_lr=1e300, bp_layers=1),
-    "p_rge": PRGE(1e300, 1e-3, rank=2),
+    "p_rge": PRGE(1e300, 1e-3),
     "eps": MeZO(0.1, 1e300),
 }
 
 
 @pytest.mark.parametrize("optimizer", HUGE.values(), ids=HUGE.keys())
 def test_a_rate_beyond_the_numbers_of_the_weights_shows_in_the_loss(optimizer: Optimizer) -> None:
-    learner = optimizer.bind(tiny_model(), cross_entropy, 0)
+    model = adapted(tiny_model(), MPLoRA(2)) if isinstance(optimizer, PRGE) else tiny_model()
+    learner = optimizer.bind(model, cross_entropy, 0)
     losses = [learner.step(tiny_batch(step)).loss for step in range(3)]
     assert not torch.tensor(losses[-1]).isfinite()
 
 
 def test_a_rank_above_the_width_of_all_layers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"rank=1000000 but no adapted layer is wider than 16; choose at most 16"):
-        PRGE(0.1, 1e-2, rank=1_000_000).bind(tiny_model(), cross_entropy, 0)
+        adapted(tiny_model(), MPLoRA(1_000_000))
 
 
 def test_adapters_of_layers_that_are_read_and_not_called_are_refused() -> None:
@@ -172,6 +176,6 @@ def test_adapters_of_layers_that_are_read_and_not_called_are_refused() -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             return self.encoder(inputs)[:, 0]
 
-    learner = PRGE(0.1, 1e-2, rank=2).bind(Reader(), cross_entropy, 0)
+    learner = PRGE(0.1, 1e-2).bind(adapted(Reader(), MPLoRA(2)), cross_entropy, 0)
     with pytest.raises(ValueError, match=r"the weights of encoder.layers.0.\S+ are read by another module.*targets"):
         learner.step(Batch(torch.randn(4, 3, 8), torch.arange(4), 0, 0.0))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from tightfit.datasets.dataset import Dataset
+from tightfit.models.base import Encoding, traits_of
 from tightfit.seeds import generator
 
 
@@ -23,13 +23,9 @@ class Normalization:
         return inputs.to(torch.float32).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
 
-# From stored inputs to what a model takes.
-Encoding = Callable[[torch.Tensor], torch.Tensor]
-
-
 def encoding_for(model: nn.Module, dataset: Dataset) -> Encoding:
-    """How `model` wants inputs: its own `input_encoding` of (mean, std) if it has one, else normalized floats."""
-    return getattr(model, "input_encoding", Normalization)(dataset.mean, dataset.std)
+    """How `model` wants inputs: by the encoding it states, else as normalized floats."""
+    return (traits_of(model).input_encoding or Normalization)(dataset.mean, dataset.std)
 
 
 class Stream:

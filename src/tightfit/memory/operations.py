@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tightfit.memory.without_data import empty_like, twin_of, without_data
+from tightfit.models.base import traits_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def operation_table(model: nn.Module, example_shape: tuple[int, ...], batch_size
     """
     with without_data() as fake:
         twin = twin_of(model, fake, "cpu")
-        dtype = getattr(model, "input_dtype", torch.float32)
+        dtype = traits_of(model).input_dtype
         batch = empty_like(torch.empty((batch_size, *example_shape), dtype=dtype, device="meta"), fake, "cpu")
         recorder = Recorder(twin)
         with recorder, torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda kept: kept):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
+from tightfit.models.base import blocks_of_modules, has_blocks, traits_of
+
 
 def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Named parameters that training may change: those that require gradients, and integers, which never can; but
-    none that the model names in `frozen` (the base under LoRA)."""
-    frozen: frozenset[str] = getattr(model, "frozen", frozenset())
+    none that the model says is frozen (the base under LoRA)."""
+    frozen = traits_of(model).frozen
     return [
         (name, parameter)
         for name, parameter in model.named_parameters()
@@ -16,14 +18,16 @@ def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     ]
 
 
-def blocks_of_modules(model: nn.Module) -> dict[str, str]:
-    """The block each module belongs to, by names: as the model's `blocks()` says, or each its own."""
-    named = getattr(model, "blocks", None)
-    return named() if named else {name: name for name, _ in model.named_modules()}
-
-
 def trained_blocks(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The parameters that training may change by their block, in order: what `bp_layers` counts from the end."""
+    """The parameters that training may change by their block, in order: what `bp_layers` counts from the end.
+
+    Raises ValueError for a model without blocks.
+    """
+    if not has_blocks(model):
+        raise ValueError(
+            f"{type(model).__name__} is no sequence and names no blocks, so bp_layers counts nothing; give it "
+            "traits = Traits(blocks=…), or choose optimizer=bp or mezo"
+        )
     block_of = blocks_of_modules(model)
     blocks: dict[str, list[nn.Parameter]] = {}
     for name, parameter in trained_parameters(model):

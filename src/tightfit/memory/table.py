@@ -10,13 +10,24 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from tightfit.memory.light_mode import LightMode
-from tightfit.memory.parts import blocks_of_modules, trained_parameters
+from tightfit.memory.parts import trained_parameters
+from tightfit.models.base import blocks_of_modules, traits_of
+
+
+@runtime_checkable
+class HasRows(Protocol):
+    """A module made of parts that states by itself what its own numbers hold, beside the rows of these parts."""
+
+    def own_rows(self, name: str, block: str, positions: int) -> list[LayerRow]:
+        """name, block: of the module; positions: how many vectors of an example go through it."""
+        ...
+
 
 ELEMENTWISE = (torch.ops.aten.relu.default, torch.ops.aten.maximum.default)
 
@@ -141,11 +152,18 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
             )
         )
 
+    def record_own(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(module, HasRows)
+        given = first_tensor(inputs)
+        rows.extend(module.own_rows(name, block_of[name], given[0].numel() // given.shape[-1]))
+
     for name, module in probe.named_modules():
-        if not list(module.children()):
+        if isinstance(module, HasRows):
+            module.register_forward_hook(lambda m, i, o, name=name: record_own(name, m, i))
+        elif not list(module.children()):
             module.register_forward_hook(lambda m, i, o, name=name: record(name, m, i, o))
     with torch.no_grad(), ShapesOfResults():
-        probe(torch.empty((2, *example_shape), dtype=getattr(model, "input_dtype", torch.float32), device="meta"))
+        probe(torch.empty((2, *example_shape), dtype=traits_of(model).input_dtype, device="meta"))
     return LayerTable(model=type(model).__name__, rows=tuple(rows))
 
 

@@ -1,22 +1,21 @@
 """Any causal or masked language model or encoder of the transformers library, by its name on the hub, from a local
-folder, or with random weights; with LoRA (Hu et al., 2022) if asked for, or if the folder holds it: an adapter that
-peft saved goes on being trained, and nothing else is."""
+folder, or with random weights. An adapter that a folder saved by peft holds goes on being trained, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from tightfit.datasets.text import Tokenizer
-from tightfit.models.adapters.frozen import FROZEN, freeze_
-from tightfit.models.adapters.lora import LoRA, check_saved, described, inject, read_saved, updates_of
+from tightfit.models.adapters.lora import check_saved, is_adapted, read_saved, train_updates_alone
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
-from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
+from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers, numbered_layers
 from tightfit.seeds import derive
 
+Model = TypeVar("Model", bound=LanguageModel)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -29,33 +28,22 @@ def hf_causal_lm(
     dtype: str = "float32",
     attention: str = "sdpa",
     gguf_file: str | None = None,
-    lora: LoRA | None = None,
-    frozen_bits: int | None = None,
 ) -> CausalLM:
     """The causal model `source`, which says the tokens `answers`.
 
     dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
     gguf_file: the file in `source` that holds the weights, if they are in this form.
-    frozen_bits: 8 or 4 for frozen linear layers in as many bits, which needs `lora`; None for `dtype`.
     Raises DataUnavailable when it cannot be loaded.
     """
     del classes  # one for each answer
     lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
-    return causal(lm, tokenizer, answers, seed, lora, frozen_bits, source)
+    return kept_adapter(causal(lm, tokenizer, answers), source)
 
 
-def causal(
-    lm: Any,
-    tokenizer: Tokenizer,
-    answers: Sequence[int],
-    seed: int,
-    lora: LoRA | None,
-    frozen_bits: int | None,
-    source: str = "",
-) -> CausalLM:
+def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int]) -> CausalLM:
     lm.config.use_cache = False  # else each pass would return the keys and values of all layers
-    frozen = with_lora(lm, lora, seed, answers, frozen_bits, source)
-    return CausalLM(lm, tokenizer.pad, frozen)
+    keep_answers(lm, answers)
+    return CausalLM(lm, tokenizer.pad)
 
 
 def hf_masked_lm(
@@ -66,13 +54,13 @@ def hf_masked_lm(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
-    lora: LoRA | None = None,
 ) -> MaskedLM:
     """The masked model `source`; see `hf_causal_lm`."""
     del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
-    return MaskedLM(lm, tokenizer.pad, tokenizer.mask, with_lora(lm, lora, seed, answers, source=source))
+    keep_answers(lm, answers)
+    return kept_adapter(MaskedLM(lm, tokenizer.pad, tokenizer.mask), source)
 
 
 def hf_encoder(
@@ -83,12 +71,11 @@ def hf_encoder(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
-    lora: LoRA | None = None,
 ) -> Encoder:
     """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
     del answers  # a head has no words
     lm = pretrained("AutoModel", source, dtype, attention)
-    return Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), with_lora(lm, lora, seed, source=source))
+    return kept_adapter(Encoder(lm, tokenizer.pad, classes, derive(seed, "head")), source)
 
 
 def random_causal_lm(
@@ -100,8 +87,6 @@ def random_causal_lm(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
-    lora: LoRA | None = None,
-    frozen_bits: int | None = None,
 ) -> LanguageModel:
     """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
     del classes
@@ -111,7 +96,7 @@ def random_causal_lm(
         torch.manual_seed(derive(seed, "initial weights"))
         options = {"dtype": type_called(dtype), "attn_implementation": causal_kernel(attention)}
         lm = library.AutoModelForCausalLM.from_config(config, **options)
-    return causal(lm, tokenizer, answers, seed, lora, frozen_bits)
+    return causal(lm, tokenizer, answers)
 
 
 def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:
@@ -120,7 +105,10 @@ def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: st
     if not gguf_file:  # which holds causal models alone
         check_kind(kind, source)
     chosen = {"dtype": type_called(dtype), "attn_implementation": attention}
-    return loaded(source, lambda: automatic.from_pretrained(source, **chosen, **options))
+    lm = loaded(source, lambda: automatic.from_pretrained(source, **chosen, **options))
+    if is_adapted(lm):
+        check_saved(lm, source)
+    return lm
 
 
 def check_kind(kind: str, source: str) -> None:
@@ -161,40 +149,9 @@ def type_called(dtype: str) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def with_lora(
-    lm: Any,
-    lora: LoRA | Mapping[str, Any] | None,
-    seed: int,
-    answers: Sequence[int] | None = None,
-    frozen_bits: int | None = None,
-    source: str = "",
-) -> frozenset[str]:
-    """Keep of the output embedding of `lm` what says `answers`, and put low-rank updates into `lm`, unless it came with
-    some from `source`: in float32 whatever its type, because small steps would be lost in 16 bits.
-
-    Returns the names of the parameters that are then frozen, as the classifier that holds `lm` calls them: all but
-    the updates. With `frozen_bits` the linear layers among these are rounded to 8 or 4 bits.
-    """
-    if frozen_bits not in (None, *FROZEN):
-        raise ValueError(f"model.frozen_bits={frozen_bits} is not a width this freezes to; choose 8, 4 or null")
-    lora = described(lora)
-    came_with_some = bool(getattr(lm, "peft_config", None))
-    if came_with_some:
-        check_saved(lm, source, lora)
-    if answers is not None:
-        keep_answers(lm, answers)
-    if lora is None and not came_with_some:
-        if frozen_bits is not None:
-            raise ValueError(f"model.frozen_bits={frozen_bits} leaves nothing to train; set model.lora too")
-        return frozenset()
-    if came_with_some:
-        read_saved(lm, source)
-    else:
-        assert lora is not None
-        inject(lm, lora, seed)
-    updates = updates_of(lm)
-    for parameter in updates.values():
-        parameter.data = parameter.data.float()
-    if frozen_bits is not None and not freeze_(lm, frozen_bits, but=frozenset([*updates, "lm_head.weight"])):
-        raise ValueError(f"model.frozen_bits={frozen_bits} but this model has no layers of PyTorch's Linear; leave it")
-    return frozenset(f"lm.{name}" for name, _ in lm.named_parameters() if name not in updates)
+def kept_adapter(model: Model, source: str) -> Model:
+    """`model`; where it came with updates from `source`, an adapter that peft saved, these alone are trained."""
+    if is_adapted(model.lm):
+        read_saved(model.lm, source)
+        train_updates_alone(model, numbered_layers(model))
+    return model

@@ -18,8 +18,6 @@ UNASKED = ("torchao", "torch.utils._pytree")
 
 def transformers() -> Any:
     """The library; raises ValueError, saying how to get it, where it is not installed."""
-    for name in UNASKED:
-        logging.getLogger(name).setLevel(logging.ERROR)
     library = extra("transformers")
     library.logging.disable_progress_bar()
     library.logging.set_verbosity_error()
@@ -27,10 +25,14 @@ def transformers() -> Any:
 
 
 def extra(name: str) -> Any:
+    for unasked in UNASKED:
+        logging.getLogger(unasked).setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ValueError(f"language models need {name} ({error}); install it with pip install 'tightfit[lm]'") from None
+        raise ValueError(
+            f"language models and adapter=lora need {name} ({error}); install it with pip install 'tightfit[lm]'"
+        ) from None
 
 
 def loaded(source: str, load: Callable[[], Loaded]) -> Loaded:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from tightfit.models.base import Traits
 from tightfit.numerics.int8.arithmetic import LARGEST, Accumulator, Number, requantize
 from tightfit.numerics.int8.matmul import (
     Backend,
@@ -142,7 +143,7 @@ class Int8Sequential(nn.Sequential):
     input_exponent: the exponent of the inputs, the same for all.
     """
 
-    input_dtype = torch.int8
+    traits = Traits(input_dtype=torch.int8)
     input_exponent = 0
 
     def backend_on(self, device: torch.device) -> Backend:

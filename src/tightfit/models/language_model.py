@@ -10,14 +10,17 @@ Dropout is off in training too, as in MeZO.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from tightfit.datasets.text import WIDTH_MULTIPLE
+from tightfit.models.base import Traits
 
+ANSWERS = "answers"  # the block after the last layer
 GROUPED = "grouped"  # the name of the kernel of attention in programs: see `on_device.attention`
 
 
@@ -27,49 +30,24 @@ class LanguageModel(nn.Module):
     lm: answers `lm(input_ids=…, attention_mask=…)`. pad: the token to the right of shorter prompts.
     """
 
-    input_dtype = torch.int64
-    scoring_batch = 32
-
-    def __init__(self, lm: Any, pad: int, frozen: frozenset[str] = frozenset()) -> None:
+    def __init__(self, lm: Any, pad: int) -> None:
         super().__init__()
         self.lm = lm.eval()
         self.pad = pad
-        self.frozen = frozen
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name not in frozen)
+        self.traits = Traits(
+            blocks=numbered_layers,
+            input_dtype=torch.int64,
+            input_encoding=lambda mean, std: Trimmed(pad),  # tokens need no normalization
+            scoring_batch=32,
+            adapted="lm",
+            unadapted=frozenset([ANSWERS]),
+        )
+        self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> LanguageModel:
         """Stays in evaluation mode, so that dropout is off."""
         del mode
         return super().train(False)
-
-    def blocks(self) -> dict[str, str]:
-        """The block of each module: layers are numbered in the model, what comes before them embeds, what comes
-        after answers."""
-        blocks, current = {}, "embeddings"
-        for name, _ in self.named_modules():
-            numbered = re.match(r"(.+?\.\d+)(?:\.|$)", name)
-            if numbered:
-                current = numbered.group(1)
-            elif current != "embeddings":
-                current = "answers"
-            blocks[name] = current
-        return blocks
-
-    def input_encoding(self, mean: float, std: float) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Tokens need no normalization; columns that are padding in every row are left out."""
-        del mean, std
-        return self.trimmed
-
-    def trimmed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """As wide as the longest prompt, rounded up as the data set's are."""
-        longest = int(self.last_positions(tokens).max()) + 1
-        return tokens[:, : -(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE]
-
-    def last_positions(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Where each prompt ends, (b,) int64."""
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
-        return (positions * (tokens != self.pad)).amax(dim=1)
 
     def scores_of_padding(self, tokens: torch.Tensor) -> torch.Tensor:
         """What is added to the scores of attention so that nothing looks at padding, (b, 1, 1, s)."""
@@ -91,7 +69,7 @@ class CausalLM(LanguageModel):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         self.check_width(tokens)
         logits = self.lm(input_ids=tokens, attention_mask=self.mask(tokens.shape[1])).logits  # (b, s, c)
-        return logits[torch.arange(len(tokens), device=tokens.device), self.last_positions(tokens)]
+        return logits[torch.arange(len(tokens), device=tokens.device), last_positions(tokens, self.pad)]
 
     def mask(self, width: int) -> torch.Tensor | None:
         """For some kernels what is added to scores, (1, 1, s, s); the others know what is causal."""
@@ -104,8 +82,8 @@ class CausalLM(LanguageModel):
 class MaskedLM(LanguageModel):
     """Answers stand at the mask token, `mask`."""
 
-    def __init__(self, lm: Any, pad: int, mask: int, frozen: frozenset[str] = frozenset()) -> None:
-        super().__init__(lm, pad, frozen)
+    def __init__(self, lm: Any, pad: int, mask: int) -> None:
+        super().__init__(lm, pad)
         self._mask = mask
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -117,8 +95,8 @@ class MaskedLM(LanguageModel):
 class Encoder(LanguageModel):
     """An encoder without words to answer with: the mean over all tokens, and a linear head that starts near zero."""
 
-    def __init__(self, lm: Any, pad: int, classes: int, seed: int, frozen: frozenset[str] = frozenset()) -> None:
-        super().__init__(lm, pad, frozen)
+    def __init__(self, lm: Any, pad: int, classes: int, seed: int) -> None:
+        super().__init__(lm, pad)
         self.answers = nn.Linear(lm.config.hidden_size, classes).to(lm.dtype)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -130,6 +108,38 @@ class Encoder(LanguageModel):
         hidden = self.lm(input_ids=tokens, attention_mask=self.scores_of_padding(tokens)).last_hidden_state  # (b, s, h)
         real = (tokens != self.pad).unsqueeze(2).to(hidden.dtype)
         return self.answers((hidden * real).sum(dim=1) / real.sum(dim=1))
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """Leaves out columns that are padding, `pad`, in every row."""
+
+    pad: int
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """As wide as the longest prompt, rounded up as the data set's are."""
+        longest = int(last_positions(tokens, self.pad).max()) + 1
+        return tokens[:, : -(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE]
+
+
+def last_positions(tokens: torch.Tensor, pad: int) -> torch.Tensor:
+    """Where each prompt ends, (b,) int64."""
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    return (positions * (tokens != pad)).amax(dim=1)
+
+
+def numbered_layers(model: nn.Module) -> dict[str, str]:
+    """The block of each module: layers are numbered in the model, what comes before them embeds, what comes after
+    answers."""
+    blocks, current = {}, "embeddings"
+    for name, _ in model.named_modules():
+        numbered = re.match(r"(.+?\.\d+)(?:\.|$)", name)
+        if numbered:
+            current = numbered.group(1)
+        elif current != "embeddings":
+            current = ANSWERS
+        blocks[name] = current
+    return blocks
 
 
 def keep_answers(lm: Any, answers: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import torch
 
+from tightfit.models.base import Traits
 from tightfit.models.int8_layers import Conv2d, Flatten, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.numerics.int8.arithmetic import LARGEST
 from tightfit.numerics.int8.matmul import Backend
@@ -32,7 +33,7 @@ class StandardizedPixels:
 class LeNet5Int8(Int8Sequential):
     """Standardized pixels (b, 1, 28, 28) int8 to logits (b, classes)."""
 
-    input_encoding = StandardizedPixels
+    traits = Traits(input_dtype=torch.int8, input_encoding=StandardizedPixels)
     input_exponent = INPUT_EXPONENT
 
     def __init__(self, classes: int = 10, backend: Backend = "auto") -> None:

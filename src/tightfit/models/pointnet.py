@@ -18,12 +18,12 @@ convention. Scale and shift belong to the layer's weights and are trained as tho
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import nn
 
+from tightfit.models.base import Traits
 from tightfit.seeds import derive
 
 FEATURES = (3, 64, 64, 64, 128, 1024)  # channels of a point, layer by layer
@@ -48,10 +48,24 @@ class MaxOverPoints(nn.Module):
         return points.max(dim=1).values if keeps_for_backward else points.amax(dim=1)
 
 
+def norms_with_their_layer(model: nn.Module) -> dict[str, str]:
+    """Each module is a block, but a norm belongs to the layer before it."""
+    return {name: name.replace("norm", "feature") for name, _ in model.named_modules()}
+
+
+def as_stored(points: torch.Tensor) -> torch.Tensor:
+    """Coordinates are taken as they are."""
+    return points
+
+
 class PointNet(nn.Sequential):
     """Clouds (b, n, 3) to logits (b, classes)."""
 
-    scoring_batch = 32  # clouds scored at once: the widest layer takes 4 MiB a cloud of 1,024 points
+    traits = Traits(
+        blocks=norms_with_their_layer,
+        input_encoding=lambda mean, std: as_stored,
+        scoring_batch=32,  # the widest layer takes 4 MiB a cloud of 1,024 points
+    )
 
     def __init__(self, classes: int = 40) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -65,15 +79,6 @@ class PointNet(nn.Sequential):
             layers[f"fc_relu{place}"] = nn.ReLU()
         layers["fc3"] = nn.Linear(HEAD[-1], classes)
         super().__init__(layers)
-
-    def blocks(self) -> dict[str, str]:
-        """A norm belongs to the layer before it."""
-        return {name: name.replace("norm", "feature") for name, _ in self.named_modules()}
-
-    @staticmethod
-    def input_encoding(mean: float, std: float) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Coordinates are taken as they are stored."""
-        return lambda points: points
 
 
 def pointnet(classes: int, seed: int) -> PointNet:

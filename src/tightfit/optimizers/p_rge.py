@@ -8,7 +8,6 @@ statistics of normalisation too, and in evaluation mode: copies that share a pas
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -18,39 +17,33 @@ from torch import nn
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
-from tightfit.models.adapters.mp_lora import with_mp_lora
+from tightfit.memory.table import LayerRow, LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
 from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.directions.independent import GAUSSIAN, Independent
 from tightfit.optimizers.phases import Phases
-from tightfit.optimizers.schedules import check_each, value_at
+from tightfit.optimizers.schedules import value_at
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.optimizers.zeroth_order import TwoSided, clipped_slope
 
 Parallel = Literal["none", "outer", "inner", "both"]
 PARALLEL = ("none", "outer", "inner", "both")
 Side = tuple[int, int]  # of a direction: which one, and +1 or -1
-ADAPTER_BYTES = 4  # at least, of an element of B: see `MPLoRALinear`
+NO_ADAPTERS = "optimizer=p_rge trains copies of MP-LoRA adapters, and this model has none; choose adapter=mp_lora"
 
 
 @dataclass(frozen=True)
 class PRGE(TwoSided):
     """As TwoSided. parallel: what one forward pass holds: the directions (outer), the two signs (inner), both or
-    neither; rank, alpha, targets: of the adapters, see `MPLoRALinear`."""
+    neither. Trains a model that has MP-LoRA adapters."""
 
     queries: int = 4
     direction: Independent = GAUSSIAN  # copies of adapters are no weights of a model, which other directions move
     parallel: Parallel = "both"
-    rank: int = 16
-    alpha: float = 32
-    targets: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_each("optimizer.alpha", self.alpha, lambda value: 0 < value < math.inf, "more than 0 and finite")
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"rank={self.rank} but an adapter has a rank of at least 1; choose 1 or more")
         if self.parallel not in PARALLEL:
             raise ValueError(f"parallel={self.parallel!r} is no way to batch; choose {', '.join(PARALLEL)}")
         if not isinstance(self.direction, Independent):
@@ -80,18 +73,12 @@ class PRGE(TwoSided):
         return len({query for query, _ in self.passes()[0]})
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Inference for a batch of K × `batch_size`, and adapters: A, B and K perturbed copies of B, and the products
-        with A. Every linear layer is taken to have one. Source: MobiZO, with B itself kept too."""
-        adapters = activations = 0
-        for row in table.rows:
-            inside, outside = row.features
-            if inside:
-                bytes_of_b = max(row.bytes_per_element, ADAPTER_BYTES)
-                adapters += self.rank * (inside * row.bytes_per_element + (1 + self.copies) * outside * bytes_of_b)
-                activations += row.outputs // outside * self.rank * row.bytes_per_element
+        """Inference for a batch of K × `batch_size`, and beside each B its K perturbed copies. Source: MobiZO, with B
+        itself kept too. Raises ValueError for a model without adapters."""
+        copies = self.copies * trained_bytes(adapter_rows(table))
         return Breakdown(
-            parameters=parameter_bytes(table.rows) + adapters,
-            activations=(output_bytes(table.rows, 1) + activations) * batch_size * self.copies,
+            parameters=parameter_bytes(table.rows) + copies,
+            activations=output_bytes(table.rows, batch_size) * self.copies,
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
@@ -100,10 +87,18 @@ class PRGE(TwoSided):
         return Cost(forward=2 * self.queries, together=self.copies)
 
     def facts(self) -> Facts:
-        return replace(super().facts(), forward_passes=len(self.passes()), adapter="mp_lora")
+        return replace(super().facts(), forward_passes=len(self.passes()))
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         return PRGELearner(self, model, objective, seed)
+
+
+def adapter_rows(table: LayerTable) -> tuple[LayerRow, ...]:
+    """The rows that are trained: each B. Raises ValueError when there are none."""
+    rows = tuple(row for row in table.rows if row.kind == MPLoRALinear.__name__ and row.has_weights)
+    if not rows:
+        raise ValueError(NO_ADAPTERS)
+    return rows
 
 
 class PRGELearner(WeightsOnly):
@@ -112,7 +107,9 @@ class PRGELearner(WeightsOnly):
         self._optimizer = optimizer
         self._model = model.requires_grad_(False).eval()
         self._objective = objective
-        self._adapters = with_mp_lora(model, optimizer.rank, optimizer.alpha, optimizer.targets, seed)
+        self._adapters = adapters_of(model)
+        if not self._adapters:
+            raise ValueError(NO_ADAPTERS)
         self._perturbation = self._along({name: adapter.B for name, adapter in self._adapters.items()}, seed)
         self._stacks = {
             name: adapter.B.new_empty(optimizer.copies, *adapter.B.shape) for name, adapter in self._adapters.items()

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.schedules import value_at
 from tightfit.optimizers.zeroth_order import clipped_slope
 from tightfit.program.driver import arguments
 from tightfit.program.manifest import Manifest
-from tightfit.program.program import adapters
 from tightfit.program.runtimes import Arguments, Arrays, open_program
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.loss_log import LossLog
@@ -40,7 +40,7 @@ def first_steps(optimizer: PRGE, model: nn.Module, seed: int, batches: Sequence[
     """Train `model` on `batches` and note what happens. It has the adapters then, as they were in the beginning."""
     log = LossLog(cross_entropy)
     learner = replace(optimizer, parallel="both").bind(model, log, seed)
-    initial = {name: adapter.B.clone() for name, adapter in adapters(model)}
+    initial = {name: adapter.B.clone() for name, adapter in adapters_of(model).items()}
     queries, calls, losses = optimizer.queries, [], []
     lr, slopes = 0.0, [0.0] * queries
     for batch in batches:
@@ -53,8 +53,8 @@ def first_steps(optimizer: PRGE, model: nn.Module, seed: int, batches: Sequence[
         lr = value_at(optimizer.lr, batch.epoch)
     inputs, labels, *_ = calls[-1]
     calls.append(arguments(inputs, labels, batches[-1].step + 1, lr, eps, slopes))
-    trained = {f"{name}.B": adapter.B.numpy().copy() for name, adapter in adapters(model)}
-    for name, adapter in adapters(model):
+    trained = {f"{name}.B": adapter.B.numpy().copy() for name, adapter in adapters_of(model).items()}
+    for name, adapter in adapters_of(model).items():
         adapter.B.data.copy_(initial[name])
     return Reference(calls, losses, trained)
 

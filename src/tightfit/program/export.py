@@ -30,6 +30,7 @@ from tightfit.program.runtimes import check_format
 from tightfit.records.record import RunRecord, read_run, write_atomically
 from tightfit.run.loop import Run
 from tightfit.run.session import EXPECTED, build_optimizer, build_task, check_code
+from tightfit.run.spellings import in_todays_form
 from tightfit.settings import asks_for_help, read_settings, without_trust
 from tightfit.tracking.local import LocalOnly
 
@@ -90,7 +91,7 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
         raise ValueError(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
-    optimizer = build_optimizer(record.config)
+    optimizer = build_optimizer(in_todays_form(record.config))
     if not isinstance(optimizer, PRGE):
         raise ValueError(
             f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"

@@ -8,14 +8,13 @@ calls. With q directions a call evaluates 2 q copies of the adapters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.models.adapters.mp_lora import MPLoRALinear
+from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
 from tightfit.numerics.noise.counter_noise import TABLES, as_int64, mix_
 from tightfit.program.attention import use_grouped_attention
 from tightfit.seeds import derive
@@ -81,7 +80,7 @@ class TrainingStep(nn.Module):
         per_word = BYTES * self.table.shape[1]
         keys, places, vector = [], [], []
         start = 0
-        for name, adapter in list(adapters(self.model)):
+        for name, adapter in adapters_of(self.model).items():
             # as in `CounterStream`
             words, counters = (derive(seed, noise, use, f"{name}.B") for use in ("words", "counters"))
             count = -(-adapter.B.numel() // per_word)
@@ -149,14 +148,9 @@ class TrainingStep(nn.Module):
         return inputs, labels, torch.zeros(1, dtype=torch.int64), lr, eps, torch.zeros(self.queries)
 
 
-def adapters(model: nn.Module) -> Iterator[tuple[str, MPLoRALinear]]:
-    """The adapters in `model`, by the names of their layers."""
-    return ((name, module) for name, module in model.named_modules() if isinstance(module, MPLoRALinear))
-
-
 def check_exportable(model: nn.Module, noise: str) -> None:
     check_noise_of_device(noise)
-    types = {adapter.A.dtype for _, adapter in adapters(model)}
+    types = {adapter.A.dtype for adapter in adapters_of(model).values()}
     if not types:
         raise ValueError("the model has no adapters to train on a device; export a run of optimizer=p_rge")
     if types != {torch.float32}:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from tightfit.datasets.stream import encoding_for
+from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.program.export import folder_of, prepared
-from tightfit.program.program import adapters
 from tightfit.run.evaluate import Score, cross_entropy, score
 from tightfit.run.session import EXPECTED, check_code
 from tightfit.settings import asks_for_help, read_settings, without_trust
@@ -28,7 +28,7 @@ def score_adapters(folder: Path, path: Path) -> Score:
 
     _, optimizer, run = prepared(folder)
     optimizer.bind(run.task.model, cross_entropy, run.task.seed)
-    trained, own = load_file(path), {f"{name}.B": adapter.B for name, adapter in adapters(run.task.model)}
+    trained, own = load_file(path), {f"{name}.B": adapter.B for name, adapter in adapters_of(run.task.model).items()}
     shapes = [{name: tuple(B.shape) for name, B in each.items()} for each in (trained, own)]
     if shapes[0] != shapes[1]:
         different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))

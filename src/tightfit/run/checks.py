@@ -23,11 +23,11 @@ from tightfit.records.places import CONF
 from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
 
-PARTS = ("optimizer", "model", "dataset", "memory_budget", "tracker")
+PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
 NAMES = (*NEEDED, "cell", "pretraining", "smaller")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
-NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS}
+NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS, "adapter": DESCRIPTIONS}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}
 HYDRAS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # how Hydra is to make a part
 LARGEST_SEED = 2**63 - 1
@@ -58,6 +58,8 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
     for name in ("pretraining", "smaller"):
         if config.get(name):
             check_mapping(within + name, config[name])
+            if name == "pretraining" and "adapter" in config[name]:
+                raise ValueError("pretraining.adapter is not read: an adapter comes after pretraining; leave it out")
             inner = {**config, "pretraining": None, "smaller": None, **config[name]}
             check_configuration(inner, f"{within}{name}.")
 

@@ -23,7 +23,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.run.profiles import with_profile
-from tightfit.run.spellings import in_todays_words
+from tightfit.run.spellings import in_todays_form, in_todays_words
 
 # What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
 TABLES = ("rows", "profiles")
@@ -50,7 +50,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ValueError(unresolved(config, error)) from error
     assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items() if name not in TABLES}
+    return in_todays_form({str(name): value for name, value in plain.items() if name not in TABLES})
 
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:

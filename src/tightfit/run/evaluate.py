@@ -10,10 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.datasets.dataset import Examples
-from tightfit.datasets.stream import Encoding
+from tightfit.models.base import Encoding, traits_of
 from tightfit.optimizers.base import Batch, Predictor
-
-SCORING_BATCH = 500  # examples scored at once, unless the model says so in `scoring_batch`
 
 
 def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
@@ -46,7 +44,7 @@ def answers(model: nn.Module, examples: Examples, encode: Encoding) -> Iterator[
     """Logits and labels of a few hundred examples at a time, in order."""
     was_training = model.training
     model.eval()
-    size = getattr(model, "scoring_batch", SCORING_BATCH)
+    size = traits_of(model).scoring_batch
     for start in range(0, len(examples.labels), size):
         part = slice(start, start + size)
         yield model(encode(examples.inputs[part])).float(), examples.labels[part]

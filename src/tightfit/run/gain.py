@@ -68,7 +68,7 @@ def gain(folder: Path) -> tuple[RunRecord, Gain]:
     task = build_task(with_all_examples(record.config), copy.deepcopy(record))
     encode = encoding_for(task.model, task.dataset)
     before = right_answers(task.model, task.dataset.test, encode)
-    learner = task.optimizer.bind(task.model, cross_entropy, task.seed)  # which may add adapters to the model
+    learner = task.optimizer.bind(task.model, cross_entropy, task.seed)
     after = right_answers(trained(learner.resting_model(), folder, record), task.dataset.test, encode)
     changed = int((after & ~before).sum()), int((before & ~after).sum())
     return record, Gain(len(before), int(before.sum()), int(after.sum()), *changed)

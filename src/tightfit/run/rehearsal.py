@@ -24,6 +24,7 @@ from torch import nn
 
 from tightfit.memory.measured import STEPS_TO_PEAK, counted_bytes
 from tightfit.memory.without_data import empty_like, twin_of, without_data
+from tightfit.models.base import traits_of
 from tightfit.optimizers.base import Batch, Objective, Optimizer
 
 
@@ -58,7 +59,7 @@ def peak_live_of_inference(
 
 def batch_like(model: nn.Module, example_shape: tuple[int, ...], batch_size: int) -> Batch:
     """A batch without data of the examples that `model` takes, on the meta device."""
-    dtype = getattr(model, "input_dtype", torch.float32)
+    dtype = traits_of(model).input_dtype
     inputs = torch.empty((batch_size, *example_shape), dtype=dtype, device="meta")
     return Batch(inputs, torch.empty(batch_size, dtype=torch.int64, device="meta"), step=0, epoch=0.0)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tightfit.models.base import traits_of
 from tightfit.records.record import read_run, require, write_atomically
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.loop import REPLAY_LOG, Run
@@ -55,10 +56,8 @@ def rebuild(folder: Path) -> nn.Module:
 
 def to_keep(model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights, or those that were trained where the rest is frozen (LoRA)."""
-    frozen: frozenset[str] = getattr(model, "frozen", frozenset())
-    if frozen:
-        return {name: parameter.detach() for name, parameter in model.named_parameters() if name not in frozen}
-    return model.state_dict()
+    frozen = traits_of(model).frozen
+    return {name: weights for name, weights in model.state_dict().items() if name not in frozen}
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

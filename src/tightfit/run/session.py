@@ -21,6 +21,7 @@ from torch import nn
 
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.memory.enforcement import is_exhaustion
+from tightfit.models.adapters.adapter import Adapter
 from tightfit.models.int8_layers import Int8Sequential
 from tightfit.numerics import CODE_VERSION
 from tightfit.optimizers.base import Optimizer
@@ -45,9 +46,11 @@ from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import DESCRIPTIONS, run_folder
 from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
+from tightfit.run.spellings import NO_ADAPTER, in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.settings import TRUST
 
+DESCRIBED = ("optimizer", "adapter")  # parts with settings that only describe them
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
 EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
 
@@ -72,6 +75,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     if Interruption.process_is_stopping:
         raise KeyboardInterrupt
     keep_freed_memory()
+    config = in_todays_form(config)
     check_configuration(config)
     folder = run_folder(config)
     label = describe(config)
@@ -188,6 +192,7 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     smallest batch; they may have a `smaller` of their own.
     Raises ValueError for impossible values and DataUnavailable when the data set cannot be had.
     """
+    config = in_todays_form(config)
     passed_over: list[dict[str, str]] = []
     while True:
         task = assemble(config, record)
@@ -212,7 +217,7 @@ def refused(task: Task) -> str:
 def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     training = Training(**config["training"])
     budget = build(config["memory_budget"])
-    optimizer = build_optimizer(config)
+    optimizer, adapter = build_optimizer(config), build(without_descriptions(config["adapter"]))
     device = choose_device(config)
     record.machine = describe_machine(device) | describe_hardware(device)
     tokenizer = build_tokenizer(config)
@@ -225,17 +230,17 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
         **dataset.balance,
         **dataset.details,
     }
-    model = build_model(config, dataset, tokenizer)
+    model = build_model(config, dataset, tokenizer, adapter)
     record.method = method_facts(optimizer, model, config)
     return Task(optimizer, model, dataset, budget, training, config["seed"], device)
 
 
 def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
+    config = in_todays_form(config)
     check_configuration(config)
-    build_optimizer(config)
-    for part in ("memory_budget", "tracker"):
-        build(config[part])
+    for part in ("memory_budget", "optimizer", "adapter", "tracker"):
+        build(without_descriptions(config[part]) if part in DESCRIBED else config[part])
 
 
 def build(part: Mapping[str, Any], **arguments: Any) -> Any:
@@ -288,14 +293,16 @@ def build_dataset(config: Mapping[str, Any], tokenizer: Any) -> Dataset:
         return build(config["dataset"], **({"tokenizer": tokenizer} if is_text else {}))
 
 
-def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any) -> nn.Module:
-    """A fresh model, or one with the weights of the pretraining run, which is trained first if need be."""
+def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, adapter: Adapter) -> nn.Module:
+    """A fresh model, or one with the weights of the pretraining run, which is trained first if need be; and in it the
+    adapter."""
     described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
     with unknown_settings_told("model", config["model"]):
         model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
         take_pretrained(model, carry_out(pretraining_config(config)))
+    adapter.inject(model, config["seed"])
     return model
 
 
@@ -310,7 +317,8 @@ def take_pretrained(model: nn.Module, outcome: Outcome) -> None:
 
 
 def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run whose weights `config` starts from: a run like any other, shared by all that need it."""
+    """The run whose weights `config` starts from: a run like any other, shared by all that need it. It trains the model
+    itself: an adapter comes afterwards."""
     unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
     return {
         **config,
@@ -319,6 +327,7 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "cell": None,
         "memory_budget": unlimited,
         "pretraining": None,
+        "adapter": NO_ADAPTER,
     }
 
 

@@ -1,1 +1,1 @@
-"""Small trained parts beside frozen weights."""
+"""Small trained parts beside frozen weights. One file each."""

@@ -65,7 +65,7 @@ class FrozenInt4Linear(FrozenLinear):
     def __init__(self, linear: nn.Linear) -> None:
         inputs = linear.in_features
         if inputs % 2:
-            raise ValueError(f"a linear layer of {inputs} inputs has no pairs for 4 bits; set model.frozen_bits=8")
+            raise ValueError(f"a linear layer of {inputs} inputs has no pairs for 4 bits; set adapter.frozen_bits=8")
         super().__init__(linear, largest=7, group=inputs if inputs % GROUP else GROUP)
         left, right = (self.weight + 8).view(torch.uint8).chunk(2, dim=1)
         self.weight = nn.Parameter(left | right << 4, requires_grad=False)  # (o, i / 2)

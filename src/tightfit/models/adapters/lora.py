@@ -2,73 +2,129 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from tightfit.models.adapters.adapter import LISTED, check_rank, linear_layers
+from tightfit.models.adapters.frozen import FROZEN, freeze_
+from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
 from tightfit.models.hf_library import extra, loaded
 from tightfit.seeds import derive
 
-LISTED = 8  # names of modules in a message
+ANSWERS_OF_LM = "lm_head.weight"  # the few rows of an output embedding that are kept: see `keep_answers`
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """Low-rank updates of frozen weights. targets: the modules that get one; None is what peft knows to be usual
-    for the architecture: the query and value projections."""
+    """Low-rank updates of frozen weights, in float32 at least: small steps would be lost in 16 bits.
+
+    targets: the layers that get one: the ends of their names, or a regular expression for linear layers. None: what
+    peft knows to be usual for the architecture (the query and value projections), or every linear layer of a model that
+    is not of the transformers library.
+    frozen_bits: 8 or 4 for frozen linear layers in as many bits; None for the type that they have.
+    """
 
     rank: int = 8
-    alpha: int = 16
-    targets: Sequence[str] | None = None
+    alpha: float = 16
+    targets: Sequence[str] | str | None = None
+    frozen_bits: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise ValueError(f"model.lora.rank={self.rank} but an update has a rank of at least 1; choose 1 or more")
+        check_rank(self.rank, self.alpha)
+        if self.frozen_bits not in (None, *FROZEN):
+            raise ValueError(
+                f"adapter.frozen_bits={self.frozen_bits} is not a width this freezes to; choose 8, 4 or null"
+            )
+
+    def inject(self, model: nn.Module, seed: int) -> list[str]:
+        """See `Adapter`. A model that came with a trained adapter keeps it, if it is as described here."""
+        inside = traits_of(model).adapted
+        host, blocks = model.get_submodule(inside), blocks_of_modules(model)
+        if is_adapted(host):
+            check_same(self, host)
+        else:
+            put_into(host, model, self, seed)
+            widen(host)
+            host.train(host.training)  # new modules too
+        if self.frozen_bits is not None:
+            self._freeze_base(host)
+        return train_updates_alone(model, blocks)
+
+    def _freeze_base(self, host: nn.Module) -> None:
+        assert self.frozen_bits is not None
+        if not freeze_(host, self.frozen_bits, but=frozenset([*updates_of(host), ANSWERS_OF_LM])):
+            raise ValueError(
+                f"adapter.frozen_bits={self.frozen_bits} but this model has no layers of PyTorch's Linear; leave it"
+            )
 
 
-def described(lora: LoRA | Mapping[str, Any] | None) -> LoRA | None:
-    """`lora`, made of its settings where a command line gave these alone. Raises ValueError for one it has not."""
-    if not isinstance(lora, Mapping):
-        return lora
-    known = [field.name for field in fields(LoRA)]
-    if unknown := [name for name in lora if name not in known]:
-        raise ValueError(f"model.lora.{unknown[0]} is no setting of low-rank updates; choose {', '.join(known)}")
-    return LoRA(**lora)
+def train_updates_alone(model: nn.Module, blocks: dict[str, str]) -> list[str]:
+    """Freeze the part of `model` that has updates, but for these; returns what is trained: see `freeze_but_`."""
+    inside = traits_of(model).adapted
+    prefix = f"{inside}." if inside else ""
+    updates = {prefix + name for name in updates_of(model.get_submodule(inside))}
+    trained = [name for name, _ in model.named_parameters() if name in updates or not name.startswith(prefix)]
+    freeze_but_(model, trained, blocks)
+    return trained
 
 
-def updates_of(lm: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in lm.named_parameters() if ".lora_" in name}
+def is_adapted(host: nn.Module) -> bool:
+    """Whether `host` came with an adapter that peft saved."""
+    return bool(getattr(host, "peft_config", None))
 
 
-def inject(lm: Any, lora: LoRA, seed: int) -> None:
-    """Put new updates into `lm`. Raises ValueError when no module is called what `lora` names, or none is usual."""
+def updates_of(host: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in host.named_parameters() if ".lora_" in name}
+
+
+def widen(host: nn.Module) -> None:
+    """Hold the updates of `host` in float32, if they are of fewer bits."""
+    for parameter in updates_of(host).values():
+        parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+
+
+def put_into(host: nn.Module, model: nn.Module, lora: LoRA, seed: int) -> None:
+    """Put new updates into `host`, a part of `model`. Raises ValueError when no layer is called what `lora` names."""
     peft = extra("peft")
-    targets = None if lora.targets is None else list(lora.targets)
+    targets = targets_in(host, model, lora.targets)
     config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets)
-    names = dict.fromkeys(name.rpartition(".")[2] for name, part in lm.named_modules() if is_linear(part))
+    names = dict.fromkeys(name.rpartition(".")[2] for name, part in host.named_modules() if is_linear(part))
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of peft, on settings that its default for the architecture corrects
             torch.manual_seed(derive(seed, "LoRA"))
-            peft.inject_adapter_in_model(config, lm)
+            peft.inject_adapter_in_model(config, host)
     except ValueError as error:  # those of peft name neither the setting nor the modules that there are
         asked = "null, and peft knows none for this architecture" if targets is None else targets
         raise ValueError(
-            f"model.lora.targets={asked}: updates find no module to belong to; choose from "
-            f"{', '.join(list(names)[:LISTED])}"
+            f"adapter.targets={asked}: updates find no module to belong to; "
+            f"choose from {', '.join(list(names)[:LISTED])}"
         ) from error
+
+
+def targets_in(host: nn.Module, model: nn.Module, targets: Sequence[str] | str | None) -> list[str] | str | None:
+    """What peft is told of the layers in `host`: ends of names, an expression for whole names, or None for its own."""
+    if targets is not None and not isinstance(targets, str):
+        return list(targets)
+    if targets is None and host is not model:  # of the transformers library
+        return None
+    inside = traits_of(model).adapted
+    names = [name.removeprefix(f"{inside}.") for name in linear_layers(model, targets)]
+    return "|".join(map(re.escape, names))
 
 
 def is_linear(part: nn.Module) -> bool:
     return isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"  # GPT-2's linear layers
 
 
-def check_saved(lm: Any, source: str, lora: LoRA | None) -> None:
-    """Raise ValueError where the updates that `lm` came with cannot be kept, or are not those that `lora` asks for."""
+def check_saved(lm: Any, source: str) -> None:
+    """Raise ValueError where the updates that `lm` came with from `source` cannot be kept."""
     config = next(iter(lm.peft_config.values()))
     kind = getattr(config.peft_type, "value", config.peft_type)
     if len(lm.peft_config) != 1 or kind != "LORA":
@@ -80,19 +136,21 @@ def check_saved(lm: Any, source: str, lora: LoRA | None) -> None:
             f"{source} holds an adapter that changes more than layers before the answers (modules_to_save="
             f"{config.modules_to_save}, bias={config.bias}), which would be lost; merge it into its base and name that"
         )
-    if lora is None:
-        return
-    saved = (config.r, config.lora_alpha)
+
+
+def check_same(lora: LoRA, host: Any) -> None:
+    """Raise ValueError where the updates that `host` came with are not those that `lora` asks for."""
+    config = next(iter(host.peft_config.values()))
+    saved, targets = (config.r, config.lora_alpha), config.target_modules
     if (lora.rank, lora.alpha) != saved:
         raise ValueError(
-            f"model.lora has rank={lora.rank}, alpha={lora.alpha}, but {source} holds a trained adapter of "
-            f"rank={saved[0]}, alpha={saved[1]}; set model.lora=null to go on training it, or name its base"
+            f"adapter has rank={lora.rank}, alpha={lora.alpha}, but the model came with a trained adapter of "
+            f"rank={saved[0]}, alpha={saved[1]}; choose adapter=none to go on training it, or name its base"
         )
-    targets = config.target_modules
     if lora.targets is not None and (isinstance(targets, str) or set(lora.targets) != set(targets)):
         raise ValueError(
-            f"model.lora.targets={list(lora.targets)}, but {source} holds a trained adapter of "
-            f"{targets if isinstance(targets, str) else sorted(targets)}; set model.lora=null to go on training it"
+            f"adapter.targets={list(lora.targets)}, but the model came with a trained adapter of "
+            f"{targets if isinstance(targets, str) else sorted(targets)}; choose adapter=none to go on training it"
         )
 
 

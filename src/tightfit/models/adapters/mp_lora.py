@@ -5,16 +5,16 @@ The frozen weights, and the shared first factor, are read once for all copies. O
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.memory.parts import blocks_of_modules
+from tightfit.memory.table import LayerRow
+from tightfit.models.adapters.adapter import check_rank, linear_layers
+from tightfit.models.base import blocks_of_modules, freeze_but_
 from tightfit.seeds import generator
-
-ANSWERS = "answers"  # the block of a language model after its last layer; the paper adapts projections in the layers
 
 
 class MPLoRALinear(nn.Module):
@@ -39,13 +39,41 @@ class MPLoRALinear(nn.Module):
         self.B = nn.Parameter(weight.new_zeros(base.out_features, rank, dtype=exact), requires_grad=False)
         self.copies: torch.Tensor | None = None  # (K, out, rank)
 
+    def own_rows(self, name: str, block: str, positions: int) -> list[LayerRow]:
+        """See `HasRows`: A with the products that it makes, then B."""
+        kind, operations = type(self).__name__, 2 * positions
+        (rank, inputs), a, b = self.A.shape, self.A.numel(), self.B.numel()
+        return [
+            LayerRow(
+                f"{name}.A",
+                kind,
+                parameters=a,
+                outputs=rank * positions,
+                bytes_per_element=self.A.element_size(),
+                inputs=inputs * positions,
+                frozen=a,
+                operations=operations * a,
+                block=block,
+            ),
+            LayerRow(
+                f"{name}.B",
+                kind,
+                parameters=b,
+                outputs=0,  # added to those of the base, in place
+                bytes_per_element=self.B.element_size(),
+                shapes=(tuple(self.B.shape),),
+                operations=operations * b,
+                block=block,
+            ),
+        ]
+
     @property
     def weight(self) -> torch.Tensor:
         """None of its own. Raises ValueError: who reads the weights of a layer instead of calling it has no adapter."""
         raise ValueError(
             f"adapters belong to linear layers that are called, but the weights of {self._name} are read by another "
-            "module, as in nn.TransformerEncoder and nn.MultiheadAttention; leave it out by optimizer.targets=…, or "
-            "choose optimizer=mezo"
+            "module, as in nn.TransformerEncoder and nn.MultiheadAttention; leave it out by adapter.targets=…, or "
+            "choose adapter=none"
         )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -57,28 +85,34 @@ class MPLoRALinear(nn.Module):
         return outputs
 
 
-def with_mp_lora(model: nn.Module, rank: int, alpha: float, targets: str | None, seed: int) -> dict[str, MPLoRALinear]:
-    """Give linear layers of `model` an adapter, in place; returns the adapters by the names of their layers.
+@dataclass(frozen=True)
+class MPLoRA:
+    """Adapters of linear layers, all else frozen. targets: a regular expression for the names of layers; None: every
+    linear layer but a language model's answers, as the paper adapts projections in the layers."""
 
-    targets: a regular expression for the names of layers; None: every linear layer but a language model's answers.
-    Raises ValueError when no layer gets one, or a rank above the width of all.
-    """
-    block_of = blocks_of_modules(model)
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    if targets is None:
-        chosen = [name for name in linear if block_of[name] != ANSWERS]
-    else:
-        chosen = [name for name in linear if re.search(targets, name)]
-    if not chosen:
-        has = f"none called {targets!r}, only {', '.join(list(linear)[:8])}" if linear else "none"
-        raise ValueError(f"adapters belong to linear layers, but this model has {has}; choose another model or targets")
-    bases = {name: linear[name] for name in chosen}
-    widest = max(max(base.weight.shape) for base in bases.values())
-    if rank > widest:
-        raise ValueError(f"rank={rank} but no adapted layer is wider than {widest}; choose at most {widest}")
-    adapters = {}
-    for name, base in bases.items():
-        parent, _, child = name.rpartition(".")
-        adapters[name] = MPLoRALinear(base, rank, alpha, seed, name)
-        setattr(model.get_submodule(parent), child, adapters[name])
-    return adapters
+    rank: int = 16
+    alpha: float = 32
+    targets: str | None = None
+
+    def __post_init__(self) -> None:
+        check_rank(self.rank, self.alpha)
+
+    def inject(self, model: nn.Module, seed: int) -> list[str]:
+        """See `Adapter`. Raises ValueError for a rank above the width of all layers."""
+        blocks = blocks_of_modules(model)
+        bases = linear_layers(model, self.targets)
+        widest = max(max(base.weight.shape) for base in bases.values())
+        if self.rank > widest:
+            raise ValueError(f"rank={self.rank} but no adapted layer is wider than {widest}; choose at most {widest}")
+        for name, base in bases.items():
+            parent, _, child = name.rpartition(".")
+            adapter = MPLoRALinear(base, self.rank, float(self.alpha), seed, name)
+            setattr(model.get_submodule(parent), child, adapter)
+        trained = [f"{name}.B" for name in bases]
+        freeze_but_(model, trained, blocks)
+        return trained
+
+
+def adapters_of(model: nn.Module) -> dict[str, MPLoRALinear]:
+    """The adapters in `model`, by the names of their layers."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MPLoRALinear)}

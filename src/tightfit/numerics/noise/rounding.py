@@ -46,5 +46,5 @@ def check_rounding(tensors: Iterable[torch.Tensor], eps: float) -> None:
         types = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
         raise ValueError(
             f"optimizer.eps={eps:g} changes {share:.1%} of the weights in {types}, the others round back; choose a "
-            "larger eps, model.dtype=float32, or low-rank updates (model.lora), which are always in float32"
+            "larger eps, model.dtype=float32, or low-rank updates (adapter=lora), which are always in float32"
         )

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.parts import blocks_of_modules
 from tightfit.memory.table import LayerTable, input_bytes, output_bytes
+from tightfit.models.base import blocks_of_modules, has_blocks
 from tightfit.optimizers.activations.activations import Keeping
 from tightfit.optimizers.phases import Phases
 
@@ -65,11 +65,12 @@ def replacements(model: nn.Module, phases: Phases) -> dict[nn.Module, Forward]:
     """
     if isinstance(model, nn.Sequential):
         return {model: in_turn([recomputed(nn.Sequential(*block), phases) for block in blocks_of_sequence(model)])}
-    block_of = blocks_of_modules(model) if hasattr(model, "blocks") else {}
+    block_of = blocks_of_modules(model) if has_blocks(model) else {}
     named = {module: recomputed(module, phases) for name, module in model.named_modules() if block_of.get(name) == name}
     if not named:
         raise ValueError(
-            f"{type(model).__name__} names no blocks to compute again; give it blocks(), or choose activations=kept"
+            f"{type(model).__name__} names no blocks to compute again; give it traits = Traits(blocks=…), or choose "
+            "activations=kept"
         )
     return named
 

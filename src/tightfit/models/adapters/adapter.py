@@ -1,0 +1,64 @@
+"""The seam between a run and an adapter: one type, the one that changes nothing, and what several check."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from tightfit.models.base import blocks_of_modules, traits_of
+
+LISTED = 8  # names of modules in a message
+
+
+class Adapter(Protocol):
+    """A choice of small trained parts, with its settings, frozen."""
+
+    def inject(self, model: nn.Module, seed: int) -> list[str]:
+        """Put the parts into `model`, which computes what it did before, and freeze the rest (`freeze_but_`).
+
+        Returns the names of the parameters that are trained from then on.
+        Raises ValueError for a model that has no place for them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class NoAdapter:
+    """Leaves a model as it is: with all of its weights trained, or with the adapter that its source came with."""
+
+    def inject(self, model: nn.Module, seed: int) -> list[str]:
+        frozen = traits_of(model).frozen
+        return [name for name, _ in model.named_parameters() if name not in frozen]
+
+
+def check_rank(rank: object, alpha: object) -> None:
+    """Raise ValueError unless updates of `rank` can be made, and weighed by `alpha`."""
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+        raise ValueError(f"adapter.rank={rank} but an update has a rank of at least 1; choose 1 or more")
+    number = float(alpha) if isinstance(alpha, int | float | str) else math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"adapter.alpha={alpha} is not more than 0 and finite; choose such a number")
+
+
+def linear_layers(model: nn.Module, targets: str | None) -> dict[str, nn.Linear]:
+    """The linear layers in `model`, by their names, that `targets`, a regular expression, finds something in.
+
+    None: all but those in blocks that the model wants left alone, such as its answers. Raises ValueError for none.
+    """
+    block_of, left_alone = blocks_of_modules(model), traits_of(model).unadapted
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if targets is None:
+        chosen = [name for name in linear if block_of[name] not in left_alone]
+    else:
+        chosen = [name for name in linear if re.search(targets, name)]
+    if not chosen:
+        called = "none before its answers" if targets is None else f"none called {targets!r}"
+        has = f"{called}, only {', '.join(list(linear)[:LISTED])}" if linear else "none"
+        raise ValueError(
+            f"adapters belong to linear layers, but this model has {has}; choose another model or adapter.targets"
+        )
+    return {name: linear[name] for name in chosen}
