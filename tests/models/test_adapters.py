@@ -203,7 +203,8 @@ def test_layers_of_a_model_without_blocks_cannot_be_counted() -> None:
     with pytest.raises(ValueError, match="Undivided is no sequence and names no blocks, so bp_layers counts nothing"):
         ElasticZO(0.1, 0.1, bp_lr=0.1, bp_layers=1).bind(Undivided(), cross_entropy, 0)
     batch = Batch(torch.ones(2, 4), torch.tensor([0, 1]), 0, 0.0)
-    assert MeZO(0.1, 0.1).bind(Undivided(), cross_entropy, 0).step(batch).loss > 0
+    for method in (MeZO(0.1, 0.1), ElasticZO(0.1, 0.1, bp_lr=0.1, bp_layers=0)):
+        assert method.bind(Undivided(), cross_entropy, 0).step(batch).loss > 0
     assert parameter_bytes(layer_table(adapted(Undivided(), LoRA(2)), (4,)).rows) > 0
 
 

@@ -122,8 +122,10 @@ Named = list[tuple[str, nn.Parameter]]
 def split_at(model: nn.Module, bp_layers: int) -> tuple[Named, Named]:
     """The trained parameters before the last `bp_layers` layers with weights, and those in them.
 
-    Raises ValueError when the model has fewer layers with weights.
+    Raises ValueError when the model has fewer layers with weights, or no blocks to count.
     """
+    if bp_layers == 0:
+        return trained_parameters(model), []
     blocks = list(trained_blocks(model).values())
     check_layer_count(bp_layers, len(blocks), type(model).__name__)
     of_last = {id(p) for block in blocks[len(blocks) - bp_layers :] for p in block}
