@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from tightfit.commands.verbs import PLAN
 from tightfit.memory.budget import is_size
 from tightfit.memory.transformer import Assumptions, Transformer
 from tightfit.plan.answer import Answer, answer
@@ -21,17 +22,10 @@ from tightfit.plan.published import is_place, read_published
 from tightfit.plan.subject import Device, Subject
 from tightfit.plan.transformers import transformer_subject
 from tightfit.records.places import CONF
+from tightfit.settings import nearest
 
 GROUPS = ("device", "model", "optimizer")
-DEFAULTS = {
-    "device": "phone_4gb",
-    "model": "smollm2_135m",
-    "optimizer": "bp_adam,bp_adam_checkpointed,bp_lora,elastic_zo,mezo",
-    "dataset.sequence_length": "512",
-    "training.batch_size": "8",  # on-device MeZO, Fig. 4
-    "format": "table",
-    "picture": "",
-}
+DEFAULTS = {word.name: word.default or "" for word in PLAN.words}
 FORMATS = ("table", "json", "csv")
 OVERRIDABLE = (*GROUPS, "assumptions")
 METHOD_NUMBERS = ("rank", "bp_layers")
@@ -66,7 +60,8 @@ def parse(words: Sequence[str]) -> Question:
         elif group in OVERRIDABLE and name:
             overrides[group][name] = value_of(value)
         else:
-            raise ValueError(f"{key} is not a key of a plan; choose {', '.join(values)} or {'., '.join(OVERRIDABLE)}.…")
+            choice = f"choose {', '.join(values)} or {'., '.join(OVERRIDABLE)}.…"
+            raise ValueError(f"{key} is not a key of a plan; {nearest(key, values)}{choice}")
     if values["format"] not in FORMATS:
         raise ValueError(f"format={values['format']!r} is not a format; choose {', '.join(FORMATS)}")
     return Question(
@@ -203,7 +198,8 @@ def options(group: str) -> list[str]:
 
 def read_option(group: str, name: str) -> dict[str, Any]:
     if name not in options(group):
-        raise ValueError(f"{group}={name} is not known; choose {', '.join(options(group))}")
+        found = options(group)
+        raise ValueError(f"{group}={name} is not known; {nearest(name, found, f'{group}=')}choose {', '.join(found)}")
     return read_yaml(CONF / "plan" / group / f"{name}.yaml")
 
 

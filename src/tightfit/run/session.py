@@ -44,7 +44,7 @@ from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.interruption import Interruption
 from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.run.task import LARGEST, Task, Training
-from tightfit.settings import TRUST
+from tightfit.settings import TRUST, WrongWords
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
 EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
@@ -161,7 +161,7 @@ def check_code(folder: Path, trusted: bool) -> None:
     record = read_run(folder)
     foreign = sorted(targets_in(record.config) - own_targets()) if record and not trusted else []
     if foreign:
-        raise ValueError(
+        raise WrongWords(
             f"{folder / 'run.json'} names {foreign[0]}, which is no part of tightfit and would be run; "
             f"say {TRUST} if the run is your own"
         )
@@ -225,6 +225,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
 def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
     check_configuration(config)
+    checked_device(config)
     for part in ("memory_budget", "optimizer", "tracker"):
         build(without_descriptions(config[part]) if part == "optimizer" else config[part])
 
@@ -251,6 +252,10 @@ def without_descriptions(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
     torch.set_num_threads(config["threads"])
+    return checked_device(config)
+
+
+def checked_device(config: Mapping[str, Any]) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
         raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
     device = torch.device(config["device"])

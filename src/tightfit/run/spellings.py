@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tightfit.commands.vocabulary import check_words
 from tightfit.memory.budget import with_plain_sizes
 
 # A direction was a name among the settings of a method before it was a part of its own.
@@ -13,9 +14,11 @@ FORMER_NAMES = {"optimizer.noise": "optimizer/direction", "optimizer.kernel": "o
 def in_todays_words(arguments: Sequence[str]) -> list[str]:
     """Command-line `arguments` as the configuration is spelled.
 
-    Raises ValueError where sizes of a budget and names are mixed in one sweep.
+    Raises ValueError for names that are not there, and where sizes of a budget and names are mixed in one sweep.
     """
-    return with_plain_sizes([renamed(argument) for argument in arguments])
+    words = with_plain_sizes([renamed(argument) for argument in arguments])
+    check_words(words)
+    return words
 
 
 def renamed(argument: str) -> str:
