@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import (
+from tightfit.records.record import FINAL, write_atomically
+
+from .load import (
     EVAL_COLUMNS,
     EXPERIMENTS,
     REAL,
@@ -23,7 +25,6 @@ from analysis.load import (
     merge,
     results_paths,
 )
-from tightfit.records.record import FINAL, write_atomically
 
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
 # Milliseconds; counts of up to 100,000 examples exactly; losses to what one seed can mean.

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.load import Records, latest
-from analysis.names import column_title, method
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .load import Records, latest
+from .names import column_title, method
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 ROWS = {"zo_int8": "full_zo", "elastic_zo_int8": "cls2"}  # the optimizer, and the row of the table it stands for
 PUBLISHED_AGREEMENT = 95  # per cent, "about", in the text of ElasticZO

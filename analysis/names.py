@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.palette import COLORS, Family, Variant, look, shade
+from .palette import COLORS, Family, Variant, look, shade
 
 
 @dataclass(frozen=True)

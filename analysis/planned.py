@@ -19,11 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
-from analysis.load import EXPERIMENTS, MEMORY_KINDS
-from analysis.names import method
-from analysis.palette import GREY, KIND_COLORS
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .breakdowns import beside_bar, method_rows, spaced, stacked_bars
+from .load import EXPERIMENTS, MEMORY_KINDS
+from .names import method
+from .palette import GREY, KIND_COLORS
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 FIG3, FIG4 = "on_device_mezo/fig3", "on_device_mezo/fig4_memory"
 SECOND_RHO_STYLE = (0, (4, 2))

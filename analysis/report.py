@@ -15,25 +15,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import fine_tuning_table, gains, parallel_modes, queries, step_cost
-from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
-from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
-from analysis.fine_tuning import backpropagates
-from analysis.fine_tuning_figure import fine_tuning_by_seconds
-from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
-from analysis.loss_sign import loss_sign
-from analysis.page import Page
-from analysis.parallel_modes import step_by_mode
-from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
-from analysis.predicted import predicted_against_measured
-from analysis.queries import accuracy_by_queries
-from analysis.render.data import csv
-from analysis.render.latex import latex
-from analysis.render.markdown import markdown
-from analysis.render.terminal import terminal
-from analysis.style import NoRecords, save
-from analysis.table_page import page_of
-from analysis.tables import build_table, render_terminal
+from . import fine_tuning_table, gains, parallel_modes, queries, step_cost
+from .breakdowns import by_arithmetic, memory_breakdown, step_time
+from .curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
+from .fine_tuning import backpropagates
+from .fine_tuning_figure import fine_tuning_by_seconds
+from .load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
+from .loss_sign import loss_sign
+from .page import Page
+from .parallel_modes import step_by_mode
+from .planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
+from .predicted import predicted_against_measured
+from .queries import accuracy_by_queries
+from .render.data import csv
+from .render.latex import latex
+from .render.markdown import markdown
+from .render.terminal import terminal
+from .style import NoRecords, save
+from .table_page import page_of
+from .tables import build_table, render_terminal
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
 FIGURES = ROOT / "figures"
