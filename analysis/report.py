@@ -20,7 +20,7 @@ from .breakdowns import by_arithmetic, memory_breakdown, step_time
 from .curves import accuracy_by_seconds, accuracy_by_seconds_at, loss_curves
 from .fine_tuning import backpropagates
 from .fine_tuning_figure import fine_tuning_by_seconds
-from .load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
+from .load import EXPERIMENTS, ROOT, WORK, Records, latest, load_published, load_results, load_runs, merge
 from .loss_sign import loss_sign
 from .page import Page
 from .parallel_modes import step_by_mode
@@ -36,7 +36,7 @@ from .table_page import page_of
 from .tables import build_table, render_terminal
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
-FIGURES = ROOT / "figures"
+FIGURES = WORK / "figures"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ README_TABLE = "elasticzo/table1"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
     parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
     parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
     parser.add_argument("--latex", choices=[*TABLES, *PAGES], help="only print the table of this experiment as LaTeX")
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     for path in write_page(step_cost.page(step_cost.load_costs()), options.out / "step_cost" / "language"):
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    README.write_text(with_recorded_table(README.read_text()))
+    if README.exists():  # in a checkout
+        README.write_text(with_recorded_table(README.read_text()))
 
 
 def recorded_page(experiment: str, profile: str | None = None) -> Page:
@@ -129,7 +130,7 @@ def recorded_page(experiment: str, profile: str | None = None) -> Page:
 def report_experiment(
     experiment: str,
     profile: str,
-    runs: Path = ROOT / "runs",
+    runs: Path = WORK / "runs",
     console: Console | None = None,
     out: Path = FIGURES,
     experiments: Path = EXPERIMENTS,

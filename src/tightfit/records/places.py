@@ -37,5 +37,5 @@ def analysis(name: str) -> ModuleType:
     if not IS_CHECKOUT:
         return importlib.import_module(f"tightfit.analysis.{name}")
     if str(HOME) not in sys.path:
-        sys.path.append(str(HOME))
+        sys.path.insert(0, str(HOME))
     return importlib.import_module(f"analysis.{name}")
