@@ -29,7 +29,7 @@ def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """
     runs = latest(runs[runs["total_bytes"].notna() & runs["cell_row"].notna()], ["cell_row", "batch_size"])
     if runs.empty:
-        raise NoRecords("no memory was recorded; run python -m tightfit.reproduce elasticzo/memory")
+        raise NoRecords("no memory was recorded; run tightfit reproduce elasticzo/memory")
     batch_sizes = sorted(set(runs["batch_size"].astype(int)))
     figure = styled(height=1.5 + 2.5 * len(batch_sizes))
     for axes, batch_size in zip(figure.subplots(len(batch_sizes), squeeze=False)[:, 0], batch_sizes, strict=True):

@@ -26,7 +26,7 @@ def loss_sign(records: Records) -> Figure:
     last = records.evals.dropna(subset="sign_agreement").groupby("key").last()
     runs = latest(records.runs[records.runs["key"].isin(last.index)], ["cell_row", "cell_column", "seed"])
     if runs.empty:
-        raise NoRecords("no loss sign was audited; run python -m tightfit.reproduce elasticzo/loss_sign profile=paper")
+        raise NoRecords("no loss sign was audited; run tightfit reproduce elasticzo/loss_sign profile=paper")
     runs = runs.assign(
         places=runs["cell_row"].str.split().str[1].astype(int),
         agreement=100 * runs["key"].map(last["sign_agreement"]),

@@ -1,5 +1,6 @@
 """Every verb of `tightfit`: help, no words, a wrong name and a value of a wrong type, by message and exit code."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tightfit.commands import main
 from tightfit.commands.verbs import VERBS
-from tightfit.commands.vocabulary import options
+from tightfit.commands.vocabulary import check_words, options
 from tightfit.records.places import HOME
 from tightfit.run.session import Outcome
 
@@ -101,6 +102,14 @@ def test_help_shows_purpose_words_defaults_examples_and_exit_codes(verb: str, ca
     assert "0 done" in told
     assert "130 interrupted" in told
     assert call(f"{verb} -h") == (0, told)
+
+
+@pytest.mark.parametrize("example", [example for verb in VERBS.values() for example in verb.examples])
+def test_an_example_is_understood(example: str) -> None:
+    _, name, *words = shlex.split(example)
+    said = VERBS[name].read([word for word in words if word not in ("--config-dir", "./my_conf", "model=my_mlp")])
+    check_words(said.of_a_run)
+    assert len(said.named) + len(said.of_a_run) + len(said.settings) > 0
 
 
 def test_help_of_a_run_lists_every_option_and_that_of_reproduce_every_experiment(call: Call) -> None:
