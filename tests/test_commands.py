@@ -34,9 +34,8 @@ MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flag
 
 
 def of_verb(*names: str) -> list[str]:
-    return [
-        command for name in names for command in COMMANDS if command.split()[0] == name and command not in RUN_ELSEWHERE
-    ]
+    here = [command for command in COMMANDS if command not in RUN_ELSEWHERE]
+    return [command for name in names for command in here if command.split()[0] == name]
 
 
 def made_data(words: list[str]) -> list[str]:

@@ -107,9 +107,8 @@ def test_help_shows_purpose_words_defaults_examples_and_exit_codes(verb: str, ca
 @pytest.mark.parametrize("example", [example for verb in VERBS.values() for example in verb.examples])
 def test_an_example_is_understood(example: str) -> None:
     _, name, *words = shlex.split(example)
-    said = VERBS[name].read([word for word in words if word not in ("--config-dir", "./my_conf", "model=my_mlp")])
-    check_words(said.of_a_run)
-    assert len(said.named) + len(said.of_a_run) + len(said.settings) > 0
+    own = {"--config-dir", "./my_conf", "model=my_mlp"}  # a folder that is not here
+    check_words(VERBS[name].read([word for word in words if word not in own]).of_a_run)
 
 
 def test_help_of_a_run_lists_every_option_and_that_of_reproduce_every_experiment(call: Call) -> None:
