@@ -108,5 +108,5 @@ results: setup  ## collect runs/ into the committed results of each experiment
 	$(PYTHON) -m analysis.collect $(RECORDED)
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build src/*.egg-info
 	find src analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -100,8 +100,9 @@ def test_an_own_experiment_is_reproduced(own: Path, capsys: pytest.CaptureFixtur
 
 
 def test_folders_that_will_not_do_are_told(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--config-dir", "nowhere", *SMALL]) == 2
-    assert "nowhere is no folder; name the one with your options, such as ./my_conf" in capsys.readouterr().err
+    for words in (SMALL, ["--help"]):
+        assert main(["run", "--config-dir", "nowhere", *words]) == 2
+        assert "nowhere is no folder; name the one with your options, such as ./my_conf" in capsys.readouterr().err
     os.environ["TIGHTFIT_CONF"] = ""
     assert main(["run", *SMALL[1:], "--config-dir"]) == 2
     assert "--config-dir names no folder; write --config-dir=./my_conf" in capsys.readouterr().err

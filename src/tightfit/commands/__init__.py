@@ -26,12 +26,12 @@ def main(words: Sequence[str] | None = None) -> int:
     verb = VERBS.get(words[0])
     if verb is None:
         return refuse(f"{words[0]} is no verb of tightfit; {nearest(words[0], VERBS)}choose {', '.join(VERBS)}")
-    if asks_for_help(words[1:]):
-        print(help_of(verb))
-        return DONE
     try:
         rest = taking_own_folder(words[1:])
         add_own_code()
+        if asks_for_help(rest):
+            print(help_of(verb))
+            return DONE
     except ValueError as error:
         return refuse(str(error))
     try:
