@@ -161,6 +161,7 @@ UNKNOWN = [
         *WORDS,
         "dataset.path={tmp}/good.tsv",
         "+dataset.test_path=x",
+        code=1,
     ),
     runs("Could not override 'lr'", "lr=3"),
     runs("Could not override 'model.lora'", "model.lora=3"),
