@@ -5,9 +5,10 @@ PROFILE ?= short
 DATASET ?= modelnet40
 OPTIONS ?=
 EXPERIMENT ?=
-# Of what there are committed results: experiments/PAPER/results/NAME_runs.csv is PAPER/NAME.
-RECORDED = $(patsubst experiments/%_runs.csv,%,$(subst /results/,/,$(wildcard experiments/*/results/*_runs.csv)))
+# Of what there are committed results: experiments/PAPER/results/NAME.jsonl is PAPER/NAME.
+RECORDED = $(patsubst experiments/%.jsonl,%,$(subst /results/,/,$(wildcard experiments/*/results/*.jsonl)))
 PYTHON   = $(VENV)/bin/python
+TIGHTFIT = $(PYTHON) -m tightfit
 
 # For setup.sh: the Python to build on, and the index torch comes from when the one chosen there is not wanted,
 # e.g. https://download.pytorch.org/whl/cu128 for an older driver.
@@ -33,7 +34,7 @@ $(VENV)/.stamp: pyproject.toml constraints.txt setup.sh
 	@touch $@
 
 data: setup  ## fetch and check the data sets
-	$(PYTHON) -m tightfit.datasets mnist fashion_mnist
+	$(TIGHTFIT) data mnist fashion_mnist
 
 test: setup  ## run every test (two at a time, one thread each)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
@@ -51,12 +52,12 @@ format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-bench: setup  ## measure what a step costs on this machine (OPTIONS=--full: more sizes of language models)
-	$(PYTHON) -m tightfit.bench
-	$(PYTHON) -m tightfit.bench_language $(OPTIONS)
-	$(PYTHON) -m tightfit.bench_device $(filter --full,$(OPTIONS))
+bench: setup  ## measure what a step costs on this machine (OPTIONS=full=true: more sizes of language models)
+	$(TIGHTFIT) bench part=steps
+	$(TIGHTFIT) bench part=language $(OPTIONS)
+	$(TIGHTFIT) bench part=device $(filter full=true --full,$(OPTIONS))
 
-REPRODUCE = $(PYTHON) -m tightfit.reproduce profile=$(PROFILE) $(OPTIONS)
+REPRODUCE = $(TIGHTFIT) reproduce profile=$(PROFILE) $(OPTIONS)
 
 reproduce: setup  ## run an experiment from data to table (EXPERIMENT=elasticzo/table2, or several)
 	$(REPRODUCE) $(EXPERIMENT)
@@ -77,7 +78,7 @@ reproduce-on-device: setup  ## language models fine-tuned at fixed memory budget
 	$(REPRODUCE) on_device_mezo/fine_tuning
 
 reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leave the machine alone meanwhile)
-	$(REPRODUCE) mobizo/speed mobizo/queries --jobs 1
+	$(REPRODUCE) mobizo/speed mobizo/queries jobs=1
 
 reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper random directions
 	$(REPRODUCE) noise/lenet5 noise/language
@@ -86,11 +87,11 @@ reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(REPRODUCE) elasticzo/memory elasticzo/memory_int8
 
 reproduce-memory-grid: setup  ## memory predicted without data against memory measured, every method (OPTIONS=device=cuda)
-	$(PYTHON) -m tightfit.reproduce profile=paper $(OPTIONS) memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet \
+	$(TIGHTFIT) reproduce profile=paper $(OPTIONS) memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet \
 	    memory_grid/llama_10m memory_grid/llama_10m_lora
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
-	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 --jobs 1
+	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1
 
 figures: setup  ## draw every figure from runs/, or from the committed results
 	$(PYTHON) -m analysis.report
@@ -99,5 +100,5 @@ results: setup  ## collect runs/ into the committed results of each experiment (
 	$(PYTHON) -m analysis.collect $(or $(EXPERIMENT),$(RECORDED))
 
 clean:  ## remove the environment and caches; runs/ and downloaded data stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache build src/*.egg-info
 	find src analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

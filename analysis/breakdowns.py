@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.curves import profile_note
-from analysis.load import MEMORY_KINDS, PHASES, Records, latest
-from analysis.names import arithmetic_title, in_order, mebibytes, method, subject
-from analysis.palette import GREY, KIND_COLORS, PHASE_COLORS
-from analysis.style import RC, NoRecords, headline, styled
-from analysis.tables import machine
+from .curves import profile_note
+from .load import MEMORY_KINDS, PHASES, Records, latest
+from .names import arithmetic_title, in_order, mebibytes, method, subject
+from .palette import GREY, KIND_COLORS, PHASE_COLORS
+from .style import RC, NoRecords, headline, styled
+from .tables import machine
 
 LEAST_LABELLED_SHARE = 0.045  # narrower segments have no room for their number
 PAPER_ROW = "paper, Full ZO to Cls1\n(Raspberry Pi Zero 2)"

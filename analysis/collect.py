@@ -14,18 +14,19 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import (
+from tightfit.records.record import FINAL, write_atomically
+
+from .load import (
     EVAL_COLUMNS,
     EXPERIMENTS,
     REAL,
-    ROOT,
+    WORK,
     Records,
     load_results,
     load_runs,
     merge,
     results_paths,
 )
-from tightfit.records.record import FINAL, write_atomically
 
 PRIVATE = ("paths", "tracker")  # parts of a configuration
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.collect", description=__doc__)
     parser.add_argument("experiments", nargs="+", metavar="experiment", help="such as elasticzo/table1")
     parser.add_argument("--profile", default="paper", help="which runs to collect (default: paper)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
     options = parser.parse_args(arguments)
     for experiment in options.experiments:
         print(collect(experiment, options.runs, options.profile))

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from analysis.load import Records, latest
-from analysis.names import Method, arithmetic_title, budget_title, column_title, in_order, mebibytes, method, subject
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from analysis.tables import machine, profile_banner, why
+from .load import Records, latest
+from .names import Method, arithmetic_title, budget_title, column_title, in_order, mebibytes, method, subject
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .tables import machine, profile_banner, why
 
 GRID_POINTS = 200
 LEAST_LOSS = 1e-3  # nats; an integer network can reach exactly 0, which no logarithmic axis has

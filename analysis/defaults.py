@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from analysis.load import flat
 from tightfit.records.places import CONF
+
+from .load import flat
 
 
 def defaults_of(config: Mapping[str, Any], conf: Path = CONF) -> dict[str, Any]:

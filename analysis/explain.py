@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.defaults import defaults_of
-from analysis.load import EXPERIMENTS, ROOT, Records, flat, latest, load_results, load_run, load_runs, merge
-from analysis.names import column_title, mebibytes, method
-from analysis.tables import CELL, measured, ours_text, percent
+from .defaults import defaults_of
+from .load import EXPERIMENTS, WORK, Records, flat, latest, load_results, load_run, load_runs, merge
+from .names import column_title, mebibytes, method
+from .tables import CELL, measured, ours_text, percent
 
 CELL_WORDS = re.compile(r"(?P<experiment>[^\[\]]+?)/?(\[(?P<column>[^,\]]*),(?P<row>[^\]]*)\])?")
 NOT_RECORDED = "not recorded"
@@ -29,7 +29,7 @@ WHERE = (*CELL, "profile", "batch_size", "memory_budget")  # of several runs wit
 Lines = Iterator[str]
 
 
-def main(words: Sequence[str], runs: Path = ROOT / "runs", experiments: Path = EXPERIMENTS) -> int:
+def main(words: Sequence[str], runs: Path = WORK / "runs", experiments: Path = EXPERIMENTS) -> int:
     """Explain each of `words`; the exit code: 2 where one names nothing."""
     if not words or not {"-h", "--help"}.isdisjoint(words):
         print(__doc__, file=sys.stdout if words else sys.stderr)

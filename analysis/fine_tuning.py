@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curves import by_method
-from analysis.load import Records
-from analysis.summary import Estimate, estimate, wilson
-from analysis.tables import why
+from .curves import by_method
+from .load import Records
+from .summary import Estimate, estimate, wilson
+from .tables import why
 
 ZERO_SHOT = "zero_shot"
 GRID_POINTS = 500

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis.curves import by_method, conditions, curve, draw
-from analysis.fine_tuning import ZERO_SHOT, Target, budgets_in, reason, target_of, within
-from analysis.load import Records
-from analysis.names import method, model_title, subject
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .curves import by_method, conditions, curve, draw
+from .fine_tuning import ZERO_SHOT, Target, budgets_in, reason, target_of, within
+from .load import Records
+from .names import method, model_title, subject
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 BELOW_ZERO_SHOT = 0.15  # how far down the accuracy axis reaches: a new head starts at chance, which is of no interest
 

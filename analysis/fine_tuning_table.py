@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
-from analysis.fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
-from analysis.load import Records
-from analysis.names import mebibytes, method, model_title, subject
-from analysis.page import Page, Table, table
-from analysis.tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
+from .fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
+from .load import Records
+from .names import mebibytes, method, model_title, subject
+from .page import Page, Table, table
+from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 HEADERS = (
     *("budget", "method", "model", "batch", "accuracy ± (n)", "95% interval", "s to target"),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import EXPERIMENTS
-from analysis.names import in_order, method, model_title
-from analysis.page import Page, Table, table
-from analysis.summary import estimate
-from analysis.tables import ours_text
+from .load import EXPERIMENTS
+from .names import in_order, method, model_title
+from .page import Page, Table, table
+from .summary import estimate
+from .tables import ours_text
 
 HEADERS = ("budget", "method", "model", "before", "after ± (n)", "difference of each seed, 95% interval")
 

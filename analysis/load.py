@@ -22,6 +22,7 @@ from tightfit.records.record import EVALS, FINAL, SCHEMA, RunRecord, read_evals,
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
+WORK = ROOT if (ROOT / "src").exists() else Path()  # of runs and figures: the checkout, or else the current folder
 
 TEXT, COUNT, REAL, FLAG = "str", "Int64", "float64", "boolean"
 MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_state")

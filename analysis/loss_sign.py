@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.load import Records, latest
-from analysis.names import dataset_title, method
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .load import Records, latest
+from .names import dataset_title, method
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 ROWS = {False: "full_zo", True: "cls2"}  # whether its last layer is backpropagated, and the row it stands for
 PUBLISHED_AGREEMENT = 95  # per cent, "about", in the text of ElasticZO

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis import papers
-from analysis.palette import COLORS, Family, Variant, look, shade
+from . import papers
+from .palette import COLORS, Family, Variant, look, shade
 
 
 @dataclass(frozen=True)

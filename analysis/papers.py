@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from analysis.load import EXPERIMENTS
+from .load import EXPERIMENTS
 
 NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "smaller")
 

@@ -11,15 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
-from analysis.curves import by_method, profile_note
-from analysis.load import PHASES, Records
-from analysis.names import in_order, mebibytes, method, model_title, subject
-from analysis.page import Page, table
-from analysis.palette import PHASE_COLORS
-from analysis.queries import published_texts
-from analysis.style import RC, NoRecords, headline, styled
-from analysis.tables import machine, profile_banner, provenance
+from .breakdowns import beside_bar, method_rows, spaced, stacked_bars
+from .curves import by_method, profile_note
+from .load import PHASES, Records
+from .names import in_order, mebibytes, method, model_title, subject
+from .page import Page, table
+from .palette import PHASE_COLORS
+from .queries import published_texts
+from .style import RC, NoRecords, headline, styled
+from .tables import machine, profile_banner, provenance
 
 SPEED = "mobizo/speed"
 HEADERS = ("model", "random numbers", "method", "s per step", "of it random numbers", "forward passes")

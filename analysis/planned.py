@@ -1,7 +1,7 @@
 """What the planner says, drawn: numbers derived from plain ones, none of them measured.
 
 A plan is kept as CSV under experiments/<paper>/planned/. That of Figure 3 is the output of
-`python -m tightfit.plan device=17GB model=llama2_7b dataset.sequence_length=128,256,512,1024,2048,4096 format=csv
+`tightfit plan device=17GB model=llama2_7b dataset.sequence_length=128,256,512,1024,2048,4096 format=csv
 optimizer=bp_adam,bp_adam_checkpointed,mezo`, and of the same for `optimizer=mezo assumptions.rho=0.03125`. That of
 Figure 4 is of `device=17GB dataset.sequence_length=512 format=csv` for models, methods and assumptions that its columns
 name: those that the paper's caption leaves open.
@@ -19,11 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from analysis.breakdowns import beside_bar, method_rows, spaced, stacked_bars
-from analysis.load import EXPERIMENTS, MEMORY_KINDS
-from analysis.names import method
-from analysis.palette import GREY, KIND_COLORS
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .breakdowns import beside_bar, method_rows, spaced, stacked_bars
+from .load import EXPERIMENTS, MEMORY_KINDS
+from .names import method
+from .palette import GREY, KIND_COLORS
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 FIG3, FIG4 = "on_device_mezo/fig3", "on_device_mezo/fig4_memory"
 SECOND_RHO_STYLE = (0, (4, 2))
@@ -40,7 +40,7 @@ def load_plan(name: str, experiments: Path = EXPERIMENTS) -> pd.DataFrame:
     paper, _, figure = name.partition("/")
     path = experiments / paper / "planned" / f"{figure}.csv"
     if not path.exists():
-        raise NoRecords(f"no plan is kept as {path.name}; write the CSV of python -m tightfit.plan there")
+        raise NoRecords(f"no plan is kept as {path.name}; write the CSV of tightfit plan there")
     return pd.read_csv(path)
 
 

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.load import TEXT, latest
-from analysis.names import MODELS, in_order, mebibytes, method
-from analysis.palette import GREY
-from analysis.style import RC, NoRecords, headline, styled
+from .load import TEXT, latest
+from .names import MODELS, in_order, mebibytes, method
+from .palette import GREY
+from .style import RC, NoRecords, headline, styled
 
 INFERENCE = "inference"
 RATIOS = (0.3, 0.5, 1, 2, 3)

@@ -10,15 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from analysis import names
-from analysis.curves import by_method, conditions, curve, draw
-from analysis.fine_tuning import reason
-from analysis.load import Records
-from analysis.names import Method, mebibytes, method, model_title, subject
-from analysis.page import Page, table
-from analysis.style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from analysis.summary import Estimate, estimate, wilson
-from analysis.tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
+from . import names
+from .curves import by_method, conditions, curve, draw
+from .fine_tuning import reason
+from .load import Records
+from .names import Method, mebibytes, method, model_title, subject
+from .page import Page, table
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
+from .summary import Estimate, estimate, wilson
+from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 QUERIES = "mobizo/queries"
 HEADERS = (

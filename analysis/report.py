@@ -15,22 +15,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis import gains, papers, step_cost
-from analysis.breakdowns import by_arithmetic, memory_breakdown, step_time
-from analysis.curves import accuracy_by_seconds_at, loss_curves
-from analysis.fine_tuning import backpropagates
-from analysis.load import EXPERIMENTS, ROOT, Records, latest, load_published, load_results, load_runs, merge
-from analysis.loss_sign import loss_sign
-from analysis.page import Page
-from analysis.planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
-from analysis.predicted import predicted_against_measured
-from analysis.render.data import csv
-from analysis.render.latex import latex
-from analysis.render.markdown import markdown
-from analysis.render.terminal import terminal
-from analysis.style import NoRecords, save
-from analysis.table_page import page_of
-from analysis.tables import build_table, render_terminal
+from . import gains, papers, step_cost
+from .breakdowns import by_arithmetic, memory_breakdown, step_time
+from .curves import accuracy_by_seconds_at, loss_curves
+from .fine_tuning import backpropagates
+from .load import EXPERIMENTS, ROOT, WORK, Records, latest, load_published, load_results, load_runs, merge
+from .loss_sign import loss_sign
+from .page import Page
+from .planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
+from .predicted import predicted_against_measured
+from .render.data import csv
+from .render.latex import latex
+from .render.markdown import markdown
+from .render.terminal import terminal
+from .style import NoRecords, save
+from .table_page import page_of
+from .tables import build_table, render_terminal
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
 FIGURES = ROOT / "figures"
@@ -86,7 +86,7 @@ README_TABLE = "elasticzo/table1"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
     parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
     parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
     parser.add_argument("--latex", choices=[*TABLES, *PAGES], help="only print the table of this experiment as LaTeX")
@@ -118,7 +118,7 @@ def recorded_page(experiment: str, profile: str | None = None) -> Page:
 def report_experiment(
     experiment: str,
     profile: str,
-    runs: Path = ROOT / "runs",
+    runs: Path = WORK / "runs",
     console: Console | None = None,
     out: Path = FIGURES,
     experiments: Path = EXPERIMENTS,

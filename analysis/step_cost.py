@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.load import EXPERIMENTS
-from analysis.page import Page, Table, table
-from analysis.tables import counted
+from .load import EXPERIMENTS
+from .page import Page, Table, table
+from .tables import counted
 
 TYPES = {"float32": "fp32", "bfloat16": "bf16"}
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.palette import GREY
+from .palette import GREY
 
 WIDTH_INCHES = 10.0
 DOTS_PER_INCH = 160  # 1600 pixels wide: sharp where a README shows it at half that

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import page
-from analysis.names import column_title, method
-from analysis.page import Page, Table
-from analysis.summary import Estimate
-from analysis.tables import Cell, ResultTable, ours_text, percent
+from . import page
+from .names import column_title, method
+from .page import Page, Table
+from .summary import Estimate
+from .tables import Cell, ResultTable, ours_text, percent
 
 COLUMNS_ABREAST = 2  # of the paper's: more do not fit a page
 

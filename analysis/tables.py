@@ -16,9 +16,9 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.load import JOIN, latest
-from analysis.names import budget_title, column_title, experiment_title, mebibytes, method
-from analysis.summary import Estimate, estimate
+from .load import JOIN, latest
+from .names import budget_title, column_title, experiment_title, mebibytes, method
+from .summary import Estimate, estimate
 
 CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tightfit.commands import main
+from tightfit.commands.verbs import VERBS
 from tightfit.launch.reproduce import plan
-from tightfit.plan import __main__ as plan_command
-from tightfit.plan import layers
-from tightfit.program import export
-from tightfit.program import score as device_score
-from tightfit.program import train as device_train
 from tightfit.records.places import HOME as ROOT
-from tightfit.run import gain, replay
 from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_words
 from tightfit.settings import TRUST
@@ -26,13 +22,20 @@ MADE = {
     "images": ["dataset._target_=tests.synthetic.bars"],
     "texts": ["dataset._target_=tests.synthetic.sentences", "dataset.validation_size=8", "dataset.test_size=16"],
 }
-PRINTED = re.compile(r"(?:^ *|`)python -m (tightfit\.[^`\n]+?)(?=`| {2,}#|$)", flags=re.MULTILINE)
-COMMANDS = sorted({command for text in TEXTS for command in PRINTED.findall(text)})
+# Today's form, and the former ones such as `python -m tightfit.device_train`.
+PRINTED = re.compile(
+    r"(?:^ *|`)(?:tightfit |python -m tightfit[. ])([a-z_-]+)( [^`\n]+?)(?=`| {2,}#|$)", flags=re.MULTILINE
+)
+FORMER = {verb.former.removeprefix("tightfit."): verb.name for verb in VERBS.values()}
+COMMANDS = sorted({FORMER.get(name, name) + words for text in TEXTS for name, words in PRINTED.findall(text)})
+# Which `make bench` runs; and what tests/test_own_folder.py does.
+RUN_ELSEWHERE = {"bench part=device", "run --config-dir ./my_conf model=my_mlp"}
 MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flags=re.MULTILINE)
 
 
-def of_module(*names: str) -> list[str]:
-    return [command for name in names for command in COMMANDS if command.split()[0] == f"tightfit.{name}"]
+def of_verb(*names: str) -> list[str]:
+    here = [command for command in COMMANDS if command not in RUN_ELSEWHERE]
+    return [command for name in names for command in here if command.split()[0] == name]
 
 
 def made_data(words: list[str]) -> list[str]:
@@ -52,24 +55,21 @@ def run_small(command: str, runs: Path) -> list[Path]:
     return [run.folder for run in chosen.values()]
 
 
-@pytest.mark.parametrize("command", of_module("run"))
+@pytest.mark.parametrize("command", of_verb("run"))
 def test_a_printed_run_trains_with_the_optimizer_it_names(command: str, tmp_path: Path) -> None:
     assert run_small(command, tmp_path)
 
 
-@pytest.mark.parametrize("command", of_module("reproduce"))
+@pytest.mark.parametrize("command", of_verb("reproduce"))
 def test_a_printed_experiment_can_be_planned(command: str) -> None:
     name, *overrides = command.split()[1:]
     assert plan([f"experiments={name}", *overrides])
 
 
-@pytest.mark.parametrize("command", of_module("plan", "layers"))
+@pytest.mark.parametrize("command", of_verb("plan", "layers"))
 def test_a_printed_table_is_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    module, *words = command.split()
-    if module == "tightfit.plan":
-        assert plan_command.main(words) == 0
-    else:
-        assert layers.main([*words, *made_data(words)]) == 0
+    verb, *words = command.split()
+    assert main([verb, *words, *(made_data(words) if verb == "layers" else [])]) == 0
     assert capsys.readouterr().out
 
 
@@ -82,28 +82,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # In an order in which each finds what it needs.
-ON_A_RUN = {
-    "export": export.main,
-    "device_train": device_train.main,
-    "device_score": device_score.main,
-    "replay": replay.main,
-    "gain": gain.main,
-}
+ON_A_RUN = ("export", "train-program", "score-program", "replay", "gain")
 
 
 def test_the_printed_commands_do_their_work_on_a_run(run: Path) -> None:
     """With the program of PyTorch's own runtime, which is the quickest to write."""
-    for command in of_module(*ON_A_RUN):
+    for command in of_verb(*ON_A_RUN):
         text = re.sub("runs/scratch/<key>|<key>|<run folder>|<runs>", str(run), command)
-        module, *words = text.replace("executorch", "torch_export").replace(".pte", ".pt2").split()
-        name = module.removeprefix("tightfit.")
-        assert ON_A_RUN[name]([*words, *([TRUST] if name != "device_train" else [])]) == 0
+        verb, *words = text.replace("executorch", "torch_export").replace(".pte", ".pt2").split()
+        assert main([verb, *words, *([TRUST] if verb != "train-program" else [])]) == 0
 
 
 def test_every_printed_command_is_run_here() -> None:
-    run_here = of_module("run", "reproduce", "plan", "layers", *ON_A_RUN)
+    run_here = of_verb("run", "reproduce", "plan", "layers", *ON_A_RUN)
     assert len(run_here) > 12
-    assert set(COMMANDS) - set(run_here) == {"tightfit.bench.device"}  # which `make bench` runs
+    assert set(COMMANDS) - set(run_here) == RUN_ELSEWHERE
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -39,7 +39,7 @@ def test_the_interval_is_that_of_the_mean_of_single_differences() -> None:
 
 def test_numbers_are_shown_and_appended_and_a_bad_folder_stops_no_other(tmp_path: Path, capsys) -> None:
     folder, path = carry_out(config(tmp_path)).folder, tmp_path / "gains.csv"
-    assert main([str(tmp_path / "nowhere"), str(folder), TRUST, "--csv", str(path)]) == 1
+    assert main([str(tmp_path / "nowhere"), str(folder), TRUST, "--csv", str(path)]) == 2
     (line,) = csv.DictReader(path.read_text().splitlines())
     assert int(line["after"]) - int(line["before"]) == int(line["gained"]) - int(line["lost"])
     shown = capsys.readouterr()

@@ -37,7 +37,7 @@ def test_what_a_record_names_is_run_only_if_it_is_ours_or_trusted(
     write_run(tmp_path, record)
     (tmp_path / "losses.f32").write_bytes(b"")
     main, words = COMMANDS[command]
-    assert main([word.format(tmp_path) for word in words]) == 1
+    assert main([word.format(tmp_path) for word in words]) == 2
     told = capsys.readouterr().err
     assert "which is no part of tightfit and would be run; say trust=true if the run is your own" in told
     assert "pathlib.Path" in told or "tests.synthetic.bars" in told

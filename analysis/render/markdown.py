@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.page import Page, Table
+from ..page import Page, Table
 
 
 def markdown(page: Page) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.page import Page, Table
+from ..page import Page, Table
 
 
 def terminal(page: Page) -> str:

@@ -1,40 +1,137 @@
-"""Arguments of commands that need no composed configuration, and settings of parts that change no number."""
+"""The one grammar of the command line: `name=value`, and things that go by no name, such as folders.
+
+A word of former times, `--name value`, `--name=value` or `--name`, is read as `name=value`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
-
-Maker = TypeVar("Maker", bound=Callable[..., object])
-
-
-def read_settings(arguments: Sequence[str], known: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The settings among `known`, which says what each is where it is left out; a value of "" must be given.
-
-    Raises ValueError for an argument of another form, an unknown name and a missing value.
-    """
-    settings = dict(known)
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or name not in known:
-            raise ValueError(f"{argument!r} is no setting; write {' '.join(f'{name}=…' for name in known)}")
-        settings[name] = value
-    for name, value in settings.items():
-        if value == "":
-            raise ValueError(f"{name} is missing; write {name}=…")
-    return settings
-
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 TRUST = "trust=true"  # said of a run whose record names code from outside tightfit
+HELP = ("-h", "--help")
 
 
-def without_trust(words: Sequence[str]) -> tuple[list[str], bool]:
-    """`words` without `trust=true`, and whether it was among them."""
-    return [word for word in words if word != TRUST], TRUST in words
+class WrongWords(ValueError):
+    """What was said cannot be done, and nothing was done."""
 
 
-def asks_for_help(arguments: Sequence[str]) -> bool:
-    return not {"-h", "--help"}.isdisjoint(arguments)
+def text(said: str) -> str:
+    return said
+
+
+def truth(said: str) -> bool:
+    if said not in ("true", "false"):
+        raise WrongWords("is neither true nor false")
+    return said == "true"
+
+
+def whole_number(said: str) -> int:
+    if not (said.isascii() and said.isdecimal()) or int(said) < 1:
+        raise WrongWords("is no whole number from 1; choose one")
+    return int(said)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A setting `name=value` of a verb: what it means, what holds where it is left out, and how its value is read."""
+
+    name: str
+    meaning: str
+    default: str | None = None
+    read: Callable[[str], Any] = text
+    is_needed: bool = False
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said to a verb: things that go by no name, a value for each of its settings, and a run's words."""
+
+    named: list[str]
+    settings: Mapping[str, Any]
+    of_a_run: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One of the things that `tightfit` does.
+
+    does: in a sentence. module: where its `main(words)` is. named: what is said by no name, such as an experiment.
+    takes_a_run: whether the words of a run, which Hydra reads, may be said too. former: the module it used to be.
+    """
+
+    name: str
+    does: str
+    module: str
+    words: tuple[Word, ...] = ()
+    named: str = ""
+    such_as: str = ""
+    takes_a_run: bool = False
+    about: str = ""
+    examples: tuple[str, ...] = ()
+    former: str = ""
+
+    def read(self, words: Sequence[str]) -> Said:
+        """What `words` say. Raises WrongWords for an unknown setting, a value of another kind and a missing one."""
+        known = {word.name: word for word in self.words}
+        values = {word.name: None if word.default is None else word.read(word.default) for word in self.words}
+        named, of_a_run = [], []
+        for said in without_flags(words, known):
+            name, equals, value = said.partition("=")
+            if equals and name in known:
+                values[name] = value_of(known[name], value)
+            elif said.startswith("-") or not (self.takes_a_run or (self.named and not equals)):
+                raise WrongWords(unknown(self.name, name, known))
+            else:
+                (named if self.named and not equals else of_a_run).append(said)
+        for word in self.words:
+            if word.is_needed and values[word.name] is None:
+                raise WrongWords(f"{word.name} is missing; write {word.name}=…")
+        if self.named and not named:
+            raise WrongWords(f"name at least one {self.named}, such as {self.such_as}")
+        return Said(named, values, of_a_run)
+
+
+def value_of(word: Word, said: str) -> Any:
+    if said == "":
+        raise WrongWords(f"{word.name} is missing; write {word.name}=…")
+    try:
+        return word.read(said)
+    except WrongWords as error:
+        raise WrongWords(f"{word.name}={said} {error}") from None
+
+
+def without_flags(words: Sequence[str], known: Mapping[str, Word]) -> Iterator[str]:
+    """`words` with `--name value`, `--name=value` and, for what is true or false, `--name` as `name=value`."""
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in known:
+            yield word
+        elif equals:
+            yield f"{name}={value}"
+        else:
+            yield f"{name}={'true' if known[name].read is truth else next(rest, '')}"
+
+
+def unknown(what: str, name: str, known: Collection[str], within: str = "") -> str:
+    """That `what` has no setting `name`, and the one that may be meant."""
+    return f"{within}{name} is no setting of {what}; {nearest(name, known, within)}it has {', '.join(known) or 'none'}"
+
+
+def nearest(name: str, known: Collection[str], within: str = "") -> str:
+    """What may be meant by `name`, as part of a sentence; empty where nothing is near."""
+    found = get_close_matches(name.removeprefix("--"), known, n=1)
+    return f"write {within}{found[0]}; " if found else ""
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    return not set(HELP).isdisjoint(words)
+
+
+Maker = TypeVar("Maker", bound=Callable[..., object])
 
 
 def cosmetic(*names: str) -> Callable[[Maker], Maker]:

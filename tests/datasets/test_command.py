@@ -31,14 +31,10 @@ def test_a_data_set_is_told_with_its_checksums(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("names", "code", "message"),
     [
-        (
-            ["cifar", "mnist"],
-            2,
-            "unknown data sets ['cifar']; choose from mnist, fashion_mnist; others are",
-        ),
-        ([""], 2, "unknown data sets ['']; choose from mnist"),
-        (["--fast"], 2, "unknown data sets ['--fast']; choose from mnist"),
-        ([], 2, "no data set is named; choose from mnist, fashion_mnist"),
+        (["cifar", "mnist"], 2, "cifar is no data set that is fetched by itself; choose from mnist, fashion_mnist"),
+        ([""], 2, " is no data set that is fetched by itself"),
+        (["--fast"], 2, "--fast is no setting of data"),
+        ([], 2, "name at least one data set, such as mnist or fashion_mnist"),
         (["mnist"], 1, "mnist cannot be had"),
         (["fashion_mnist"], 1, "cannot be written; set TIGHTFIT_CACHE to another folder"),
     ],

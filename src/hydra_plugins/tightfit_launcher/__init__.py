@@ -45,7 +45,9 @@ class SideBySide(Launcher):
         self.jobs, self.first = [list(overrides) for overrides in job_overrides], initial_job_idx
         self.load()
         from tightfit.launch.workers import Workers
+        from tightfit.run.configuration import began
 
+        began.append(hydra.job.name)
         return Workers(self.make, self.lost, self.n_jobs).carry_out(len(self.jobs))
 
     def load(self) -> None:

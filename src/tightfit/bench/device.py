@@ -7,13 +7,11 @@ others on the core do not count. Memory is the most that a whole process held, w
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,8 +28,9 @@ from tightfit.program.formats import SUFFIXES
 from tightfit.program.manifest import read_manifest
 from tightfit.program.train import COST, Batches, Stopwatch, peaks
 from tightfit.records.machine import describe_machine, keep_freed_memory
+from tightfit.settings import WrongWords
 
-STEPS, THREADS, QUERIES = 5, "1", 4
+STEPS, THREADS, QUERIES, ROUNDS = 5, "1", 4, 3
 FRAMEWORK = "framework"
 MODELS = {"llama_tiny": 8, "smollm2_135m": 2}  # and the examples of a batch
 WIDTH = 120  # characters, where the output is not a terminal
@@ -55,7 +54,7 @@ def made_run(model: str, runs: Path) -> Path:
     batch_size = MODELS[model]
     epochs = STEPS * batch_size / 64
     sizes = [f"model={model}", f"training.batch_size={batch_size}", f"training.epochs={epochs}"]
-    in_process("tightfit.run", *RUN, *sizes, runs=runs)
+    in_process("tightfit", "run", *RUN, *sizes, runs=runs)
     (record,) = runs.rglob("run.json")
     return record.parent
 
@@ -98,9 +97,9 @@ def measure(model: str, rounds: int) -> list[dict[str, Any]]:
             for name, measured in costs.items():
                 program = programs.get(name, programs["torch_export"])
                 if name == FRAMEWORK:
-                    in_process("tightfit.bench.device", "--framework", str(run), str(program), runs=runs)
+                    in_process("tightfit.bench.device", str(run), str(program), runs=runs)
                 else:
-                    in_process("tightfit.program.train", f"program={program}", f"threads={THREADS}", runs=runs)
+                    in_process("tightfit", "train-program", f"program={program}", f"threads={THREADS}", runs=runs)
                 measured.append(json.loads((program.parent / COST).read_text()))
     return [row(name, measured, costs[FRAMEWORK], made.get(name, {})) for name, measured in costs.items()]
 
@@ -108,7 +107,7 @@ def measure(model: str, rounds: int) -> list[dict[str, Any]]:
 def exported(run: Path, name: str, program: Path, runs: Path) -> dict[str, Any]:
     """What writing a program, and checking it, took."""
     began = cpu_seconds_of_children()
-    in_process("tightfit.program.export", f"run={run}", f"format={name}", f"out={program.parent}", runs=runs)
+    in_process("tightfit", "export", f"run={run}", f"format={name}", f"out={program.parent}", runs=runs)
     return {"export_cpu_seconds": cpu_seconds_of_children() - began, "file_bytes": program.stat().st_size}
 
 
@@ -153,33 +152,23 @@ def show(workload: Workload, rows: list[dict[str, Any]], console: Console) -> No
     console.print(table)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tightfit.bench_device", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="SmolLM2 too, which is fetched where it is not cached")
-    parser.add_argument("--framework", nargs=2, type=Path, help=argparse.SUPPRESS)  # what a process of its own does
-    parser.add_argument("--only", default="", metavar="TEXT", help="models whose name has it; implies --full")
-    parser.add_argument("--rounds", type=int, default=3, help="each with every program once; default: 3")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
-    options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        parser.error(f"--rounds={options.rounds} is no whole number from 1; choose one")
-    if options.framework:
-        train_in_framework(*options.framework)
-        return
-    models = [model for model in MODELS if options.only in model] if options.full or options.only else list(MODELS)[:1]
+def measure_all(full: bool, only: str, rounds: int | None, csv: str | None) -> None:
+    """Show, and append to the file `csv`, what programs of the models whose name has `only` cost; one unless `full`."""
+    rounds = rounds or ROUNDS
+    models = [model for model in MODELS if only in model] if full or only else list(MODELS)[:1]
     if not models:
-        parser.error(f"--only={options.only!r} is in no model's name; choose a part of one of: {', '.join(MODELS)}")
+        raise WrongWords(f"only={only} is in no model's name; choose a part of one of: {', '.join(MODELS)}")
     torch.set_num_threads(int(THREADS))
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     machine = describe_machine(torch.device("cpu"))
-    console.print(f"{machine['cpu']}, {THREADS} thread, torch {machine['torch']}; medians of {options.rounds} rounds\n")
+    console.print(f"{machine['cpu']}, {THREADS} thread, torch {machine['torch']}; medians of {rounds} rounds\n")
     for model in models:
-        workload, rows = Workload(model, MODELS[model], LENGTH), measure(model, options.rounds)
+        workload, rows = Workload(model, MODELS[model], LENGTH), measure(model, rounds)
         show(workload, rows, console)
-        if options.csv:
-            record(workload, rows, options.csv)
+        if csv:
+            record(workload, rows, Path(csv))
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # a process of its own for the framework, as each program has one
+    train_in_framework(*map(Path, sys.argv[1:]))

@@ -8,9 +8,8 @@ most that a step holds at once, over what inference does.
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -32,6 +31,7 @@ from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records.machine import commit, describe_machine, keep_freed_memory
 from tightfit.records.record import append_csv
+from tightfit.settings import WrongWords
 
 VOCABULARY = 49152
 LR, EPS = 1e-9, 1e-3
@@ -180,35 +180,25 @@ def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> No
     append_csv(path, lines, "a step's record")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tightfit.bench_language", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="every model, number of tokens and type of weights")
-    parser.add_argument("--only", default="", metavar="TEXT", help='tables whose title has it, such as "135M, 4 ×"')
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error(f"--threads={options.threads} is no whole number from 1; choose one")
-    workloads = [workload for workload in (FULL if options.full else SHORT) if options.only in str(workload)]
+def measure_all(full: bool, only: str, threads: int | None, csv: str | None) -> None:
+    """Show, and append to the file `csv`, what the workloads whose title has `only` cost; few of them unless `full`."""
+    workloads = [workload for workload in (FULL if full else SHORT) if only in str(workload)]
     if not workloads:
-        parser.error(f"--only={options.only!r} is in no title; choose a part of one of: {'; '.join(map(str, FULL))}")
-    torch.set_num_threads(options.threads)
+        raise WrongWords(f"only={only} is in no title; choose a part of one of: {'; '.join(map(str, FULL))}")
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
     keep_freed_memory()
     console = Console()
     machine = describe_machine(torch.device("cpu"))
     console.print(
-        f"{machine['cpu']}, {options.threads} threads, torch {machine['torch']}; medians of "
+        f"{machine['cpu']}, {threads} threads, torch {machine['torch']}; medians of "
         f"{LEAST_PAIRS} to {MOST_PAIRS} pairs\n"
     )
     for workload in workloads:
         rows = list(measure(workload))
         show(workload, rows, console)
-        if options.csv:
+        if csv:
             try:
-                record(workload, rows, options.csv)
+                record(workload, rows, Path(csv))
             except (OSError, ValueError) as error:
-                parser.error(f"--csv: {error}")
-
-
-if __name__ == "__main__":
-    main()
+                raise WrongWords(f"csv: {error}") from error

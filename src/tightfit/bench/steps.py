@@ -6,11 +6,10 @@ the pairs is shown with the quartiles. Absolute times are for orientation only.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -77,8 +76,7 @@ def forward(batch: Batch) -> Work:
     return torch.no_grad()(lambda: cross_entropy(model, batch).item())
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    argparse.ArgumentParser(prog="python -m tightfit.bench", description=__doc__).parse_args(arguments)
+def measure_all() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     console = Console()
@@ -204,7 +202,3 @@ def show_peaks(console: Console, batch: Batch) -> None:
     for size in (BATCH_SIZE, INT8_BATCH_SIZE):
         ratio = MeZO(1e-5, 1e-3).memory(fp32, size).total / ElasticZOInt8(15, 0.33).memory(int8, size).total
         console.print(f"analytic memory of FP32 ZO / int8 ZO, batch {size}: {ratio:.2f}")
-
-
-if __name__ == "__main__":
-    main()

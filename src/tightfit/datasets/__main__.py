@@ -1,31 +1,31 @@
-"""Fetch data sets into the cache and say what they are: `python -m tightfit.datasets mnist fashion_mnist`.
-
-These two are what the command knows; the other data sets are fetched by the first run that uses them.
-"""
+"""Fetch data sets into the cache and say what they are: `tightfit data mnist fashion_mnist`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
+from tightfit.commands import carry_out, forward
+from tightfit.commands.verbs import DATA
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.datasets.rotated import UPRIGHT
 from tightfit.datasets.routes import cache_folder
-from tightfit.settings import asks_for_help
-
-CHOICES = f"choose from {', '.join(UPRIGHT)}; others are fetched by the run that uses them"
+from tightfit.settings import Said, WrongWords, nearest
 
 
-def main(names: list[str]) -> int:
-    if asks_for_help(names):
-        print(__doc__)
-        return 0
-    unknown = [name for name in names if name not in UPRIGHT]
-    if unknown or not names:
-        print(
-            f"unknown data sets {unknown}; {CHOICES}" if names else f"no data set is named; {CHOICES}", file=sys.stderr
-        )
-        return 2
-    return max([fetch(name) for name in names])
+def main(words: Sequence[str]) -> int:
+    return carry_out(DATA, words, fetch_all)
+
+
+def fetch_all(said: Said) -> int:
+    """Fetch the data sets that were said, each whatever becomes of the others; the exit code."""
+    for name in said.named:
+        if name not in UPRIGHT:
+            raise WrongWords(
+                f"{name} is no data set that is fetched by itself; {nearest(name, UPRIGHT)}choose from "
+                f"{', '.join(UPRIGHT)}; others are fetched by the run that uses them"
+            )
+    return max([fetch(name) for name in said.named])
 
 
 def fetch(name: str) -> int:
@@ -48,4 +48,4 @@ def fetch(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    forward("data")

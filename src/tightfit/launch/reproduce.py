@@ -1,4 +1,4 @@
-"""Run experiments from start to table: `python -m tightfit.reproduce elasticzo/table1 profile=short`.
+"""Run experiments from start to table: `tightfit reproduce elasticzo/table1 profile=short`.
 
 Says how long it will take on this machine (from a few measured steps), runs what is missing on all cores with a
 progress display, and prints the table. Several experiments are run one after another; columns of one table come out
@@ -7,7 +7,6 @@ together. Interrupt it at any moment and run it again: it continues.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import signal
 import subprocess
@@ -26,16 +25,18 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tightfit.records.places import CONF, HOME
+from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
+from tightfit.commands.verbs import REPRODUCE
+from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
 from tightfit.run.configuration import cores_for, resolved
 from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
+from tightfit.settings import Said
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
-INTERRUPTED = 130  # exit code
 ARTIFACT_KINDS: dict[ArtifactKind, tuple[str, ...]] = {"table": (".csv", ".md"), "figure": (".png", ".svg")}
 
 
@@ -56,34 +57,25 @@ class Planned:
         return record is not None and record.status in FINAL
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tightfit.reproduce", description=__doc__)
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="experiment | override",
-        help="a file under experiments/, such as elasticzo/table1; or a Hydra override: profile=short, seed=0,1,2",
-    )
-    parser.add_argument("--jobs", type=int, help="runs side by side (default: one per core)")
-    options = parser.parse_args(arguments)
-    if options.jobs is not None and options.jobs < 1:
-        parser.error(f"--jobs={options.jobs} is no whole number from 1; choose one")
-    experiments = [word for word in options.words if "=" not in word]
-    if not experiments:
-        parser.error("name at least one experiment, such as elasticzo/table1")
+def main(words: Sequence[str]) -> int:
+    return carry_out(REPRODUCE, words, reproduce)
+
+
+def reproduce(said: Said) -> int:
+    """Run and show the experiments that were said; the exit code."""
     console = Console()
     try:
-        overrides = in_todays_words([word for word in options.words if "=" in word])
-        plans = {name: plan([f"experiments={name}", *overrides]) for name in experiments}
+        overrides = in_todays_words(said.of_a_run)
+        plans = {name: plan(in_todays_words([f"experiments={name}", *overrides])) for name in said.named}
         runs = [run for planned in plans.values() for run in planned]
         check(runs)
         for name, planned in plans.items():
             console.print(summary(name, planned), markup=False, highlight=False, soft_wrap=True)
-        jobs = options.jobs or cores_for(runs[0].config["threads"])
+        jobs = said.settings["jobs"] or cores_for(runs[0].config["threads"])
         announce(console, runs, jobs)
     except (HydraException, ValueError, OSError) as error:
         console.print(in_a_line(str(error)), style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
+        return WRONG_WORDS
     code = run_missing(console, plans, overrides, jobs)
     conclude(console, runs)
     return code
@@ -183,9 +175,9 @@ def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned]
     0 where a run failed."""
     log = missing[0].folder.parent / "sweep.log"
     launcher = ["hydra/launcher=all_cores", f"hydra.launcher.n_jobs={jobs}"]
-    command = [sys.executable, "-m", "tightfit.run", "-m", *overrides, *launcher]
+    command = [sys.executable, "-m", "tightfit", "run", "-m", *overrides, *launcher]
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=HOME)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             watch(console, process, missing)
         except KeyboardInterrupt:
@@ -252,9 +244,6 @@ def duration(seconds: float) -> str:
 
 def conclude(console: Console, runs: Sequence[Planned]) -> None:
     """Print each experiment's table, write tables and figures beside the runs, and log them to the tracker."""
-    sys.path.insert(0, str(HOME))  # analysis/ lies beside src/ in the checkout
-    from analysis.report import report_experiment
-
     config = runs[0].config
     folder = Path(config["paths"]["runs"])
     tracker: Tracker = instantiate(config["tracker"])
@@ -263,14 +252,10 @@ def conclude(console: Console, runs: Sequence[Planned]) -> None:
         if record is not None and record.status in FINAL:
             tracker.complete(record, run.folder)
     for experiment in dict.fromkeys(run.config["experiment"] for run in runs):
-        files = report_experiment(experiment, config["profile"], folder, out=folder / "report")
+        files = analysis("report").report_experiment(experiment, config["profile"], folder, out=folder / "report")
         for path in files:
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
         for kind, suffixes in ARTIFACT_KINDS.items():
             tracker.log_artifacts(
                 f"{experiment}-{kind}s", [f for f in files if f.suffix in suffixes], kind, folder / "report"
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.bench.device`, kept for `python -m tightfit.bench_device`."""
+"""`python -m tightfit.bench_device`: a former form of `tightfit bench part=device`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.bench.device", run_name="__main__", alter_sys=True)
+    forward("bench", "part=device")

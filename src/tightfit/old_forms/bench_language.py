@@ -1,6 +1,6 @@
-"""Former name of `tightfit.bench.language`, kept for `python -m tightfit.bench_language`."""
+"""`python -m tightfit.bench_language`: a former form of `tightfit bench part=language`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.bench.language", run_name="__main__", alter_sys=True)
+    forward("bench", "part=language")

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.program.score`, kept for `python -m tightfit.device_score`."""
+"""`python -m tightfit.device_score`: a former form of `tightfit score-program`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.program.score", run_name="__main__", alter_sys=True)
+    forward("score-program")

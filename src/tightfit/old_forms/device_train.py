@@ -1,6 +1,6 @@
-"""Former name of `tightfit.program.train`, kept for `python -m tightfit.device_train`."""
+"""`python -m tightfit.device_train`: a former form of `tightfit train-program`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.program.train", run_name="__main__", alter_sys=True)
+    forward("train-program")

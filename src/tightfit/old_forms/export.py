@@ -1,6 +1,6 @@
-"""Former name of `tightfit.program.export`, kept for `python -m tightfit.export`."""
+"""`python -m tightfit.export`: a former form of `tightfit export`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.program.export", run_name="__main__", alter_sys=True)
+    forward("export")

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.run.gain`, kept for `python -m tightfit.gain`."""
+"""`python -m tightfit.gain`: a former form of `tightfit gain`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.run.gain", run_name="__main__", alter_sys=True)
+    forward("gain")

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.plan.layers`, kept for `python -m tightfit.layers`."""
+"""`python -m tightfit.layers`: a former form of `tightfit layers`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.plan.layers", run_name="__main__", alter_sys=True)
+    forward("layers")

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.run.replay`, kept for `python -m tightfit.replay`."""
+"""`python -m tightfit.replay`: a former form of `tightfit replay`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.run.replay", run_name="__main__", alter_sys=True)
+    forward("replay")

@@ -1,6 +1,6 @@
-"""Former name of `tightfit.launch.reproduce`, kept for `python -m tightfit.reproduce`."""
+"""`python -m tightfit.reproduce`: a former form of `tightfit reproduce`."""
 
-import runpy
+from tightfit.commands import forward
 
 if __name__ == "__main__":
-    runpy.run_module("tightfit.launch.reproduce", run_name="__main__", alter_sys=True)
+    forward("reproduce")

@@ -1,13 +1,7 @@
-"""What a run's bytes are: `python -m tightfit.layers model=lenet5 dataset=mnist optimizer=bp_adam`.
-
-Takes the words of a run. Prints every operation of a forward pass over a batch, from a pass without data: the elements
-of parameters it reads, the bytes it reads and makes, and those that autograd keeps of them under this optimizer (were
-nothing computed again); then what a step holds in each convention. `--csv` prints the operations alone, in bytes.
-"""
+"""What a run's bytes are: `tightfit layers model=lenet5 dataset=mnist optimizer=bp_adam`."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Sequence
@@ -18,6 +12,8 @@ from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
+from tightfit.commands import DONE, carry_out, refuse
+from tightfit.commands.verbs import LAYERS
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.optimizers.base import undifferentiated
@@ -30,18 +26,19 @@ from tightfit.run.fitting import choose_batch_size, rehearsed_inference_peak, re
 from tightfit.run.session import EXPECTED, build_task
 from tightfit.run.spellings import in_todays_words
 from tightfit.run.task import Task
+from tightfit.settings import Said
 
-USAGE_ERROR = 2  # exit code
 WIDTH = 160  # characters, where the output is not a terminal
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tightfit.layers", description=__doc__)
-    parser.add_argument("words", nargs="*", metavar="override", help="of a run: model=pointnet, optimizer=mezo")
-    parser.add_argument("--csv", action="store_true", help="the operations alone, as CSV, in bytes")
-    options = parser.parse_args(arguments)
+def main(words: Sequence[str]) -> int:
+    return carry_out(LAYERS, words, layers)
+
+
+def layers(said: Said) -> int:
+    """Print the operations of the run that was said, and what a step of it holds; the exit code."""
     try:
-        task = task_of(options.words)
+        task = task_of(said.of_a_run)
         table = task.table
         batch_size = choose_batch_size(task, table)
         peaks = {
@@ -53,13 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parameter.requires_grad_(False)
         rows = operation_table(task.model, task.dataset.example_shape, batch_size)
     except (HydraException, *EXPECTED) as error:
-        print(str(error).splitlines()[0], file=sys.stderr)
-        return USAGE_ERROR
-    if options.csv:
+        return refuse(str(error).splitlines()[0])
+    if said.settings["csv"]:
         print_csv(rows)
     else:
         print_table(rows, batch_size, peaks)
-    return 0
+    return DONE
 
 
 def task_of(words: Sequence[str]) -> Task:
@@ -94,7 +90,3 @@ def print_table(rows: Sequence[Operation], batch_size: int, peaks: dict[str, int
     console.print(table)
     for convention, size in peaks.items():
         console.print(f"{convention}: {readable(size)}", highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+from tightfit.commands.verbs import PLAN
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import MemoryBudget
 from tightfit.plan.answer import Answer, answer
@@ -22,16 +23,9 @@ from tightfit.plan.models import described, subject_of
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments
+from tightfit.settings import nearest
 
-DEFAULTS = {
-    "memory_budget": "phone_4gb",
-    "model": "smollm2_135m",
-    "optimizer": "bp_adam,bp_adam_checkpointed,elastic_zo,mezo,p_rge",
-    "dataset.sequence_length": "512",
-    "training.batch_size": "8",  # on-device MeZO, Fig. 4
-    "format": "table",
-    "picture": "",
-}
+DEFAULTS = {word.name: word.default or "" for word in PLAN.words}
 FORMATS = ("table", "json", "csv")
 PLAIN = ("model", "assumptions")
 COMPOSED = ("optimizer", "adapter", "memory_budget")
@@ -78,7 +72,7 @@ def parse(words: Sequence[str]) -> Question:
             overrides[group][name] = value_of(value)
         else:
             spelled = ", ".join((*DEFAULTS, "adapter", *(f"{group}.…" for group in (*COMPOSED, *PLAIN))))
-            raise ValueError(f"{key} is not a key of a plan; choose {spelled}")
+            raise ValueError(f"{key} is not a key of a plan; {nearest(key, DEFAULTS)}choose {spelled}")
     if values["format"] not in FORMATS:
         raise ValueError(f"format={values['format']!r} is not a format; choose {', '.join(FORMATS)}")
     return Question(

@@ -1,23 +1,19 @@
-"""Write a run's training as a program for a device: `python -m tightfit.export run=0123456789ab format=executorch`.
-
-`run` is the folder of a run of `optimizer=p_rge`, or its key. Beside the program, which holds the model and takes one
-training step a call, lie a manifest and the examples in tokens: all that `tightfit.program.train` needs. The files are
-kept only if the program's first steps are those of the run in the framework. Two more settings: `out`, the folder
-for the program; `trust=true` for a run whose model or data set is code of your own.
-"""
+"""Write a run's training as a program for a device: `tightfit export run=0123456789ab format=executorch`."""
 
 from __future__ import annotations
 
 import copy
 import os
-import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from tightfit.commands import DONE, carry_out
+from tightfit.commands.verbs import EXPORT
 from tightfit.datasets.stream import encoding_for
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
@@ -31,7 +27,7 @@ from tightfit.records.record import RunRecord, read_run, write_atomically
 from tightfit.run.loop import Run
 from tightfit.run.session import EXPECTED, build_optimizer, build_task, check_code
 from tightfit.run.spellings import in_todays_form
-from tightfit.settings import asks_for_help, read_settings, without_trust
+from tightfit.settings import Said, WrongWords
 from tightfit.tracking.local import LocalOnly
 
 PROGRAM, DATA = "program", "data.safetensors"
@@ -90,10 +86,10 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
     """The run in `folder` as it began. Raises ValueError when there is none, or one that no device could do."""
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
-        raise ValueError(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
+        raise WrongWords(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
     optimizer = build_optimizer(in_todays_form(record.config))
     if not isinstance(optimizer, PRGE):
-        raise ValueError(
+        raise WrongWords(
             f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"
         )
     check_noise_of_device(optimizer.direction.noise)
@@ -138,29 +134,22 @@ def folder_of(run: str) -> Path:
     runs = Path(os.environ.get("TIGHTFIT_RUNS", "runs"))
     found = [record.parent for record in runs.rglob("run.json") if record.parent.name == run]
     if len(found) != 1:
-        raise ValueError(f"run={run} is no folder, and {len(found)} runs in {runs} have that key; name the folder")
+        raise WrongWords(f"run={run} is no folder, and {len(found)} runs in {runs} have that key; name the folder")
     return found[0]
 
 
-def main(arguments: list[str]) -> int:
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
+def main(words: Sequence[str]) -> int:
+    return carry_out(EXPORT, words, write_program, EXPECTED)
+
+
+def write_program(said: Said) -> int:
+    """Export the run that was said, and say where its program is; the exit code."""
     warnings.filterwarnings("ignore")  # of the exporters, about themselves
-    words, trusted = without_trust(arguments)
-    try:
-        settings = read_settings(words, {"run": "", "format": "executorch", "out": None})
-        folder = folder_of(str(settings["run"]))
-        check_code(folder, trusted)
-        target = Path(settings["out"] or folder / "on_device" / str(settings["format"]))
-        program = export(folder, str(settings["format"]), target)
-    except EXPECTED as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    settings = said.settings
+    folder = folder_of(settings["run"])
+    check_code(folder, settings["trust"])
+    target = Path(settings["out"] or folder / "on_device" / settings["format"])
+    program = export(folder, settings["format"], target)
     print(f"{program}: {program.stat().st_size / 1e6:.1f} MB, its first steps are those of the run")
-    print(f"train it: python -m tightfit.device_train program={program}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    print(f"train it: tightfit train-program program={program}")
+    return DONE

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tightfit.records.record import write_atomically
+from tightfit.settings import WrongWords
 
 SCHEMA = 2
 
@@ -50,7 +51,7 @@ def read_manifest(program: Path) -> Manifest:
     path = beside(program)
     if not program.exists() or not path.exists():
         missing = path if program.exists() else program
-        raise ValueError(f"{missing} does not exist; a program and its .json are written by python -m tightfit.export")
+        raise WrongWords(f"{missing} does not exist; a program and its .json are written by tightfit export")
     try:
         content: Any = json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tightfit.program.manifest import Manifest
+from tightfit.settings import WrongWords
 
 Arrays = dict[str, np.ndarray]
 STATE = "B"  # the vector of all adapters that a program keeps: see `TrainingStep`
@@ -122,7 +123,7 @@ def open_program(path: Path, manifest: Manifest, threads: int = 1) -> Program:
 
 def check_format(name: str) -> None:
     if name not in RUNTIMES:
-        raise ValueError(f"format={name!r} is no format of programs; choose {', '.join(RUNTIMES)}")
+        raise WrongWords(f"format={name!r} is no format of programs; choose {', '.join(RUNTIMES)}")
 
 
 def library(name: str) -> Any:

@@ -1,22 +1,20 @@
-"""Score adapters that a device trained, in the framework: `python -m tightfit.device_score run=… adapters=…`.
-
-The model and the data are built as the run's record says; only the adapters come from the file. Say `trust=true`
-where the record names a model or a data set that is code of your own.
-"""
+"""Score adapters that a device trained, in the framework: `tightfit score-program run=… adapters=…`."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from tightfit.commands import DONE, carry_out
+from tightfit.commands.verbs import SCORE_PROGRAM
 from tightfit.datasets.stream import encoding_for
 from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.program.export import folder_of, prepared
 from tightfit.run.evaluate import Score, cross_entropy, score
 from tightfit.run.session import EXPECTED, check_code
-from tightfit.settings import asks_for_help, read_settings, without_trust
+from tightfit.settings import Said
 
 
 def score_adapters(folder: Path, path: Path) -> Score:
@@ -39,22 +37,14 @@ def score_adapters(folder: Path, path: Path) -> Score:
     return score(run.task.model, run.scored, encoding_for(run.task.model, run.task.dataset))
 
 
-def main(arguments: list[str]) -> int:
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    try:
-        words, trusted = without_trust(arguments)
-        settings = read_settings(words, {"run": "", "adapters": ""})
-        folder, path = folder_of(str(settings["run"])), Path(str(settings["adapters"]))
-        check_code(folder, trusted)
-        result = score_adapters(folder, path)
-    except EXPECTED as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+def main(words: Sequence[str]) -> int:
+    return carry_out(SCORE_PROGRAM, words, score_as_told, EXPECTED)
+
+
+def score_as_told(said: Said) -> int:
+    """Score the adapters that were said, and say how they do; the exit code."""
+    folder = folder_of(said.settings["run"])
+    check_code(folder, said.settings["trust"])
+    result = score_adapters(folder, Path(said.settings["adapters"]))
     print(f"accuracy {result.accuracy:.2%}, loss {result.loss:.4f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return DONE

@@ -1,32 +1,30 @@
-"""Train a program by a stock runtime, as a device would: `python -m tightfit.device_train program=…/program.pte`.
+"""Train a program by a stock runtime, as a device would: `tightfit train-program program=…/program.pte`.
 
 Neither the model's code nor autograd is here: batches are read from the file beside the program, one at a time, and
-the host turns the two losses of each direction into the slope that the next call updates by. It leaves, beside the
-program, the losses (`losses.f32`, as a run does), the adapters (`adapters.safetensors`) and what it cost.
-
-Settings: program, and where they are not to be as it says: data (the file of batches), steps (fewer than it has), out
-(the folder to write to), threads (1).
+the host turns the two losses of each direction into the slope that the next call updates by.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from tightfit.commands import DONE, carry_out
+from tightfit.commands.verbs import TRAIN_PROGRAM
 from tightfit.memory.process import ProcessPeak
 from tightfit.program.driver import Driver
 from tightfit.program.manifest import Manifest, read_manifest
 from tightfit.program.runtimes import library, open_program
 from tightfit.records.record import write_atomically
-from tightfit.settings import asks_for_help, read_settings
+from tightfit.settings import Said, WrongWords
 
 ADAPTERS, LOSSES, COST = "adapters.safetensors", "losses.f32", "device_train.json"
 LINES = 10  # of progress
@@ -41,7 +39,7 @@ class Batches:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         safetensors = library("safetensors")
         if not path.exists():
-            raise ValueError(f"{path} does not exist; python -m tightfit.export writes it beside the program")
+            raise WrongWords(f"{path} does not exist; tightfit export writes it beside the program")
         try:
             self._file: Any = safetensors.safe_open(path, framework="numpy")
             self._inputs, self._order = self._file.get_slice("inputs"), self._file.get_slice("order")
@@ -78,7 +76,7 @@ def train(program: Path, data: Path | None, steps: int | None, out: Path, thread
         steps = batches.steps if steps is None else steps
         if not 1 <= steps <= batches.steps:
             choice = f"choose 1–{batches.steps}"
-            raise ValueError(f"steps={steps} but the data file has batches for {batches.steps}; {choice}")
+            raise WrongWords(f"steps={steps} but the data file has batches for {batches.steps}; {choice}")
         opened = open_program(program, manifest, threads)
     with ProcessPeak() as training:
         driver, watch = Driver(opened, manifest.queries), Stopwatch()
@@ -136,32 +134,18 @@ def write_adapters(path: Path, adapters: dict[str, np.ndarray], manifest: Manife
     write_atomically(path, library("safetensors.numpy").save(adapters, metadata))
 
 
-def main(arguments: list[str]) -> int:
-    if asks_for_help(arguments):
-        print(__doc__)
-        return 0
-    known = {"program": "", "data": None, "steps": None, "out": None, "threads": "1"}
-    try:
-        settings = read_settings(arguments, known)
-        program, data, steps = Path(str(settings["program"])), settings["data"], settings["steps"]
-        out = Path(settings["out"] or program.parent)
-        most = None if steps is None else whole("steps", steps)
-        cost = train(program, Path(data) if data else None, most, out, whole("threads", str(settings["threads"])))
-    except (ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+def main(words: Sequence[str]) -> int:
+    return carry_out(TRAIN_PROGRAM, words, train_as_told, (ValueError, OSError))
+
+
+def train_as_told(said: Said) -> int:
+    """Train the program that was said, and say what that cost; the exit code."""
+    settings = said.settings
+    program, data = Path(settings["program"]), settings["data"]
+    out = Path(settings["out"] or program.parent)
+    cost = train(program, Path(data) if data else None, settings["steps"], out, settings["threads"])
     print(
         f"{out / ADAPTERS}: after {cost['steps']} steps of {cost['median_step_seconds']:.3f} s (median), "
         f"the process held {cost['process_peak_bytes'] / 1e6:.0f} MB at most"
     )
-    return 0
-
-
-def whole(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{name}={text} is no whole number from 1")
-    return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return DONE

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tightfit.records.places import CHECKOUT
+from tightfit.records.places import CHECKOUT, IS_CHECKOUT
 
 CPUINFO, MACHINE_ID = Path("/proc/cpuinfo"), Path("/etc/machine-id")
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -99,7 +99,12 @@ def host() -> str:
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """The commit of the code and whether tracked files differ from it; ("", False) outside a git checkout."""
+    """The commit of the code and whether tracked files differ from it; ("", False) outside a git checkout.
+
+    An installed package may lie in the checkout of something else, whose commit says nothing of it.
+    """
+    if not IS_CHECKOUT:
+        return "", False
     try:
         head = _git("rev-parse", "HEAD")
         return head, bool(_git("status", "--porcelain", "--untracked-files=no"))

@@ -1,5 +1,6 @@
-"""`python -m tightfit.run`: see `tightfit.run.configuration`."""
+"""`python -m tightfit.run`: a former form of `tightfit run`."""
 
-from tightfit.run.configuration import command_line
+from tightfit.commands import forward
 
-command_line()
+if __name__ == "__main__":
+    forward("run")

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -22,6 +21,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from tightfit.records.places import CONF
 from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
+from tightfit.settings import unknown
 
 PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
@@ -180,13 +180,6 @@ def check_names(what: str, settings: Mapping[str, Any], known: Collection[str], 
     for name in settings:
         if name not in known:
             raise ValueError(unknown(what, name, known, within))
-
-
-def unknown(what: str, name: str, known: Collection[str], within: str) -> str:
-    """That `what` has no setting `name`, and the one that may be meant."""
-    nearest = get_close_matches(name, known, n=1)
-    meant = f"write {within}{nearest[0]}; " if nearest else ""
-    return f"{within}{name} is no setting of {what}; {meant}it has {', '.join(known) or 'none'}"
 
 
 def written(value: Any) -> str:

@@ -1,7 +1,6 @@
-"""Train one model by one method under one budget: `python -m tightfit.run optimizer=mezo dataset=mnist seed=3`.
+"""The words of a run, composed by Hydra, become plain settings here, and a run is made of them: `tightfit run`.
 
-This is where a composed configuration becomes objects. Several values, or an experiment, make a sweep:
-`python -m tightfit.run -m optimizer=bp_sgd,mezo seed=0,1,2` or `python -m tightfit.run experiments=elasticzo/table1`.
+Nothing else that trains knows Hydra.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tightfit.records.places import CONF, HOME
@@ -17,11 +17,13 @@ os.environ.setdefault("TIGHTFIT_ROOT", str(HOME))  # conf/ refers to it to make 
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_form, in_todays_words
 
@@ -69,40 +71,76 @@ def missing_in(part: Any, name: str = "") -> list[str]:
     return [name] if part == MISSING else []
 
 
+def main(words: Sequence[str]) -> int:
+    """Run what `words` describe, one run or, where one has several values, a sweep; the exit code."""
+    try:
+        sys.argv[1:] = as_a_sweep(with_profile(in_todays_words(words)))  # which Hydra reads
+    except ValueError as error:
+        return refuse(str(error))
+    began.clear()
+    try:
+        hydra_main()
+    except SystemExit as ended:
+        return WRONG_WORDS if ended.code == FAILED and not began else as_code(ended.code)
+    return DONE
+
+
+def as_code(code: str | int | None) -> int:
+    return FAILED if isinstance(code, str) else code or DONE
+
+
+def as_a_sweep(words: list[str]) -> list[str]:
+    """`words`, with the flag that Hydra wants to be told of several values.
+
+    Raises ValueError for a part that is chosen to be nothing, of which Hydra would show a trace.
+    """
+    for word in words:
+        if word in ("optimizer=null", "model=null", "dataset=null", "memory_budget=null", "tracker=null"):
+            raise ValueError(f"{word} chooses nothing, and a run needs one; name an option")
+    if not {"-m", "--multirun"}.isdisjoint(words):
+        return words
+    plain = [word for word in words if "=" in word and not word.startswith("-")]
+    try:
+        sweeps = any(said.is_sweep_override() for said in OverridesParser.create().parse_overrides(plain))
+    except HydraException:  # which Hydra will tell
+        return words
+    return ["--multirun", *words] if sweeps else words
+
+
+began: list[str] = []  # what was begun by the command under way: only before that, words are to blame
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def main(config: DictConfig) -> str:
-    from tightfit.run.session import EXPECTED, carry_out  # after Hydra, so that --help need not wait for torch
+def hydra_main(config: DictConfig) -> str:
+    began.append(HydraConfig.get().job.name)
+    from tightfit.run.session import (  # after Hydra, so that wrong words need not wait for torch
+        EXPECTED,
+        carry_out,
+        check_parts,
+    )
 
     try:
-        outcome = carry_out(resolved(config), HydraConfig.get().overrides.task)
+        said = resolved(config)
+        if not is_sweep():  # in a sweep one value may be impossible: its run is recorded as failed, and others go on
+            check_parts(said)
+        outcome = carry_out(said, HydraConfig.get().overrides.task)
     except EXPECTED as error:  # that no record tells
         print(error, file=sys.stderr, flush=True)
-        fail(str(error))
+        fail(str(error), WRONG_WORDS)
     if outcome.status == "failed":
-        fail(outcome.reason)
+        fail(outcome.reason, FAILED)
     return outcome.status
 
 
-def fail(reason: str) -> NoReturn:
-    """End a run with exit status 1. The other runs of a sweep are made all the same, and that is its status too.
+def is_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def fail(reason: str, code: int) -> NoReturn:
+    """End a run with the exit status `code`. The other runs of a sweep are made all the same, and its status is 1.
 
     A run that diverged or was over its budget is a result and no failure.
     """
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if is_sweep():
         raise CompactHydraException(reason)  # Hydra keeps it until all have run
-    sys.exit(1)
-
-
-def command_line() -> None:
-    """What a shell runs; ends the process unless all went well."""
-    try:
-        sys.argv[1:] = with_profile(in_todays_words(sys.argv[1:]))
-        for word in sys.argv[1:]:
-            if word in ("optimizer=null", "model=null", "dataset=null", "memory_budget=null", "tracker=null"):
-                raise ValueError(f"{word} chooses nothing, and a run needs one; name an option")  # Hydra shows a trace
-    except ValueError as error:
-        sys.exit(str(error))
-    try:
-        main()
-    except KeyboardInterrupt:  # what was under way is recorded as interrupted
-        sys.exit(130)
+    sys.exit(code)

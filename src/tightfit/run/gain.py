@@ -1,17 +1,10 @@
-"""What training changed, sentence by sentence: `python -m tightfit.gain runs/on_device_mezo/fine_tuning/*`.
-
-A run's model is scored as it began and as it ended on the same examples, of which a run may have scored but a part
-(`dataset.test_limit`): all of the split are taken here. Examples that both get right, or both get wrong, say nothing
-about the difference, so its interval is narrower than those of the two accuracies.
-"""
+"""What training changed, example by example: `tightfit gain runs/on_device_mezo/fine_tuning/*`."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from tightfit.commands import DONE, carry_out, told
+from tightfit.commands.verbs import GAIN
 from tightfit.datasets.stream import encoding_for
 from tightfit.records.machine import commit
 from tightfit.records.record import RunRecord, append_csv, read_run, require
@@ -28,7 +23,7 @@ from tightfit.run.evaluate import cross_entropy, right_answers
 from tightfit.run.loop import REPLAY_LOG, WEIGHTS
 from tightfit.run.replay import NEEDED, rebuild
 from tightfit.run.session import EXPECTED, build_task, check_code
-from tightfit.settings import TRUST, without_trust
+from tightfit.settings import Said, WrongWords
 
 Z_975 = 1.959964
 
@@ -63,7 +58,7 @@ def gain(folder: Path) -> tuple[RunRecord, Gain]:
     """
     record = read_run(folder)
     if record is None or record.status != "finished":
-        raise ValueError(f"{folder} holds no run that finished; name the folder of one, as in runs/scratch/…")
+        raise WrongWords(f"{folder} holds no run that finished; name the folder of one, as in runs/scratch/…")
     require(folder, record, *NEEDED, "config.cell", "model.name")
     task = build_task(with_all_examples(record.config), copy.deepcopy(record))
     encode = encoding_for(task.model, task.dataset)
@@ -111,23 +106,22 @@ def row(record: RunRecord, found: Gain) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tightfit.gain", description=__doc__)
-    parser.add_argument("runs", nargs="+", help=f"folders of runs that finished; {TRUST} if one names your own code")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="append the numbers to this file")
-    options = parser.parse_args(arguments)
+def main(words: Sequence[str]) -> int:
+    return carry_out(GAIN, words, gains)
+
+
+def gains(said: Said) -> int:
+    """Show what the runs that were said gained, each whatever becomes of the others; the exit code."""
     table = Table("run", "seed", "examples", "before", "after", "became right", "became wrong", "difference, 95 %")
-    code = 0
-    folders, trusted = without_trust(options.runs)
-    for folder in map(Path, folders):
+    code = DONE
+    for folder in map(Path, said.named):
         try:
-            check_code(folder, trusted)
+            check_code(folder, said.settings["trust"])
             line = row(*gain(folder))
-            if options.csv:
-                append_csv(options.csv, [line], "the record of a gain")
+            if said.settings["csv"]:
+                append_csv(Path(said.settings["csv"]), [line], "the record of a gain")
         except EXPECTED as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            code = 1
+            code = max(code, told(error))
             continue
         table.add_row(*texts(line))
     if table.rows:
@@ -141,7 +135,3 @@ def texts(line: Mapping[str, Any]) -> list[str]:
     name = line["cell_row"] or f"{line['optimizer']}, {line['model']}"
     counts = [str(line[count]) for count in ("gained", "lost")]
     return [name, str(line["seed"]), str(line["examples"]), *accuracies, *counts, difference]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

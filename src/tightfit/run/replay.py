@@ -1,26 +1,22 @@
-"""Rebuild the weights of a zeroth-order run from its losses: `python -m tightfit.replay runs/scratch/0123456789ab`.
-
-The starting model is built as the run's record says, every step is made again with the losses noted instead of
-forward passes, and the sha256 of the weights must be the one on record. Exact on the kind of device that trained.
-Say `trust=true` beside the folders where a record names a model or a data set that is code of your own.
-"""
+"""Rebuild the weights of a zeroth-order run from its losses: `tightfit replay runs/scratch/0123456789ab`."""
 
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from tightfit.commands import DONE, carry_out, told
+from tightfit.commands.verbs import REPLAY
 from tightfit.models.base import traits_of
 from tightfit.records.record import read_run, require, write_atomically
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.loop import REPLAY_LOG, Run
 from tightfit.run.session import EXPECTED, build_task, check_code
-from tightfit.settings import asks_for_help, without_trust
+from tightfit.settings import Said, WrongWords
 from tightfit.tracking.local import LocalOnly
 
 REBUILT = "model.safetensors"
@@ -35,7 +31,7 @@ def rebuild(folder: Path) -> nn.Module:
     """
     record = read_run(folder)
     if record is None or not (folder / REPLAY_LOG).exists():
-        raise ValueError(f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one")
+        raise WrongWords(f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one")
     require(folder, record, *NEEDED)
     task = build_task(record.config, copy.deepcopy(record))
     run = Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
@@ -66,26 +62,19 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def main(folders: list[str]) -> int:
-    if asks_for_help(folders):
-        print(__doc__)
-        return 0
-    folders, trusted = without_trust(folders)
-    if not folders:
-        print("name the folder of a run: python -m tightfit.replay runs/scratch/0123456789ab", file=sys.stderr)
-        return 2
-    code = 0
-    for folder in map(Path, folders):
+def main(words: Sequence[str]) -> int:
+    return carry_out(REPLAY, words, replay)
+
+
+def replay(said: Said) -> int:
+    """Rebuild the runs that were said, each whatever becomes of the others; the exit code."""
+    code = DONE
+    for folder in map(Path, said.named):
         try:
-            check_code(folder, trusted)
+            check_code(folder, said.settings["trust"])
             write_safetensors(folder / REBUILT, to_keep(rebuild(folder)))
         except EXPECTED as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            code = 1
+            code = max(code, told(error))
             continue
         print(f"{folder / REBUILT}: rebuilt from {(folder / REPLAY_LOG).stat().st_size} bytes, sha256 as recorded")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -48,7 +48,7 @@ from tightfit.run.keys import DESCRIPTIONS, run_folder
 from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.run.spellings import NO_ADAPTER, in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
-from tightfit.settings import TRUST
+from tightfit.settings import TRUST, WrongWords
 
 DESCRIBED = ("optimizer", "adapter")  # parts with settings that only describe them
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
@@ -172,7 +172,7 @@ def check_code(folder: Path, trusted: bool) -> None:
     record = read_run(folder)
     foreign = sorted(targets_in(record.config) - own_targets()) if record and not trusted else []
     if foreign:
-        raise ValueError(
+        raise WrongWords(
             f"{folder / 'run.json'} names {foreign[0]}, which is no part of tightfit and would be run; "
             f"say {TRUST} if the run is your own"
         )
@@ -239,6 +239,7 @@ def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
     config = in_todays_form(config)
     check_configuration(config)
+    checked_device(config)
     for part in ("memory_budget", "optimizer", "adapter", "tracker"):
         build(without_descriptions(config[part]) if part in DESCRIBED else config[part])
 
@@ -269,6 +270,10 @@ def without_descriptions(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def choose_device(config: Mapping[str, Any]) -> torch.device:
     torch.set_num_threads(config["threads"])
+    return checked_device(config)
+
+
+def checked_device(config: Mapping[str, Any]) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
         raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
     device = torch.device(config["device"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tightfit.commands.vocabulary import check_words
 from tightfit.memory.budget import with_plain_sizes
 
 FORMER_NAMES = {
@@ -43,9 +44,12 @@ OF_P_RGE = ("rank", "alpha", "targets")
 def in_todays_words(arguments: Sequence[str]) -> list[str]:
     """Command-line `arguments` as the configuration is spelled.
 
-    Raises ValueError where sizes of a budget and names are mixed in one sweep, and for what has no word today.
+    Raises ValueError for names that are not there, where sizes of a budget and names are mixed in one sweep, and for
+    what has no word today.
     """
-    return with_plain_sizes([renamed(argument) for argument in arguments])
+    words = with_plain_sizes([renamed(argument) for argument in arguments])
+    check_words(words)
+    return words
 
 
 def renamed(argument: str) -> str:

@@ -1,0 +1,216 @@
+"""What tightfit does, verb by verb: the sentence, the words and the examples that help shows and parsing goes by.
+
+A verb is carried out by a module that is named here and imported when it is asked for, so help waits for nothing.
+"""
+
+from __future__ import annotations
+
+from tightfit.settings import Verb, Word, text, truth, whole_number
+
+TRUSTED = Word("trust", "true where the run names a model or a data set that is code of your own", "false", truth)
+
+RUN = Verb(
+    "run",
+    "Train one model by one method under one budget, and record it.",
+    "tightfit.run.configuration",
+    takes_a_run=True,
+    about=(
+        "Several values with commas make a sweep, `hydra/launcher=all_cores` runs it on all cores, and "
+        "`experiments=NAME` is a whole one. A run that was stopped goes on where it stood when asked for again."
+    ),
+    examples=(
+        "tightfit run optimizer=mezo dataset=fashion_mnist memory_budget=rpi_zero2_512mb seed=3",
+        "tightfit run optimizer=bp_sgd,mezo seed=0,1,2 hydra/launcher=all_cores",
+        "tightfit run --config-dir ./my_conf model=my_mlp",
+    ),
+    former="tightfit.run",
+)
+REPRODUCE = Verb(
+    "reproduce",
+    "Run experiments from start to table.",
+    "tightfit.launch.reproduce",
+    words=(Word("jobs", "runs side by side; one per core where it is left out", read=whole_number),),
+    named="experiment",
+    such_as="elasticzo/table1",
+    takes_a_run=True,
+    about=(
+        "Says how long it will take on this machine, runs what is missing on all cores and prints the table. "
+        "Interrupt it at any moment and run it again: it continues. Beside `jobs` it takes the words of a run."
+    ),
+    examples=(
+        "tightfit reproduce elasticzo/table1 profile=short",
+        "tightfit reproduce elasticzo/table1 elasticzo/table1_int8 dataset=mnist seed=0,1 jobs=1",
+    ),
+    former="tightfit.reproduce",
+)
+PLAN = Verb(
+    "plan",
+    "Say what fits on which device, before anything is trained or downloaded.",
+    "tightfit.plan.__main__",
+    words=(
+        Word("device", "a device, or a plain size such as 17GB", "phone_4gb"),
+        Word("model", "a model, or a config.json of Hugging Face's form or a folder with one", "smollm2_135m"),
+        Word("optimizer", "a method", "bp_adam,bp_adam_checkpointed,bp_lora,elastic_zo,mezo"),
+        Word("dataset.sequence_length", "tokens of an example", "512"),
+        Word("training.batch_size", "examples of a step", "8"),  # on-device MeZO, Fig. 4
+        Word("format", "table, json or csv", "table"),
+        Word("picture", "a file to draw the plan to, such as plan.png", ""),
+    ),
+    about=(
+        "Bytes, the cost of a step, and the largest batch, sequence and model that fit, from plain numbers in "
+        "conf/plan/. Several values with commas make every combination. Overrides: assumptions.rho=1, "
+        "optimizer.rank=16, device.flops_per_second=1e12, model.layers=24."
+    ),
+    examples=(
+        "tightfit plan device=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",
+        "tightfit plan device=17GB model=path/to/Llama-3.2-1B format=csv",
+    ),
+    former="tightfit.plan",
+)
+LAYERS = Verb(
+    "layers",
+    "Show what a run's bytes are, operation by operation.",
+    "tightfit.plan.layers",
+    words=(Word("csv", "true prints the operations alone, in bytes", "false", truth),),
+    takes_a_run=True,
+    about=(
+        "Prints every operation of a forward pass over a batch, from a pass without data: the elements of "
+        "parameters it reads, the bytes it reads and makes, and those that autograd keeps of them under this "
+        "optimizer (were nothing computed again); then what a step holds in each convention. Beside `csv` it "
+        "takes the words of a run."
+    ),
+    examples=(
+        "tightfit layers model=lenet5 dataset=mnist optimizer=bp_adam",
+        "tightfit layers optimizer=elastic_zo optimizer.bp_layers=2 csv=true",
+    ),
+    former="tightfit.layers",
+)
+REPLAY = Verb(
+    "replay",
+    "Rebuild the weights of a zeroth-order run from its losses.",
+    "tightfit.run.replay",
+    words=(TRUSTED,),
+    named="folder of a run",
+    such_as="runs/scratch/0123456789ab",
+    about=(
+        "The starting model is built as the run's record says, every step is made again with the losses noted "
+        "instead of forward passes, and the sha256 of the weights must be the one on record. Exact on the kind of "
+        "device that trained."
+    ),
+    examples=("tightfit replay runs/scratch/0123456789ab",),
+    former="tightfit.replay",
+)
+GAIN = Verb(
+    "gain",
+    "Say what training changed, example by example.",
+    "tightfit.run.gain",
+    words=(Word("csv", "a file to append the numbers to"), TRUSTED),
+    named="folder of a run",
+    such_as="runs/scratch/0123456789ab",
+    about=(
+        "A run's model is scored as it began and as it ended on the same examples, of which a run may have scored "
+        "but a part (`dataset.test_limit`): all of the split are taken here. Examples that both get right, or "
+        "both get wrong, say nothing about the difference, so its interval is narrower than those of the two "
+        "accuracies."
+    ),
+    examples=("tightfit gain runs/on_device_mezo/fine_tuning/* csv=gains.csv",),
+    former="tightfit.gain",
+)
+EXPORT = Verb(
+    "export",
+    "Write a run's training as a program for a device.",
+    "tightfit.program.export",
+    words=(
+        Word("run", "a run of optimizer=p_rge: its folder or its key", is_needed=True),
+        Word("format", "executorch, onnx or torch_export", "executorch"),
+        Word("out", "the folder for the program; by default on_device/<format> in that of the run"),
+        TRUSTED,
+    ),
+    about=(
+        "Beside the program, which holds the model and takes one training step a call, lie a manifest and the "
+        "examples in tokens: all that `tightfit train-program` needs. The files are kept only if the program's "
+        "first steps are those of the run in the framework."
+    ),
+    examples=("tightfit export run=0123456789ab format=onnx",),
+    former="tightfit.export",
+)
+TRAIN_PROGRAM = Verb(
+    "train-program",
+    "Train an exported program by a stock runtime, as a device would.",
+    "tightfit.program.train",
+    words=(
+        Word("program", "the file that `tightfit export` wrote", is_needed=True),
+        Word("data", "the file of batches; by default the one beside the program"),
+        Word("steps", "fewer steps than the data have batches for", read=whole_number),
+        Word("out", "the folder to write to; by default that of the program"),
+        Word("threads", "of the runtime", "1", whole_number),
+    ),
+    about=(
+        "Neither the model's code nor autograd is used: batches are read one at a time, and the host turns the "
+        "two losses of each direction into the slope that the next call updates by. Leaves the losses "
+        "(losses.f32), the adapters (adapters.safetensors) and what it cost (device_train.json)."
+    ),
+    examples=("tightfit train-program program=runs/scratch/0123456789ab/on_device/onnx/program.onnx",),
+    former="tightfit.device_train",
+)
+SCORE_PROGRAM = Verb(
+    "score-program",
+    "Score the adapters that a program trained, in the framework.",
+    "tightfit.program.score",
+    words=(
+        Word("run", "the run that was exported: its folder or its key", is_needed=True),
+        Word("adapters", "the file of adapters that `tightfit train-program` wrote", is_needed=True),
+        TRUSTED,
+    ),
+    about="The model and the data are built as the run's record says; only the adapters come from the file.",
+    examples=("tightfit score-program run=0123456789ab adapters=adapters.safetensors",),
+    former="tightfit.device_score",
+)
+BENCH = Verb(
+    "bench",
+    "Measure what a step costs on this machine.",
+    "tightfit.bench.__main__",
+    words=(
+        Word("part", "steps (LeNet-5), language (language models) or device (exported programs)", "steps"),
+        Word("full", "language, device: true for every model and size", "false", truth),
+        Word("only", "language, device: those whose title has this text, such as 135M", "", text),
+        Word("threads", "language: one per core where it is left out", read=whole_number),
+        Word("rounds", "device: each with every program once; 3 where it is left out", read=whole_number),
+        Word("csv", "language, device: a file to append the numbers to"),
+    ),
+    about=(
+        "Two pieces of work are timed in turn, so that a machine that slows down slows both; medians of the "
+        "ratios are shown with their quartiles."
+    ),
+    examples=("tightfit bench", "tightfit bench part=language full=true csv=steps.csv"),
+    former="tightfit.bench",
+)
+DATA = Verb(
+    "data",
+    "Fetch data sets into the cache and say what they are.",
+    "tightfit.datasets.__main__",
+    named="data set",
+    such_as="mnist or fashion_mnist",
+    about="The verb knows mnist and fashion_mnist; other data sets are fetched by the first run that uses them.",
+    examples=("tightfit data mnist fashion_mnist",),
+    former="tightfit.datasets",
+)
+EXPLAIN = Verb(
+    "explain",
+    "Show the runs behind a cell of a table.",
+    "analysis.explain",
+    named="cell of a table",
+    such_as="'elasticzo/table1[mnist_fp32, cls1]'",
+    about=(
+        "Their settings, machine, commit and digests, those that were superseded and why, and the command that "
+        "makes one again."
+    ),
+    examples=("tightfit explain 'elasticzo/table1[mnist_fp32, cls1]'",),
+)
+VERBS = {
+    verb.name: verb
+    for verb in (
+        *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
+        *(EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, EXPLAIN),
+    )
+}
