@@ -15,6 +15,7 @@ from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
@@ -95,9 +96,8 @@ def test_full_zo_has_neither_gradients_nor_state_and_never_a_direction_beside_it
 
 
 def test_the_direction_is_the_peak_where_there_are_next_to_no_activations() -> None:
-    kinds = peak(
-        MeZO(1e-4, 1e-3), nn.Linear(10_000, 1, bias=False), Batch(torch.ones(1, 10_000), torch.tensor([0]), 0, 0.0)
-    )
+    drawn = MeZO(1e-4, 1e-3, direction=Independent("torch_gaussian"))
+    kinds = peak(drawn, nn.Linear(10_000, 1, bias=False), Batch(torch.ones(1, 10_000), torch.tensor([0]), 0, 0.0))
     assert kinds.by_kind["perturbation"] == 4 * 10_000
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -7,33 +9,67 @@ from tightfit.numerics.noise.counter_noise import (
     TABLES,
     Kernel,
     Key,
+    TensorKeys,
+    field_bits,
+    numbers_per_word,
     portable_work,
     random_words,
     reference_work,
+    width,
 )
-from tightfit.numerics.noise.perturbation import KERNELS, Perturbation, check_noise, choose_kernel
+from tightfit.numerics.noise.perturbation import KERNELS, Perturbation, check_noise
+from tightfit.numerics.noise.streams import choose_kernel
+from tightfit.numerics.threads import Work
+from tightfit.records.machine import has_numba
 from tightfit.seeds import MASK64, permute64
 
 every_noise = pytest.mark.parametrize("noise", TABLES)
 every_type = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 SIZES = [1, 7, 8, 63, 64, 65, 3 * 2**16 + 33, 2 * BLOCK + 2]
-KEY, ROUNDING = (0xDEADBEEF, 2**64 - 3), (2**63, 7)
+KEYS, COUNTER = TensorKeys(0xDEADBEEF, 2**64 - 3, 2**63), 7
+KEY = KEYS.of(COUNTER)
 
 
-def number(noise: str, place: int, key: tuple[int, int]) -> float:
+def number(noise: str, place: int, key: Key) -> float:
     """The slow twin: one number from Python's integers."""
-    width = TABLES[noise].shape[1]
-    mixed = permute64(place // (8 * width), key[0])
+    table = TABLES[noise]
+    bits, wide = field_bits(table), width(table)
+    mixed = permute64(place // numbers_per_word(table), key[0])
     word = permute64((mixed + key[1]) & MASK64, 0)
-    byte = word >> 8 * (place // width % 8) & 0xFF
-    return TABLES[noise][byte, place % width].item()
+    row = word >> bits * (place // wide % (64 // bits)) & (2**bits - 1)
+    return table.flatten()[row * wide + place % wide].item()
+
+
+# What adds `scale` × numbers of a noise to `source`, at `target`.
+Add = Callable[[torch.Tensor, torch.Tensor, str, float, bool], list[Work]]
+
+
+def by(kernel: Kernel) -> Add:
+    def works(source: torch.Tensor, target: torch.Tensor, noise: str, scale: float, chance: bool) -> list[Work]:
+        return kernel(source, target, TABLES[noise], scale, KEY, KEYS.of_rounding(COUNTER) if chance else None)
+
+    return works
+
+
+def fused(source: torch.Tensor, target: torch.Tensor, noise: str, scale: float, chance: bool) -> list[Work]:
+    from tightfit.numerics.noise.fused_noise import FusedSweep
+
+    return FusedSweep([(source, KEYS)], noise).work([(scale, COUNTER)], chance, target)
+
+
+OTHERS: list[Add] = [by(portable_work), *([fused] if has_numba() else [])]
 
 
 def add(
-    kernel: Kernel, source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, rounding: Key | None = None
+    works: Add,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    noise: str,
+    scale: float = 1.0,
+    stochastically: bool = False,
 ) -> None:
     """Last things first: the pieces of a kernel's work may be done in any order."""
-    for work in reversed(kernel(source, target, table, KEY, rounding)):
+    for work in reversed(works(source, target, noise, scale, stochastically)):
         work()
 
 
@@ -43,32 +79,26 @@ def direction(noise: str, size: int, kernel: str = "auto", step: int = 0) -> tor
     return weights.data
 
 
-def kernels_for(dtype: torch.dtype, width: int) -> list[Kernel]:
-    """The kernels other than the reference; the fused one among them where it can be had."""
-    chosen = {choose_kernel(name, torch.zeros(1, dtype=dtype), width) for name in ("portable", "auto")}
-    return list(chosen)
-
-
 @every_noise
 def test_every_number_is_a_function_of_its_key_and_place(noise: str) -> None:
     zero, numbers = torch.zeros(300), torch.empty(300)
-    add(reference_work, zero, numbers, TABLES[noise])
+    add(by(reference_work), zero, numbers, noise)
     assert numbers.tolist() == [number(noise, place, KEY) for place in range(300)]
 
 
 @every_noise
 @every_type
-@pytest.mark.parametrize("rounding", [None, ROUNDING], ids=["to_nearest", "stochastically"])
-def test_all_kernels_give_the_same_bits(noise: str, dtype: torch.dtype, rounding: tuple[int, int] | None) -> None:
-    table = TABLES[noise] * 1.1e-3
+@pytest.mark.parametrize("stochastically", [False, True], ids=["to_nearest", "stochastically"])
+def test_all_kernels_give_the_same_bits(noise: str, dtype: torch.dtype, stochastically: bool) -> None:
+    scale = 1.1e-3
     for size in SIZES:
         source = (0.02 * torch.randn(size, generator=torch.Generator().manual_seed(size))).to(dtype)
         expected = torch.empty_like(source)
-        add(reference_work, source, expected, table, rounding)
-        for kernel in kernels_for(dtype, table.shape[1]):
+        add(by(reference_work), source, expected, noise, scale, stochastically)
+        for kernel in OTHERS:
             apart, in_place = torch.empty_like(source), source.clone()
-            add(kernel, source, apart, table, rounding)
-            add(kernel, in_place, in_place, table, rounding)
+            add(kernel, source, apart, noise, scale, stochastically)
+            add(kernel, in_place, in_place, noise, scale, stochastically)
             assert torch.equal(apart, expected)
             assert torch.equal(in_place, expected)
 
@@ -80,23 +110,23 @@ def test_kernels_agree_about_weights_at_the_ends_of_their_range(noise: str, dtyp
     ends = torch.tensor([0.0, -0.0, limits.tiny, -limits.tiny / 4, limits.max, torch.inf, -torch.inf, torch.nan])
     source = ends.to(dtype).repeat(20)
     for scale in (1.0, limits.tiny, 0.0):
-        for rounding in (None, ROUNDING):
+        for stochastically in (False, True):
             expected, moved = torch.empty_like(source), torch.empty_like(source)
-            add(reference_work, source, expected, TABLES[noise] * scale, rounding)
-            for kernel in kernels_for(dtype, TABLES[noise].shape[1]):
-                add(kernel, source, moved, TABLES[noise] * scale, rounding)
+            add(by(reference_work), source, expected, noise, scale, stochastically)
+            for kernel in OTHERS:
+                add(kernel, source, moved, noise, scale, stochastically)
                 torch.testing.assert_close(moved, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", [2.0**-26, 2.0**-15, 1e-3, 1.0, 3e4])
 def test_kernels_agree_about_every_number_of_16_bits(dtype: torch.dtype, scale: float) -> None:
-    source, table = torch.arange(2**16).to(torch.uint16).view(dtype), TABLES["gaussian_fast"] * scale
-    for rounding in (None, ROUNDING):
+    source = torch.arange(2**16).to(torch.uint16).view(dtype)
+    for stochastically in (False, True):
         expected, moved = torch.empty_like(source), torch.empty_like(source)
-        add(reference_work, source, expected, table, rounding)
-        for kernel in kernels_for(dtype, table.shape[1]):
-            add(kernel, source, moved, table, rounding)
+        add(by(reference_work), source, expected, "gaussian_fast", scale, stochastically)
+        for kernel in OTHERS:
+            add(kernel, source, moved, "gaussian_fast", scale, stochastically)
             torch.testing.assert_close(moved, expected, rtol=0, atol=0, equal_nan=True)
 
 
@@ -145,11 +175,12 @@ def test_words_of_a_stream_do_not_repeat() -> None:
 def test_stochastic_rounding_keeps_on_average_what_nearest_rounding_loses(dtype: torch.dtype) -> None:
     weights = torch.ones(100_000, dtype=dtype)
     unit = torch.finfo(dtype).eps
-    table = torch.full((256, 1), unit / 16)  # a sixteenth of what separates 1 from the next number
+    table = torch.full((256,), unit / 16)  # a sixteenth of what separates 1 from the next number
     moved = torch.empty_like(weights)
-    add(portable_work, weights, moved, table)
-    assert torch.equal(moved, weights)
-    add(portable_work, weights, moved, table, ROUNDING)
+    for rounding in (None, KEYS.of_rounding(COUNTER)):
+        assert torch.equal(moved, weights) or rounding is None
+        for work in portable_work(weights, moved, table, 1.0, KEY, rounding):
+            work()
     steps = (moved.float() - 1) / unit
     assert set(steps.tolist()) == {0.0, 1.0}
     assert steps.mean().item() == pytest.approx(1 / 16, abs=5 * (1 / 16 / 100_000) ** 0.5)  # five standard errors
@@ -160,16 +191,16 @@ def test_stochastic_rounding_leaves_alone_what_needs_no_rounding(dtype: torch.dt
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
     every = every[every.isfinite()]
     moved = torch.empty_like(every)
-    add(portable_work, every, moved, torch.zeros(256, 1), ROUNDING)
+    add(by(portable_work), every, moved, "rademacher", 0.0, stochastically=True)
     assert torch.equal(moved, every)
 
 
 @pytest.mark.parametrize(
     ("noise", "kernel", "message"),
     [
-        ("pink", "auto", "noise='pink' is not a stream; choose gaussian, rademacher, gaussian_fast"),
+        ("pink", "auto", "noise='pink' is not a stream; choose gaussian, rademacher, gaussian_fast, torch_gaussian"),
         ("rademacher", "magic", "kernel='magic' is not a kernel; choose auto, reference, portable, fused"),
-        ("gaussian", "fused", "choose kernel=auto, or noise=rademacher or gaussian_fast"),
+        ("torch_gaussian", "fused", "choose kernel=auto, or noise=gaussian or rademacher or gaussian_fast"),
     ],
 )
 def test_unknown_streams_and_kernels_are_refused(noise: str, kernel: str, message: str) -> None:
@@ -178,7 +209,7 @@ def test_unknown_streams_and_kernels_are_refused(noise: str, kernel: str, messag
 
 
 def test_every_kernel_moves_weights_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: False)
+    monkeypatch.setattr("tightfit.numerics.noise.streams.has_numba", lambda: False)
     directions = [direction("rademacher", 1000, kernel, step=7) for kernel in KERNELS if kernel != "fused"]
     monkeypatch.undo()
     directions.append(direction("rademacher", 1000, "auto", step=7))
@@ -186,16 +217,16 @@ def test_every_kernel_moves_weights_to_the_same_bits(monkeypatch: pytest.MonkeyP
 
 
 def test_a_fused_kernel_is_refused_where_it_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: True)
+    monkeypatch.setattr("tightfit.numerics.noise.streams.has_numba", lambda: True)
     with pytest.raises(ValueError, match="the weights are on meta; use the cpu or cuda"):
-        choose_kernel("fused", torch.zeros(1, device="meta"), 8)
-    monkeypatch.setattr("tightfit.numerics.noise.perturbation.has_numba", lambda: False)
+        choose_kernel("fused", torch.zeros(1, device="meta"))
+    monkeypatch.setattr("tightfit.numerics.noise.streams.has_numba", lambda: False)
     with pytest.raises(ValueError, match="numba is not installed"):
-        choose_kernel("fused", torch.zeros(1), 8)
-    assert choose_kernel("auto", torch.zeros(1), 8) is portable_work
+        choose_kernel("fused", torch.zeros(1))
+    assert choose_kernel("auto", torch.zeros(1)) is portable_work
 
 
 def test_weights_wider_than_the_sum_are_refused() -> None:
     weights = nn.Parameter(torch.zeros(1, dtype=torch.float64), requires_grad=False)
-    with pytest.raises(ValueError, match=r"w is torch.float64; choose noise=gaussian"):
+    with pytest.raises(ValueError, match=r"w is torch.float64; choose noise=torch_gaussian"):
         Perturbation([("w", weights)], 0, noise="rademacher")

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -7,18 +9,24 @@ from tightfit.seeds import derive, permute32
 
 
 def direction(
-    size: int, name: str = "w", seed: int = 0, step: int = 0, query: int = 0, queries: int = 1
+    size: int,
+    name: str = "w",
+    seed: int = 0,
+    step: int = 0,
+    query: int = 0,
+    queries: int = 1,
+    noise: Noise = "gaussian",
 ) -> torch.Tensor:
     weights = nn.Parameter(torch.zeros(size), requires_grad=False)
-    Perturbation([(name, weights)], seed, queries).add_(1.0, step, query)
+    Perturbation([(name, weights)], seed, queries, noise).add_(1.0, step, query)
     return weights.data
 
 
-def test_direction_in_pieces_is_the_direction_in_one_draw() -> None:
+def test_pytorchs_numbers_in_pieces_are_those_of_one_draw() -> None:
     """The slow twin: one draw as large as the tensor."""
     size = 3 * PIECE + 48
     generator = torch.Generator().manual_seed(permute32(7, derive(0, "perturbation", "w")))
-    assert torch.equal(direction(size, step=7), torch.empty(size).normal_(generator=generator))
+    assert torch.equal(direction(size, step=7, noise="torch_gaussian"), torch.empty(size).normal_(generator=generator))
 
 
 def test_same_name_step_and_seed_give_the_same_direction_whatever_else_is_trained() -> None:
@@ -97,3 +105,9 @@ def test_a_sweep_sees_the_directions_that_are_added(noise: Noise) -> None:
         by_sums.add_(-0.25, step=3, query=1)
         by_pieces.sweep(add, step=3, queries=(0, 1))
     assert all(torch.equal(added[name], swept[name]) for name in sizes)
+
+
+def test_a_copy_does_not_move_the_weights_it_was_made_beside() -> None:
+    weights = nn.Parameter(torch.zeros(100), requires_grad=False)
+    copy.deepcopy(Perturbation([("w", weights)], seed=0)).add_(1.0, step=0)
+    assert not weights.any()

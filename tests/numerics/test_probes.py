@@ -41,6 +41,7 @@ def test_both_ways_of_probing_end_at_the_same_weights_within_rounding() -> None:
                         model(INPUTS)
             for query in range(2):
                 probe.update_(3e-3, query + 1.0, step, query)
+        probe.rest()
         ends.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
     assert (ends[0] - ends[1]).abs().max() < 40 * 2**-23  # forty additions to numbers below 4, at most
 
@@ -153,6 +154,7 @@ def test_weights_whose_channels_are_last_are_moved_by_every_way_of_probing(noise
         with probe.at(0.5, step=0):
             ends.append(conv(torch.ones(1, 3, 4, 4)))
         probe.update_(0.5, 2.0, step=0)
+        probe.rest()
         ends.append(conv.weight - images_weights(torch.contiguous_format).weight)
     assert torch.equal(ends[0], ends[2])
     torch.testing.assert_close(ends[1], ends[3])

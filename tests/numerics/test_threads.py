@@ -47,16 +47,13 @@ def test_what_a_piece_raises_reaches_the_caller_and_the_next_sweep_works(threads
 
 
 def test_a_thread_has_enough_to_do(three_threads: None) -> None:
-    few, many = torch.empty(SHARE), torch.empty(SHARE + 1)
-    assert threads_for([]) == threads_for([few]) == threads_for([many]) == 1
-    assert threads_for([few, many]) == 2
-    assert threads_for([many] * 10) == 3
-    assert threads_for([torch.empty(9 * SHARE, device="meta")]) == 1
+    numbers = [0, SHARE, 2 * SHARE - 1, 2 * SHARE, 3 * SHARE, 30 * SHARE]
+    assert [threads_for(number) for number in numbers] == [1, 1, 1, 2, 3, 3]
 
 
 def test_what_is_measured_is_the_sweep_of_one_thread(three_threads: None) -> None:
     """Operators in other threads would not be seen."""
-    big, seen = torch.empty(9 * SHARE), []
-    peak_live_bytes(lambda: seen.append(threads_for([big])), [big])
+    seen = []
+    peak_live_bytes(lambda: seen.append(threads_for(9 * SHARE)), [])
     assert seen == [1]
-    assert threads_for([big]) == 3
+    assert threads_for(9 * SHARE) == 3

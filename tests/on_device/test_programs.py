@@ -148,8 +148,9 @@ def test_fewer_steps_are_the_first_of_them(trained: Driven, tmp_path: Path) -> N
     assert np.array_equal(read_losses(tmp_path), trained.losses()[:2])
 
 
-def test_a_program_of_bytes_drawn_by_quantiles_trains_as_the_run_did(tmp_path: Path) -> None:
-    run = carry_out(p_rge_config(tmp_path, direction=drawn("gaussian_fast"), parallel="none")).folder
+@pytest.mark.parametrize("noise", ["gaussian", "gaussian_fast"])
+def test_a_program_of_numbers_by_quantiles_trains_as_the_run_did(noise: str, tmp_path: Path) -> None:
+    run = carry_out(p_rge_config(tmp_path, direction=drawn(noise), parallel="none")).folder
     program = export(run, "torch_export", tmp_path / "program")
     assert driven(f"program={program}").returncode == 0
     assert score_adapters(run, program.parent / ADAPTERS).loss == pytest.approx(

@@ -16,6 +16,8 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PARALLEL, PRGE
 from tightfit.run.evaluate import cross_entropy
 
+DOUBLE = Independent("torch_gaussian")  # numbers for weights of float64
+
 
 def adapted_model() -> nn.Sequential:
     """With adapters that begin at zero."""
@@ -42,7 +44,7 @@ def trained(learner: Learner, steps: int = 5) -> tuple[list[float], torch.Tensor
 def test_every_way_to_batch_trains_the_same_adapters(queries: int) -> None:
     ends = {}
     for parallel in PARALLEL:
-        optimizer = PRGE(0.1, 1e-2, queries=queries, parallel=parallel)
+        optimizer = PRGE(0.1, 1e-2, queries=queries, parallel=parallel, direction=DOUBLE)
         ends[parallel] = trained(optimizer.bind(adapted_model(), cross_entropy, seed=3))
     for slopes, weights in ends.values():
         assert slopes == pytest.approx(ends["none"][0], rel=1e-8)
@@ -51,8 +53,8 @@ def test_every_way_to_batch_trains_the_same_adapters(queries: int) -> None:
 
 
 def test_it_is_mezo_of_several_queries_on_the_same_adapters() -> None:
-    one_by_one = MeZO(0.1, 1e-2, queries=3).bind(adapted_model(), cross_entropy, seed=3)
-    at_once = PRGE(0.1, 1e-2, queries=3, parallel="both").bind(adapted_model(), cross_entropy, seed=3)
+    one_by_one = MeZO(0.1, 1e-2, queries=3, direction=DOUBLE).bind(adapted_model(), cross_entropy, seed=3)
+    at_once = PRGE(0.1, 1e-2, queries=3, parallel="both", direction=DOUBLE).bind(adapted_model(), cross_entropy, seed=3)
     for (slopes, weights), (other_slopes, other) in [(trained(one_by_one), trained(at_once))]:
         assert slopes == pytest.approx(other_slopes, rel=1e-8)
         assert torch.allclose(weights, other, rtol=1e-9, atol=1e-12)
@@ -71,7 +73,9 @@ def test_the_minus_is_the_mirror_image_of_the_plus() -> None:
     """So that what is probed, half their difference, is what the update adds, in every way to batch."""
     seen: dict[str, list[torch.Tensor]] = {}
     for parallel in PARALLEL:
-        learner: Any = PRGE(0.1, 1e-2, queries=2, parallel=parallel).bind(adapted_model(), cross_entropy, seed=3)
+        learner: Any = PRGE(0.1, 1e-2, queries=2, parallel=parallel, direction=DOUBLE).bind(
+            adapted_model(), cross_entropy, seed=3
+        )
         layer = learner.resting_model()[0]
         met: list[torch.Tensor] = []
         layer.register_forward_pre_hook(lambda layer, _, met=met: met.append(layer.copies.clone()))
@@ -113,7 +117,7 @@ def test_each_group_of_examples_meets_its_own_copy() -> None:
 
 
 def test_base_weights_stay_and_no_copy_outlives_its_step() -> None:
-    before, learner = model(), PRGE(0.1, 1e-2).bind(adapted_model(), cross_entropy, seed=0)
+    before, learner = model(), PRGE(0.1, 1e-2, direction=DOUBLE).bind(adapted_model(), cross_entropy, seed=0)
     learner.step(batch(0))
     after: Any = learner.resting_model()
     assert torch.equal(after[0].base.weight, before[0].weight)
@@ -136,7 +140,7 @@ def test_targets_choose_layers_by_name() -> None:
         ),
         (
             lambda: PRGE(0.1, 1e-2, direction=Independent("pink")),
-            r"noise='pink' is not a stream; choose gaussian, rademacher",
+            r"noise='pink' is not a stream; choose gaussian, rademacher, gaussian_fast, torch_gaussian",
         ),  # ty: ignore
         (lambda: adapted(model(), MPLoRA(2, 4, "proj")), r"has none called 'proj', only 0, 2; choose another model"),
         (lambda: adapted(nn.ReLU(), MPLoRA()), r"belong to linear layers, but this model has none"),

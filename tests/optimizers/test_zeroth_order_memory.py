@@ -1,6 +1,6 @@
 """Full ZO trains within 1.05 of inference's measured peak, and the test would see a temporary of the weights' size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.pointnet import pointnet
-from tightfit.numerics.noise.perturbation import Perturbation
+from tightfit.numerics.noise.perturbation import Move, Perturbation
 from tightfit.optimizers import mezo
 from tightfit.optimizers.base import Batch, Report
 from tightfit.optimizers.directions import independent
@@ -57,9 +57,9 @@ class KeepsTheWeights(ZerothOrderLearner):
 class DrawsTheWholeDirection(Perturbation):
     """All of it before the first weight moves."""
 
-    def add_(self, scale: float, step: int, query: int = 0, stochastically: bool = False) -> None:
+    def add_all_(self, moves: Iterable[Move], stochastically: bool = False) -> None:
         drawn = [torch.empty_like(stream.weights).normal_() for stream in self.streams.values()]
-        super().add_(scale, step, query, stochastically)
+        super().add_all_(moves, stochastically)
         del drawn
 
 

@@ -25,6 +25,7 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pooling import max_of_slices
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
@@ -108,10 +109,12 @@ def step_ratios(batch: Batch) -> dict[str, tuple[float, float, float, float]]:
         one_forward()
 
     zeroth_order, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0), batch)
+    by_signs, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0, direction=Independent("rademacher")), batch)
     backprop, _ = stepper(Backprop(1e-5, SGD()), batch)
     hybrid, _ = stepper(ElasticZO(1e-5, 1e-3, bp_lr=1e-5, bp_layers=1), batch)
     return {
         "MeZO step / two forwards": paired_ratio(zeroth_order, two_forwards),
+        "MeZO step with directions of signs / two forwards": paired_ratio(by_signs, two_forwards),
         "ElasticZO (1 BP layer) step / two forwards": paired_ratio(hybrid, two_forwards),
         "MeZO step / BP step": paired_ratio(zeroth_order, backprop),
         "BP step / one forward": paired_ratio(backprop, one_forward),
@@ -182,13 +185,19 @@ def show_phases(console: Console, batch: Batch) -> None:
         "ElasticZO": ElasticZO(1e-5, 1e-3, bp_lr=1e-5, bp_layers=1),
         "BP": Backprop(1e-5, SGD()),
     }.items():
-        step, learner = stepper(optimizer, batch)
-        for _ in range(PAIRS):
-            step()
-        parts = ", ".join(
-            f"{phase} {seconds / PAIRS * 1e6:.0f} µs" for phase, seconds in learner.phases.seconds.items()
-        )
-        console.print(f"{name} step: {parts}")
+        parts = median_phases(*stepper(optimizer, batch))
+        console.print(f"{name} step: {', '.join(f'{phase} {part * 1e6:.0f} µs' for phase, part in parts.items())}")
+
+
+def median_phases(step: Work, learner: Learner) -> dict[str, float]:
+    """Seconds of each phase in the median step, after a first one, which makes what later steps find made."""
+    step()
+    steps = []
+    for _ in range(PAIRS):
+        learner.phases.seconds.clear()
+        step()
+        steps.append(dict(learner.phases.seconds))
+    return {phase: statistics.median(seconds[phase] for seconds in steps) for phase in steps[0]}
 
 
 def show_peaks(console: Console, batch: Batch) -> None:

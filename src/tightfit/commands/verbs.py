@@ -48,18 +48,19 @@ PLAN = Verb(
     "Say what fits on which device, before anything is trained or downloaded.",
     "tightfit.plan.__main__",
     words=(
-        Word("device", "a device, or a plain size such as 17GB", "phone_4gb"),
+        Word("memory_budget", "a device with its memory, or a plain size such as 17GB; also device=", "phone_4gb"),
         Word("model", "a model, or a config.json of Hugging Face's form or a folder with one", "smollm2_135m"),
-        Word("optimizer", "a method", "bp_adam,bp_adam_checkpointed,bp_lora,elastic_zo,mezo"),
+        Word("optimizer", "a method, as a run composes it", "bp_adam,bp_adam_checkpointed,elastic_zo,mezo,p_rge"),
         Word("dataset.sequence_length", "tokens of an example", "512"),
         Word("training.batch_size", "examples of a step", "8"),  # on-device MeZO, Fig. 4
         Word("format", "table, json or csv", "table"),
         Word("picture", "a file to draw the plan to, such as plan.png", ""),
     ),
     about=(
-        "Bytes, the cost of a step, and the largest batch, sequence and model that fit, from plain numbers in "
-        "conf/plan/. Several values with commas make every combination. Overrides: assumptions.rho=1, "
-        "optimizer.rank=16, device.flops_per_second=1e12, model.layers=24."
+        "Bytes, the cost of a step, and the largest batch, sequence and model that fit: the method itself is asked, of "
+        "a table of the model's operations. Several values with commas make every combination. Methods are those of a "
+        "run: optimizer=bp optimizer/rule=adam adapter=lora. Overrides: assumptions.rho=1, optimizer.queries=4, "
+        "device.flops_per_second=1e12, model.layers=24. What cannot be is told in a sentence."
     ),
     examples=(
         "tightfit plan device=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",

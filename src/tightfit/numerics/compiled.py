@@ -12,6 +12,9 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 Array = np.ndarray[Any, Any]
 
@@ -30,3 +33,20 @@ def as_array(tensor: torch.Tensor) -> Array:
     """The memory of `tensor`; bfloat16, which NumPy lacks, as the integers of its bits."""
     tensor = tensor.detach()
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+@intrinsic
+def _pointer(_: Any, address: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+pointer: Any = _pointer
+
+
+@njit(inline="always")
+def array_at(address: Any, size: Any, dtype: Any) -> Any:
+    """In compiled code, the memory of `size` numbers of `dtype` from `address` on."""
+    return carray(pointer(address), size, dtype)

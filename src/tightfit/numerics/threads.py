@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -43,15 +43,15 @@ def share_out(works: Iterable[Work], threads: int) -> None:
             helper.result()
 
 
-def threads_for(tensors: Collection[torch.Tensor]) -> int:
-    """Threads for a sweep over `tensors`: at most PyTorch's, and the caller's alone where no more are of use.
+def threads_for(numbers: int) -> int:
+    """Threads for a sweep over that many numbers: at most PyTorch's, and the caller's alone where no more are of use.
 
-    That is on other devices, and where a mode watches PyTorch's operators, for it watches one thread only: what is
-    measured or rehearsed is a sweep by one thread.
+    That is also where a mode watches PyTorch's operators, for it watches one thread only: what is measured or rehearsed
+    is a sweep by one thread.
     """
-    if _get_current_dispatch_mode() is not None or any(tensor.device.type != "cpu" for tensor in tensors):
+    if numbers < 2 * SHARE or _get_current_dispatch_mode() is not None:
         return 1
-    return max(1, min(torch.get_num_threads(), sum(tensor.numel() for tensor in tensors) // SHARE))
+    return max(1, min(torch.get_num_threads(), numbers // SHARE))
 
 
 @functools.cache

@@ -47,7 +47,10 @@ class Report:
 
 
 class Learner(Protocol):
-    """A model being trained by one method; owns the weights."""
+    """A model being trained by one method; owns the weights.
+
+    Between steps they may be anywhere: who reads them asks for the model at rest or for the state.
+    """
 
     phases: Phases
 
@@ -56,7 +59,7 @@ class Learner(Protocol):
         ...
 
     def resting_model(self) -> nn.Module:
-        """The model with unperturbed weights, ready to score."""
+        """The model with unperturbed weights, ready to score until the next step."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class ZerothOrder(TwoSided):
     @property
     def sweeps(self) -> int:
         """Passes over the trained weights in a step. Exactly: a copy for each end of a direction, and its update.
-        Merged: to both ends and, between two directions, back; the first update is the way back from the last."""
-        return 3 * self.queries if self.restore == "exact" else 4 * self.queries - 1
+        Merged: to each end of a direction; all else is done on the way (see `numerics.noise.probes`)."""
+        return 3 * self.queries if self.restore == "exact" else 2 * self.queries
 
 
 class ZerothOrderLearner(WeightsOnly):
@@ -103,6 +103,10 @@ class ZerothOrderLearner(WeightsOnly):
         return Report(sum(losses) / queries, 2 * queries, self._backward_passes, scalars={"slope": slopes[-1]})
 
     _backward_passes = 0
+
+    def resting_model(self) -> nn.Module:
+        self._probe.rest()
+        return super().resting_model()
 
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
         last = len(slopes) - 1

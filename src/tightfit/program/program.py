@@ -15,11 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
-from tightfit.numerics.noise.counter_noise import TABLES, as_int64, mix_
+from tightfit.numerics.noise.counter_noise import TABLES, as_int64, field_bits, keys_for, mix_, numbers_per_word
 from tightfit.program.attention import use_grouped_attention
-from tightfit.seeds import derive
-
-BYTES = 8  # of a random word: each is a row of the table
 
 
 @dataclass
@@ -68,24 +65,23 @@ class TrainingStep(nn.Module):
         self.queries = queries
         self.starts: dict[str, int] = {}
         self._copies = Copies()
-        self.table: torch.Tensor  # (256, w)
+        self.table: torch.Tensor  # (rows, w)
         self.B: torch.Tensor  # (n,) of all adapters, filled up to whole words
         self.keys: torch.Tensor  # (adapters,) of their counters
         self.owners: torch.Tensor  # (words,) the adapter of each
         self.places: torch.Tensor  # (words,) hashed with their keys: what `random_words` makes without a counter
-        self.register_buffer("table", TABLES[noise].clone())
+        self.register_buffer("table", TABLES[noise].clone().view(len(TABLES[noise]), -1))
         self._take_adapters(seed, noise)
 
     def _take_adapters(self, seed: int, noise: str) -> None:
-        per_word = BYTES * self.table.shape[1]
+        per_word = numbers_per_word(self.table)
         keys, places, vector = [], [], []
         start = 0
         for name, adapter in adapters_of(self.model).items():
-            # as in `CounterStream`
-            words, counters = (derive(seed, noise, use, f"{name}.B") for use in ("words", "counters"))
+            own = keys_for(f"{name}.B", seed, noise)
             count = -(-adapter.B.numel() // per_word)
-            keys.append(as_int64(counters))
-            places.append(mix_(torch.arange(count) ^ as_int64(words)))
+            keys.append(as_int64(own.counters))
+            places.append(mix_(torch.arange(count) ^ as_int64(own.words)))
             vector.append(F.pad(adapter.B.detach().flatten(), (0, count * per_word - adapter.B.numel())))
             parent, _, child = name.rpartition(".")
             setattr(self.model.get_submodule(parent), child, DeviceAdapter(adapter, start, self._copies))
@@ -132,8 +128,9 @@ class TrainingStep(nn.Module):
 
     def changes(self, counters: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         """The directions of q counters for all adapters, each times its scale, (q, n)."""
-        lowest_first = torch.bitwise_right_shift(self.random_words(counters)[:, :, None], 8 * torch.arange(BYTES))
-        rows = (lowest_first & 0xFF) + 256 * torch.arange(len(scales))[:, None, None]
+        count, bits = len(self.table), field_bits(self.table)
+        lowest_first = torch.bitwise_right_shift(self.random_words(counters)[:, :, None], torch.arange(0, 64, bits))
+        rows = (lowest_first & count - 1) + count * torch.arange(len(scales))[:, None, None]
         tables = (scales[:, None, None] * self.table).view(-1, self.table.shape[1])
         return F.embedding(rows, tables).view(len(scales), -1)
 

@@ -1,30 +1,33 @@
 """Counter-based noise: every number is a pure function of a key and of its place in the tensor.
 
-A 64-bit word of random bits is a hash of (key, word index). Each of its eight bytes, lowest first, is a row of a
-table that holds the next 8 numbers (`rademacher`) or the next one (`gaussian_fast`). Nothing is carried from one
-number to the next, so pieces, threads, devices and kernels cannot change a stream.
+A 64-bit word of random bits is a hash of (key, word index). Cut into fields, lowest first, each is a row of a table:
+16 bits pick the next number of `gaussian` among 65,536, 8 bits that of `gaussian_fast` among 256, or the next eight of
+`rademacher`. Nothing is carried from one number to the next, so pieces, threads, devices and kernels cannot change a
+stream.
 
-A kernel writes source + noise to a target, which may be the source, in pieces of work for `threads.share_out`. The sum
-is formed in float32 from a table that was scaled beforehand and rounded once to the target's type: to the nearest, or
-stochastically by the bits of a second key (16-bit types only: float32 sums are always rounded to the nearest).
+A kernel writes source + scale × noise to a target, which may be the source, in pieces of work for `threads.share_out`.
+The product is rounded to float32 by itself and so is the sum, which is rounded once more to the target's type: to the
+nearest, or stochastically by the bits of a second key (16-bit types only).
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from statistics import NormalDist
 
 import torch
 
 from tightfit.numerics.threads import Work
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
+from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS, derive, permute64
 
 # Two 64-bit halves as Python integers: see `random_words`.
 Key = tuple[int, int]
-# (source, target, scaled table, key, key of the rounding or None for the nearest); source and target are flat.
-Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], list[Work]]
+# (source, target, table, scale, key, key of the rounding or None for the nearest); source and target are flat.
+Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float, Key, Key | None], list[Work]]
 
 # Numbers whose noise is held at once, in tensors of more than `FEW`: enough for each operator to be shared out among
 # PyTorch's threads, for Python's own would wait for one another between operators. Smaller tensors are those of models
@@ -32,6 +35,28 @@ Kernel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Key, Key | None], l
 BLOCK, BLOCK_OF_FEW, FEW = 2**19, 2**15, 2**17
 MANTISSA_BITS = {torch.bfloat16: 8, torch.float16: 11}  # the leading one included
 LEAST_EXPONENT = {torch.bfloat16: -125, torch.float16: -13}  # of the smallest normal number, as frexp counts
+FIELDS = {8: torch.uint8, 16: torch.int16}  # the types that words are cut into, by their bits
+
+
+@dataclass(frozen=True)
+class TensorKeys:
+    """What tells the directions of a tensor from those of others; a counter tells them from one another."""
+
+    words: int
+    counters: int
+    rounding: int
+
+    def of(self, counter: int) -> Key:
+        return self.words, permute64(counter, self.counters)
+
+    def of_rounding(self, counter: int) -> Key:
+        return self.rounding, permute64(counter, self.counters)
+
+
+def keys_for(name: str, seed: int, noise: str) -> TensorKeys:
+    return TensorKeys(
+        derive(seed, noise, "words", name), derive(seed, noise, "counters", name), derive(seed, "rounding", name)
+    )
 
 
 def rademacher_table() -> torch.Tensor:
@@ -40,52 +65,80 @@ def rademacher_table() -> torch.Tensor:
     return (2 * bits - 1).to(torch.float32)
 
 
-def gaussian_table() -> torch.Tensor:
-    """(256, 1): the standard normal quantiles at (i + ½) / 256, scaled to variance 1.
+def gaussian_table(rows: int) -> torch.Tensor:
+    """(rows,): the standard normal quantiles at (i + ½) / rows, scaled to variance 1.
 
-    Drawn with equal chances they are a symmetric distribution of 256 values, bounded by 2.92, with mean 0 and
-    kurtosis 2.9 (3 for a Gaussian).
+    Drawn with equal chances they are a symmetric distribution with mean 0: of 65,536 rows with kurtosis 2.9992 and
+    bounded by 4.32, of 256 with kurtosis 2.9 and bounded by 2.92. (A Gaussian has kurtosis 3.)
     """
-    quantiles = torch.tensor([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], dtype=torch.float64)
-    return (quantiles / quantiles.square().mean().sqrt()).to(torch.float32)[:, None]
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / rows) for i in range(rows)]
+    deviation = math.sqrt(math.fsum(z * z for z in quantiles) / rows)  # an exact sum, for the bits to be the same
+    return torch.tensor([z / deviation for z in quantiles], dtype=torch.float64).to(torch.float32)
 
 
-TABLES = {"rademacher": rademacher_table(), "gaussian_fast": gaussian_table()}
+# That of `gaussian` takes 256 KiB: on the CPU once a process, as a part of the program that no model's memory counts.
+TABLES = {
+    "gaussian": gaussian_table(2**16),
+    "rademacher": rademacher_table(),
+    "gaussian_fast": gaussian_table(2**8),
+}
+# The same memory for compiled code. Made here: a mode that follows tensors would take what it sees for a step's own.
+ARRAYS = {noise: table.numpy().reshape(-1) for noise, table in TABLES.items()}
+
+
+def field_bits(table: torch.Tensor) -> int:
+    """The bits of a word that pick a row of `table`."""
+    return len(table).bit_length() - 1
+
+
+def width(table: torch.Tensor) -> int:
+    """How many numbers a row of `table` holds."""
+    return table.numel() // len(table)
+
+
+def numbers_per_word(table: torch.Tensor) -> int:
+    return 64 // field_bits(table) * width(table)
 
 
 def reference_work(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, scale: float, key: Key, rounding: Key | None
 ) -> list[Work]:
     """The obvious kernel: each number of the direction on its own, all of them held at once."""
 
     def work() -> None:
         place = torch.arange(len(source), device=source.device)
-        width = table.shape[1]
-        word = random_words(place // (8 * width), key)
-        byte = word >> 8 * (place // width % 8) & 0xFF
-        total = source.float() + table[byte, place % width]
+        bits, wide = field_bits(table), width(table)
+        word = random_words(place // numbers_per_word(table), key)
+        row = word >> bits * (place // wide % (64 // bits)) & len(table) - 1
+        total = source.float() + table.reshape(-1)[row * wide + place % wide] * scale
         if rounding is not None and target.dtype in MANTISSA_BITS:
-            bits = random_words(place // 4, rounding) >> 16 * (place % 4) & 0xFFFF
-            total = rounded_stochastically(total, bits, target.dtype)
+            chances = random_words(place // 4, rounding) >> 16 * (place % 4) & 0xFFFF
+            total = rounded_stochastically(total, chances, target.dtype)
         target.copy_(total)
 
     return [work]
 
 
 def portable_work(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, scale: float, key: Key, rounding: Key | None
 ) -> list[Work]:
-    """The same in a few MB on any device: words by the thousand, each byte of them one look-up."""
+    """The same in a few MB on any device: words by the thousand, each field of them one look-up."""
     block = BLOCK if len(source) > FEW else BLOCK_OF_FEW
-    parts = zip(source.split(block), target.split(block), strict=True)
-    return [partial(add_block, *part, table, key, rounding, number * block) for number, part in enumerate(parts)]
+    parts = enumerate(zip(source.split(block), target.split(block), strict=True))
+    return [partial(add_block, *part, table, scale, key, rounding, number * block) for number, part in parts]
 
 
 def add_block(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None, start: int
+    source: torch.Tensor,
+    target: torch.Tensor,
+    table: torch.Tensor,
+    scale: float,
+    key: Key,
+    rounding: Key | None,
+    start: int,
 ) -> None:
     """The part of the sum whose noise is held at once; `start`: its place in the tensor."""
-    noise = noise_at(slice(start, start + len(source)), table, key)
+    noise = noise_at(slice(start, start + len(source)), table, key).mul_(scale)
     if target.dtype == torch.float32:
         torch.add(source, noise, out=target)
         return
@@ -97,11 +150,10 @@ def add_block(
 
 
 def noise_at(places: slice, table: torch.Tensor, key: Key) -> torch.Tensor:
-    """The numbers of a direction at `places`, which start at a word: float32, in the scale of `table`."""
-    width = table.shape[1]
-    lookup = table.view(-1) if width == 1 else table  # PyTorch selects numbers faster than rows of one number
-    rows = random_bits(places, 8 * width, key, torch.uint8, table.device)
-    return lookup.index_select(0, rows.long()).view(-1)[: places.stop - places.start]
+    """The numbers of a direction at `places`, which start at a word: float32."""
+    fields = random_bits(places, numbers_per_word(table), key, FIELDS[field_bits(table)], table.device)
+    rows = fields.long().bitwise_and_(len(table) - 1)
+    return table.index_select(0, rows).view(-1)[: places.stop - places.start]
 
 
 def random_bits(places: slice, per_word: int, key: Key, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -1,20 +1,23 @@
-"""Counter-based noise hashed, looked up and added in one compiled sweep over weights on the CPU.
+"""Counter-based noise hashed, looked up and added in one compiled sweep over all weights on the CPU.
 
-Needs numba (extra `fast`). Bit-identical to the kernels of `counter_noise`: the same integers, the same table, one
-float32 addition for each number. Nothing of a tensor's size is held.
+Needs numba (extra `fast`). Bit-identical to the kernels of `counter_noise`: the same integers, the same table, the same
+roundings. Nothing of a tensor's size is held. Small models have tensors of a few numbers, so what is done for each
+tensor counts: compiled code finds them by their addresses and makes their keys.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 
-from tightfit.numerics.compiled import Array, as_array, has_data
-from tightfit.numerics.noise.counter_noise import Key
+from tightfit.numerics.compiled import Array, array_at, has_data
+from tightfit.numerics.noise.counter_noise import ARRAYS, TABLES, TensorKeys, numbers_per_word
 from tightfit.numerics.noise.half_bits import (
     bfloat16_by_chance,
     bfloat16_nearest,
@@ -23,107 +26,153 @@ from tightfit.numerics.noise.half_bits import (
     float16_nearest,
     float16_value,
 )
+from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.threads import Work
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
+Moves = Sequence[tuple[float, int]]  # scales and counters
+
 TILE = 1024  # numbers whose noise is held, in the processor's nearest cache
-PART = 2**18  # numbers of a piece of work
+PART = 2**18  # numbers of a piece of work, at most
+
+# A row of a plan is a run of weights of one tensor: the addresses it is read from and written to, the tile of its
+# tensor that it begins with, how many weights it has, and the keys of its tensor.
+SOURCE, TARGET, FIRST, SIZE, WORDS, COUNTERS, ROUNDING = range(7)
 
 SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
 LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
 
 
-def fused_work(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
-) -> list[Work]:
-    """What writes `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
+class FusedSweep:
+    """Adds numbers of `noise` to tensors of one type. Nothing is done for tensors without data (meta, fake).
 
-    Nothing is to be done for tensors without data (meta, fake), as it would allocate nothing.
+    tensors: flat weights with the keys of their directions.
     """
-    if not has_data(source):
-        return []
-    return work_on(as_array(source), as_array(target), source.dtype, table.numpy(), key, rounding)
+
+    def __init__(self, tensors: Sequence[tuple[torch.Tensor, TensorKeys]], noise: str) -> None:
+        self._tensors, self._noise = tensors, noise  # kept, for a plan has only addresses
+        self._numbers = ARRAYS[noise], numbers_per_word(TABLES[noise])
+        self._dtype = tensors[0][0].dtype
+        rows = [row for weights, keys in tensors if has_data(weights) for row in rows_of(weights, keys)]
+        self._plan = np.array(rows, np.uint64).reshape(len(rows), 7)
+        self._parts = list(parts_of(self._plan))
+        compile_kernels(self._dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that a copy has a plan of its own weights, not these addresses."""
+        return FusedSweep, (self._tensors, self._noise)
+
+    def work(self, moves: Moves, stochastically: bool = False, target: torch.Tensor | None = None) -> list[Work]:
+        """What adds each of `moves` to all tensors, one after the other, in pieces to be done in any order.
+
+        target: where the sums go instead, if there is only one tensor.
+        """
+        kernel, *own = kernel_for(self._dtype, stochastically)
+        scales = np.array([within(scale, torch.float32) for scale, _ in moves], np.float32)
+        counters = np.array([counter for _, counter in moves], np.uint64)
+        plan = self._plan if target is None else self._plan_to(target)
+        return [partial(kernel, *own, plan[part], *self._numbers, scales, counters) for part in self._parts]
+
+    def _plan_to(self, target: torch.Tensor) -> Array:
+        plan = self._plan.copy()
+        if has_data(target):
+            plan[:, TARGET] += np.uint64((target.data_ptr() - int(plan[0, SOURCE])) % 2**64)
+        return plan
 
 
-def work_on(
-    source: Array, target: Array, dtype: torch.dtype, table: Array, key: Key, rounding: Key | None
-) -> list[Work]:
-    """The same for the memory of numbers of `dtype`."""
-    words = tuple(np.uint64(half) for half in (*key, *(rounding or ())))
+def rows_of(weights: torch.Tensor, keys: TensorKeys) -> Iterator[tuple[int, ...]]:
+    """The rows of a plan that moves one tensor in place."""
+    for start in range(0, len(weights), PART):
+        address, size = weights[start:].data_ptr(), min(PART, len(weights) - start)
+        yield address, address, start // TILE, size, keys.words, keys.counters, keys.rounding
+
+
+def parts_of(plan: Array) -> Iterator[slice]:
+    """The rows of `plan`, cut so that each part has at most `PART` numbers."""
+    first, numbers = 0, 0
+    for row, size in enumerate(plan[:, SIZE].tolist()):
+        if numbers + size > PART:
+            yield slice(first, row)
+            first, numbers = row, 0
+        numbers += size
+    yield slice(first, len(plan))
+
+
+def kernel_for(dtype: torch.dtype, stochastically: bool) -> tuple[Any, ...]:
+    """The kernel for weights of `dtype`, and arguments that it has before all others."""
     if dtype == torch.float32:
-        sweep, words = _add_to_floats, words[:2]
-    else:
-        sweep = _add_to_halves if rounding is None else _add_to_halves_stochastically
-        source, target, words = source.view(np.uint16), target.view(np.uint16), (dtype == torch.bfloat16, *words)
-    parts = [slice(start, start + PART) for start in range(0, len(source), PART)]
-    return [partial(sweep, source[part], target[part], table, part.start // TILE, *words) for part in parts]
+        return (_add_to_floats,)
+    return (_add_to_halves_stochastically if stochastically else _add_to_halves), dtype == torch.bfloat16
 
 
 @functools.cache
-def compile_kernels(dtype: torch.dtype, width: int) -> None:
-    """Compile, or load, what `fused_work` runs, so that no training step waits for it."""
-    weights = np.zeros(1, np.float32 if dtype == torch.float32 else np.uint16)
-    table = np.zeros((256, width), np.float32)
-    for rounding in (None, (0, 0)):
-        for work in work_on(weights, weights, dtype, table, (0, 0), rounding):
-            work()
+def compile_kernels(dtype: torch.dtype) -> None:
+    """Compile, or load, what `FusedSweep` runs, so that no training step waits for it."""
+    nothing = np.empty((0, 7), np.uint64), np.empty(0, np.float32), 1
+    for stochastically in (False, True):
+        kernel, *own = kernel_for(dtype, stochastically)
+        kernel(*own, *nothing, np.zeros(1, np.float32), np.zeros(1, np.uint64))
 
 
 @njit(nogil=True, cache=True)
-def _add_to_floats(source: Array, target: Array, table: Array, first: int, low: np.uint64, high: np.uint64) -> None:
-    """Write float32 `source` + the noise of tile `first` and of those after it to `target`."""
-    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 8, np.uint64)
-    for start in range(0, target.size, TILE):
-        _fill(noise, words, table, first + start // TILE, low, high)
-        part = _moved_tile(source, target, start)
-        for lane in range(part.size):
-            part[lane] += noise[lane]
+def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, counters: Array) -> None:
+    """Write float32 weights + the noise of each move, one after the other, for all rows of `plan`."""
+    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
+    for row in plan:
+        size = np.int64(row[SIZE])
+        source = array_at(row[SOURCE], size, np.float32)
+        target = array_at(row[TARGET], size, np.float32)
+        for start in range(0, size, TILE):
+            part = _moved_tile(source, target, start)
+            for move in range(scales.size):
+                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                for lane in range(part.size):
+                    part[lane] += noise[lane]
 
 
 @njit(nogil=True, cache=True)
-def _add_to_halves(
-    source: Array, target: Array, table: Array, first: int, brain: bool, low: np.uint64, high: np.uint64
-) -> None:
-    """The same for the bits of bfloat16 (`brain`) or float16 numbers, rounded to the nearest."""
-    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 8, np.uint64)
-    for start in range(0, target.size, TILE):
-        _fill(noise, words, table, first + start // TILE, low, high)
-        part = _moved_tile(source, target, start)
-        if brain:
-            for lane in range(part.size):
-                part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
-        else:
-            for lane in range(part.size):
-                part[lane] = float16_nearest(float16_value(part[lane]) + noise[lane])
+def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scales: Array, counters: Array) -> None:
+    """The same for the bits of bfloat16 (`brain`) or float16 numbers, each sum rounded to the nearest."""
+    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
+    for row in plan:
+        size = np.int64(row[SIZE])
+        source = array_at(row[SOURCE], size, np.uint16)
+        target = array_at(row[TARGET], size, np.uint16)
+        for start in range(0, size, TILE):
+            part = _moved_tile(source, target, start)
+            for move in range(scales.size):
+                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                if brain:
+                    for lane in range(part.size):
+                        part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
+                else:
+                    for lane in range(part.size):
+                        part[lane] = float16_nearest(float16_value(part[lane]) + noise[lane])
 
 
 @njit(nogil=True, cache=True)
 def _add_to_halves_stochastically(
-    source: Array,
-    target: Array,
-    table: Array,
-    first: int,
-    brain: bool,
-    low: np.uint64,
-    high: np.uint64,
-    rounding_low: np.uint64,
-    rounding_high: np.uint64,
+    brain: bool, plan: Array, numbers: Array, per_word: int, scales: Array, counters: Array
 ) -> None:
     """The same, where 16 random bits for each number decide about a carry out of the part that is cut off."""
-    noise, words, chances = np.empty(TILE, np.float32), np.empty(TILE // 8, np.uint64), np.empty(TILE // 4, np.uint64)
+    noise, words, chances = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64), np.empty(TILE // 4, np.uint64)
     carries = chances.view(np.uint16)
-    for start in range(0, target.size, TILE):
-        tile = first + start // TILE
-        _fill(noise, words, table, tile, low, high)
-        _hash(chances, tile * len(chances), rounding_low, rounding_high)
-        part = _moved_tile(source, target, start)
-        if brain:
-            for lane in range(part.size):
-                part[lane] = bfloat16_by_chance(bfloat16_value(part[lane]) + noise[lane], carries[lane])
-        else:
-            for lane in range(part.size):
-                part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
+    for row in plan:
+        size = np.int64(row[SIZE])
+        source = array_at(row[SOURCE], size, np.uint16)
+        target = array_at(row[TARGET], size, np.uint16)
+        for start in range(0, size, TILE):
+            part, first = _moved_tile(source, target, start), (np.int64(row[FIRST]) * TILE + start) // 4
+            for move in range(scales.size):
+                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                _hash(chances[: (part.size + 3) // 4], first, row[ROUNDING], _mix(counters[move] ^ row[COUNTERS]))
+                if brain:
+                    for lane in range(part.size):
+                        part[lane] = bfloat16_by_chance(bfloat16_value(part[lane]) + noise[lane], carries[lane])
+                else:
+                    for lane in range(part.size):
+                        part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
 
 
 @njit(nogil=True, cache=True)
@@ -136,26 +185,38 @@ def _moved_tile(source: Array, target: Array, start: int) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _fill(noise: Array, words: Array, table: Array, tile: int, low: np.uint64, high: np.uint64) -> None:
-    """The noise of one tile. A row of eight numbers holds the signs of its number's bits, so its bits are enough."""
-    if table.shape[1] == 8:
-        count, least, most = TILE // 64, table[0, 0], table[255, 0]
-        _hash(words[:count], tile * count, low, high)
-        for index in range(count):
+def _fill(
+    noise: Array,
+    words: Array,
+    size: int,
+    numbers: Array,
+    per_word: int,
+    row: Array,
+    start: int,
+    scale: np.float32,
+    counter: np.uint64,
+) -> None:
+    """The noise of `size` numbers that begin `start` numbers into `row`, and of what shares a word with them."""
+    words = words[: (size + per_word - 1) // per_word]
+    _hash(words, (np.int64(row[FIRST]) * TILE + start) // per_word, row[WORDS], _mix(counter ^ row[COUNTERS]))
+    if per_word == 64:  # signs: a row of their table says what its number's bits say
+        for index in range(words.size):
             word, signs = words[index], noise[64 * index : 64 * index + 64]
             for bit in range(64):
-                signs[bit] = most if (word >> np.uint64(bit)) & LOWEST else least
-    else:
-        _hash(words, tile * len(words), low, high)
-        numbers = table.ravel()
+                signs[bit] = scale if (word >> np.uint64(bit)) & LOWEST else -scale
+    elif per_word == 8:
         for index in range(words.size):  # shifts, for looking the bytes up in memory takes half as long again
             word, eight = words[index], noise[8 * index : 8 * index + 8]
             for byte in range(8):
-                eight[byte] = numbers[(word >> np.uint64(8 * byte)) & LOWEST_BYTE]
+                eight[byte] = numbers[(word >> np.uint64(8 * byte)) & LOWEST_BYTE] * scale
+    else:
+        fields = words.view(np.uint16)
+        for lane in range(fields.size):
+            noise[lane] = numbers[fields[lane]] * scale
 
 
 @njit(nogil=True, cache=True)
-def _hash(words: Array, first: int, low: np.uint64, high: np.uint64) -> None:
+def _hash(words: Array, first: Any, low: np.uint64, high: np.uint64) -> None:
     """As `counter_noise.random_words`."""
     for index in range(words.size):
         words[index] = _mix(_mix(np.uint64(first + index) ^ low) + high)

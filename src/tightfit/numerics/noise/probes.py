@@ -1,8 +1,8 @@
 """Where the weights are while a loss is taken at weights + scale × z, and how they get back.
 
-`InPlace` moves the weights themselves. It holds nothing, and the way back from the last probe is one sweep with the
-update (ElasticZO Alg. 1, l. 10–11); but each of three sums a step is rounded, so weights drift by rounding errors, in
-16 bits until nothing is left.
+`InPlace` moves the weights themselves. It holds nothing, and takes two sweeps a direction: the way back from one probe,
+the updates and the way to the next are sums of one pass, so the weights are at rest only when that is asked for. But
+each of three sums a step is rounded, so weights drift by rounding errors, in 16 bits until nothing is left.
 
 `LayerByLayer` never moves them: each layer gets a moved copy of its own weights while it runs. With a step of zero the
 weights stay as they are, bit for bit, in every type. Costs the copy, as large as the largest layer.
@@ -21,7 +21,7 @@ from torch import nn
 
 from tightfit.numerics.noise.counter_noise import MANTISSA_BITS
 from tightfit.numerics.noise.flat import flat, shaped_as
-from tightfit.numerics.noise.perturbation import Perturbation
+from tightfit.numerics.noise.perturbation import Move, Perturbation
 
 Restore = Literal["merged", "exact"]
 
@@ -41,34 +41,56 @@ class Probe(Protocol):
         ...
 
     def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
-        """Move the weights at rest against `slope` along z(step, query), by the share of a query in `lr`."""
+        """Move the weights at rest against `slope` along z(step, query), by the share of a query in `lr`.
+
+        That may be put off until the next probe or `rest`.
+        """
+        ...
+
+    def rest(self) -> None:
+        """Bring the weights to rest, with all updates made."""
         ...
 
 
 class InPlace:
-    """Moves the weights, and from one probe straight to the next of the same direction."""
+    """Moves the weights, and from one probe straight to the next, past the updates between them."""
 
     def __init__(self, perturbation: Perturbation) -> None:
         self._perturbation = perturbation
-        self._offset, self._direction = 0.0, (0, 0)  # of the weights from rest
+        self._due: list[Move] = []  # put off: the weights move when a loss is to be taken, or when they are to rest
+        self._offset, self._direction = 0.0, (0, 0)  # from rest, of the weights when all that is due is done
 
     def at(
         self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
     ) -> AbstractContextManager[object]:
         del without_pass  # weights end where the sums of all moves are rounded to
-        self._move_to(scale, step, query)
+        self._plan_move_to(scale, step, query)
+        self._move()
         return nullcontext()
 
     def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
-        self._move_to(-lr * slope / self._perturbation.queries, step, query)
+        self._plan_move_to(-lr * slope / self._perturbation.queries, step, query)
         self._offset = 0.0
 
-    def _move_to(self, scale: float, step: int, query: int) -> None:
-        if self._offset and self._direction != (step, query):
-            self._perturbation.add_(-self._offset, *self._direction)
-            self._offset = 0.0
-        self._perturbation.add_(scale - self._offset, step, query)
+    def rest(self) -> None:
+        self._plan_return()
+        self._move()
+
+    def _plan_move_to(self, scale: float, step: int, query: int) -> None:
+        if self._direction != (step, query):
+            self._plan_return()
+        self._due.append(Move(scale - self._offset, step, query))
         self._offset, self._direction = scale, (step, query)
+
+    def _plan_return(self) -> None:
+        if self._offset:
+            self._due.append(Move(-self._offset, *self._direction))
+            self._offset = 0.0
+
+    def _move(self) -> None:
+        due, self._due = self._due, []
+        if due:
+            self._perturbation.add_all_(due)
 
 
 class LayerByLayer:
@@ -141,6 +163,9 @@ class LayerByLayer:
         scale = -lr * slope / self._perturbation.queries
         if scale:  # adding zeros would turn −0 into 0
             self._perturbation.add_(scale, step, query, stochastically=True)
+
+    def rest(self) -> None:
+        """They are, and were while they were probed."""
 
 
 def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:

@@ -42,6 +42,9 @@ class Published:
         for parameter, z in self._directions(step):
             parameter.data = parameter.data - lr * (slope * z)
 
+    def rest(self) -> None:
+        """They are, after each update."""
+
     def _move(self, scale: float, step: int) -> None:
         """From the present offset to `scale`: by ±eps or −2 eps, multiplied in the order of the published code."""
         eps = abs(scale or self._offset)

@@ -1,7 +1,7 @@
 """Counter-based noise hashed, looked up and added in one sweep over weights on a CUDA device.
 
 Needs triton, which comes with PyTorch's builds for CUDA on Linux. Bit-identical to the kernels of `counter_noise`: the
-same integers, the same table, one float32 addition for each number. Nothing of a tensor's size is held.
+same integers, the same table, the same roundings. Nothing of a tensor's size is held.
 """
 
 from __future__ import annotations
@@ -11,58 +11,61 @@ import triton
 import triton.language as tl
 from torch._subclasses.fake_tensor import FakeTensor
 
-from tightfit.numerics.noise.counter_noise import Key, as_int64
+from tightfit.numerics.noise.counter_noise import Key, as_int64, field_bits, width
 from tightfit.numerics.threads import Work
 from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 NUMBERS = 2048  # of one program
+HOW_COMPILED = {"enable_fp_fusion": False}  # a product is rounded before it is added
 
 SHIFT_1, SHIFT_2, SHIFT_3 = (tl.constexpr(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (tl.constexpr(as_int64(multiplier)) for multiplier in SPLITMIX_MULTIPLIERS)
 
 
 def triton_work(
-    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, key: Key, rounding: Key | None
+    source: torch.Tensor, target: torch.Tensor, table: torch.Tensor, scale: float, key: Key, rounding: Key | None
 ) -> list[Work]:
-    """What writes `source` + the numbers of `table` that the stream of `key` picks to `target`: see `counter_noise`.
+    """What writes `source` + `scale` × the numbers of `table` that the stream of `key` picks to `target`.
 
-    Nothing is to be done for tensors without data, as it would allocate nothing.
+    See `counter_noise`. Nothing is to be done for tensors without data, as it would allocate nothing.
     """
     if isinstance(source, FakeTensor):
         return []
     keys = [as_int64(half) for half in (*key, *(rounding or (0, 0)))]
-    stochastically = rounding is not None and target.dtype != torch.float32
+    how = (width(table), field_bits(table), NUMBERS, rounding is not None and target.dtype != torch.float32)
 
     def work() -> None:
         with torch.cuda.device_of(source):
             programs = (triton.cdiv(len(source), NUMBERS),)
-            _add[programs](source, target, table, len(source), *keys, table.shape[1], NUMBERS, stochastically)
+            _add[programs](source, target, table, scale, len(source), *keys, *how, **HOW_COMPILED)
 
     return [work]
 
 
-@triton.jit(do_not_specialize=["size", "low", "high", "rounding_low", "rounding_high"])
+@triton.jit(do_not_specialize=["scale", "size", "low", "high", "rounding_low", "rounding_high"])
 def _add(
     source: tl.tensor,
     target: tl.tensor,
     table: tl.tensor,
+    scale: tl.tensor,
     size: tl.tensor,
     low: tl.tensor,
     high: tl.tensor,
     rounding_low: tl.tensor,
     rounding_high: tl.tensor,
     width: tl.constexpr,
+    field_bits: tl.constexpr,
     numbers: tl.constexpr,
     stochastically: tl.constexpr,
 ) -> None:
     """One program's numbers as rows that share a word, for a word is hashed once."""
-    per_word: tl.constexpr = 8 * width
+    per_word: tl.constexpr = 64 // field_bits * width
     rows: tl.constexpr = numbers // per_word
     index = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)[:, None]  # of words
     lane = tl.arange(0, per_word)[None, :]
     place = index * per_word + lane
-    byte = (_word(index, low, high) >> (8 * (lane // width)).to(tl.uint64)) & 0xFF
-    noise = tl.load(table + byte.to(tl.int32) * width + lane % width)
+    row = (_word(index, low, high) >> (field_bits * (lane // width)).to(tl.uint64)) & ((1 << field_bits) - 1)
+    noise = tl.load(table + row.to(tl.int32) * width + lane % width) * scale
     total = tl.load(source + place, mask=place < size).to(tl.float32) + noise
     brain: tl.constexpr = target.dtype.element_ty == tl.bfloat16
     if stochastically:
