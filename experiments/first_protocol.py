@@ -171,7 +171,9 @@ def method_facts(row: Mapping[str, str], config: Mapping[str, Any]) -> dict[str,
     is_plain = plain in ("BPSGD", "BPAdam")
     integers = plain in ("ElasticZOInt8", "ZOInt8", "NITIBP")
     probes = not is_plain and plain != "NITIBP"
-    noise = "uniform" if integers else optimizer.get("noise", "gaussian")
+    # In today's words: what was called gaussian is the stream of PyTorch's generator.
+    drawn = {"gaussian": "torch_gaussian"}
+    noise = "uniform" if integers else drawn.get(said := optimizer.get("noise", "gaussian"), said)
     arithmetic = "int8" if integers else model.get("dtype", "float32")
     lora = "lora" if model.get("lora") else None
     return {

@@ -15,7 +15,7 @@ from analysis.table_page import data, page_of
 from analysis.tables import ResultTable, build_table, render_terminal
 from tests.analysis.conftest import MIB, TABLE
 from tests.analysis.miniature import make_run
-from tightfit.records import LOCK
+from tightfit.records.record import LOCK
 
 
 def table_of(runs: Path, experiments: Path, profile: str = "paper", recorded: Path | None = None) -> ResultTable:
