@@ -76,8 +76,8 @@ def smaller(experiment: str) -> list[str]:
 
 
 def named(file: str, target: str) -> Callable[..., Any]:
-    """The function called `target`. Raises ValueError when there is none."""
-    found = pydoc.locate(target)
+    """The function called `target`, of this package whatever its own name is. Raises ValueError when there is none."""
+    found = pydoc.locate(f"{__package__}.{target.removeprefix('analysis.')}")
     if not callable(found):
         raise ValueError(f"{file} names {target}, which is no function; name one as module.function")
     return found

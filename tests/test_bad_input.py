@@ -171,7 +171,7 @@ UNKNOWN = [
     runs("Could not find 'dataset/minst'", "dataset=minst"),
     runs("Could not find 'memory_budget/phone'", "memory_budget=phone"),
     runs("Could not find 'experiments/elasticzo/table9'", "experiments=elasticzo/table9"),
-    runs("profile=tiny is no profile; choose paper, short, smoke or tuning", "profile=tiny"),
+    runs("Could not find 'profile/tiny'; write profile=tuning; choose paper, short, smoke, tuning", "profile=tiny"),
 ]
 NOTHING = [
     *(runs(f"{part}=null chooses nothing", f"{part}=null") for part in ("optimizer", "model", "dataset", "tracker")),
@@ -238,7 +238,7 @@ RATES = [
     runs("optimizer.clip=-1 is not more than 0", "optimizer.clip=-1"),
     runs("adapter.alpha", "optimizer=p_rge", "adapter.alpha=nan"),
     runs("adapter.rank=0 but an update has a rank", "adapter=lora", "adapter.rank=0"),
-    runs("this model has none; choose adapter=mp_lora", "optimizer=p_rge", "adapter=none"),
+    recorded("this model has none; choose adapter=mp_lora", "optimizer=p_rge", "adapter=none"),
 ]
 CHANNELS = "tests.test_bad_input.three_channels"
 MISFITS = [
@@ -273,10 +273,12 @@ REPRODUCE = [
     reproduced("seed=1.5 is no whole number from 0", "seed=0,1.5"),
     reproduced("Could not find 'dataset/nosuch'", "dataset=nosuch"),
     reproduced("Could not find 'model/nosuch'", "model=nosuch"),
-    reproduced("profile=tiny is no profile; choose paper, short, smoke or tuning", "profile=tiny"),
+    reproduced(
+        "Could not find 'profile/tiny'; write profile=tuning; choose paper, short, smoke, tuning", "profile=tiny"
+    ),
     fails(
         "reproduce",
-        "full_za'; choose one of cls1, cls2, full_bp",
+        "full_za'; write experiments/elasticzo/row=full_zo; choose cls1",
         "elasticzo/table1",
         "experiments/elasticzo/row@_global_=full_za",
         code=2,
@@ -305,8 +307,8 @@ REPRODUCE = [
 PLAN = [
     planned("'llama2_7b' says no value; write KEY=VALUE", "llama2_7b"),
     planned("model=nosuch is not known; choose", "model=nosuch"),
-    planned("memory_budget=nosuch is not known; choose", "device=nosuch"),
-    planned("optimizer=nosuch is not known; choose", "optimizer=nosuch"),
+    planned("Could not find 'memory_budget/nosuch'; choose a100_80gb", "device=nosuch"),
+    planned("Could not find 'optimizer/nosuch'; choose bp, bp_adam", "optimizer=nosuch"),
     planned("sead is not a key of a plan; choose", "sead=1"),
     planned("format='xml' is not a format; choose", "format=xml"),
     planned("training.batch_size=0 but a step needs at least one", "training.batch_size=0"),

@@ -29,7 +29,11 @@ PRINTED = re.compile(
 FORMER = {verb.former.removeprefix("tightfit."): verb.name for verb in VERBS.values()}
 COMMANDS = sorted({FORMER.get(name, name) + words for text in TEXTS for name, words in PRINTED.findall(text)})
 # Which `make bench` runs; and what tests/test_own_folder.py does.
-RUN_ELSEWHERE = {"bench part=device", "run --config-dir ./my_conf model=my_mlp"}
+RUN_ELSEWHERE = {
+    "bench part=device",
+    "run --config-dir ./my_conf model=my_mlp",
+    "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
+}
 MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flags=re.MULTILINE)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.numerics import CODE_VERSION
 from tightfit.records.record import RunRecord, read_run
 from tightfit.run.checkpoint import weights_digest
@@ -63,6 +64,8 @@ def test_facts_on_record_are_what_the_steps_did(
     name = optimizer["_target_"]
     integers = name.endswith(("Int8", "NITIBP"))
     model = {"model": INTEGERS} if integers else {}
+    if "adapter" in facts:
+        model["adapter"] = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": facts["adapter"]}
     training = {"epochs": 1, "evaluations": 1, "batch_size": 32}
     record = made(config(tmp_path, optimizer={**optimizer, "name": "any"}, training=training, **model))
     loss = " with integer loss" if optimizer.get("loss_sign") == "integer" else ""
@@ -99,7 +102,7 @@ def test_record_proves_its_run(tmp_path: Path) -> None:
     described = config(tmp_path)
     record = made(described, words)
     assert (record.config, record.command, record.code_version) == (described, list(words), CODE_VERSION)
-    fresh = build_model(described, build_dataset(described, None), None)
+    fresh = build_model(described, build_dataset(described, None), None, NoAdapter())
     assert record.model["initial_weights_sha256"] == weights_digest(fresh) != record.summary["weights_sha256"]
     assert record.memory["process_peak_bytes"] > 0
     assert {"capability", "instructions", "numba", "transformers", "peft", "onednn", "host"} <= record.machine.keys()

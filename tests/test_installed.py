@@ -102,6 +102,6 @@ def test_the_installed_command_plans_and_runs_with_a_users_own_options(place: Pa
 def test_the_installed_command_reproduces_a_table_under_the_current_folder(place: Path) -> None:
     said = tightfit(place, "reproduce", "elasticzo/table1", "dataset=bars", "profile=smoke", "tracker=local", "jobs=2")
     assert "ElasticZO, Table 1: accuracy in %. SMOKE PROFILE" in said
-    assert "bars FP32" in said
+    assert "bars_fp32" in said
     assert (place / "runs" / "report" / "elasticzo" / "table1.md").exists()
     assert len(list((place / "runs" / "elasticzo" / "table1").rglob("run.json"))) == 4

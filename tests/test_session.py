@@ -20,6 +20,7 @@ from tightfit.run import checkpoint, session
 from tightfit.run import loop as runner
 from tightfit.run.keys import run_key
 from tightfit.run.session import carry_out, checksums
+from tightfit.run.spellings import NO_ADAPTER
 from tightfit.tracking.local import LocalOnly
 
 from . import synthetic
@@ -39,6 +40,7 @@ def config(runs: Path, **changes: Any) -> dict[str, Any]:
         "training": {"epochs": 4, "evaluations": 4, "batch_size": 16},
         "pretraining": None,
         "paths": {"runs": str(runs)},
+        "adapter": NO_ADAPTER,
         "optimizer": {
             "_target_": "tightfit.optimizers.bp.Backprop",
             "name": "bp_sgd",

@@ -129,7 +129,7 @@ def test_a_verb_that_needs_words_asks_for_them(verb: str, message: str, call: Ca
 def test_a_verb_that_needs_no_words_does_what_is_usual(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     monkeypatch.setattr(
-        "tightfit.run.session.carry_out", lambda config: done.append(config) or Outcome("finished", Path())
+        "tightfit.run.session.carry_out", lambda config, command=(): done.append(config) or Outcome("finished", Path())
     )
     monkeypatch.setattr("tightfit.bench.steps.measure_all", lambda: done.append("steps"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -157,7 +157,7 @@ def test_a_request_to_stop_ends_any_verb_with_130(call: Call, monkeypatch: pytes
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tightfit.plan.__main__.parse", stopped)
+    monkeypatch.setattr("tightfit.plan.question.parse", stopped)
     assert call("plan")[0] == 130
 
 

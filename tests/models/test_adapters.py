@@ -24,7 +24,6 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.records.places import CONF
-from tightfit.records.record import run_key
 from tightfit.run.configuration import resolved
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.session import carry_out, check_parts
@@ -58,7 +57,9 @@ def test_parts_of_an_adapter_belong_to_the_block_of_their_layer(adapter: Adapter
     everything = [*model.parameters(), *(buffer for name, buffer in model.named_buffers() if name.endswith("A"))]
     assert sum(row.parameters for row in table.rows) == sum(tensor.numel() for tensor in everything)
     before = {name: weights.detach().clone() for name, weights in model.named_parameters()}
-    ElasticZO(lr=0.0, eps=1e-2, bp_lr=1.0, bp_layers=1).bind(model, cross_entropy, 0).step(IMAGES)
+    learner = ElasticZO(lr=0.0, eps=1e-2, bp_lr=1.0, bp_layers=1).bind(model, cross_entropy, 0)
+    learner.step(IMAGES)
+    model = learner.resting_model()
     moved = {name for name, weights in model.named_parameters() if (weights - before[name]).abs().max() > 1e-4}
     assert moved
     assert all(name.startswith("fc3.") for name in moved)
@@ -149,12 +150,9 @@ def former_and_present(tmp_path: Any) -> list[tuple[dict[str, Any], dict[str, An
     ]
 
 
-def test_former_configurations_mean_todays_and_both_have_the_key_on_record(tmp_path: Any) -> None:
+def test_former_configurations_mean_todays(tmp_path: Any) -> None:
     for former, present in former_and_present(tmp_path):
         assert in_todays_form(former) == in_todays_form(present) == present
-        assert run_key(former) == run_key(present)
-    keys = {run_key(present) for _, present in former_and_present(tmp_path)}
-    assert len(keys) == 5
 
 
 def test_settings_of_another_adapter_than_the_one_chosen_are_refused(tmp_path: Any) -> None:

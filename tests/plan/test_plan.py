@@ -239,7 +239,10 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
             "model.layers is no setting of the planned lenet5; it has classes",
         ),
         ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose bp, bp_adam"),
-        ("model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch", "Could not find 'adapter/nosuch'; choose lora, mp_lora, none"),
+        (
+            "model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch",
+            "Could not find 'adapter/nosuch'; choose lora, mp_lora, none",
+        ),
         ("optimizer=mezo optimizer/rule=adam", "optimizer/rule=adam has no place beside optimizer=mezo; leave it out"),
         ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),
         ("optimizer=null", "optimizer=null chooses nothing"),

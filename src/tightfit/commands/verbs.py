@@ -63,8 +63,8 @@ PLAN = Verb(
         "device.flops_per_second=1e12, model.layers=24. What cannot be is told in a sentence."
     ),
     examples=(
-        "tightfit plan device=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",
-        "tightfit plan device=17GB model=path/to/Llama-3.2-1B format=csv",
+        "tightfit plan memory_budget=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",
+        "tightfit plan memory_budget=17GB model=path/to/Llama-3.2-1B format=csv",
     ),
     former="tightfit.plan",
 )

@@ -23,6 +23,7 @@ from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.session import build, without_descriptions
+from tightfit.settings import nearest
 
 MISSING = "???"  # what an option holds in place of a value that must be given
 MOST_CLASSES = 10**5
@@ -48,7 +49,9 @@ def described(name: str) -> Described:
     if name not in options():
         if is_place(name):
             return Described(*read_published(name))
-        raise ValueError(f"model={name} is not known; choose {', '.join(options())}")
+        raise ValueError(
+            f"model={name} is not known; {nearest(name, options(), 'model=')}choose {', '.join(options())}"
+        )
     runs_as = CONF / "model" / f"{name}.yaml"
     if not runs_as.exists():
         return Described(name, {})
