@@ -5,7 +5,7 @@ peft saved goes on being trained, and nothing else is."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,7 +15,10 @@ from tightfit.models.adapters.lora import LoRA, check_saved, described, inject, 
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers
+from tightfit.models.widening import WIDE, computing_type
 from tightfit.seeds import derive
+
+Classifier = TypeVar("Classifier", bound=LanguageModel)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,17 +34,19 @@ def hf_causal_lm(
     gguf_file: str | None = None,
     lora: LoRA | None = None,
     frozen_bits: int | None = None,
+    compute: str | None = None,
 ) -> CausalLM:
     """The causal model `source`, which says the tokens `answers`.
 
-    dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
+    dtype: of the weights, float32, bfloat16 or float16; compute: what is computed in, see `computing_type`.
+    attention: the kernel, sdpa or eager.
     gguf_file: the file in `source` that holds the weights, if they are in this form.
     frozen_bits: 8 or 4 for frozen linear layers in as many bits, which needs `lora`; None for `dtype`.
     Raises DataUnavailable when it cannot be loaded.
     """
     del classes  # one for each answer
     lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
-    return causal(lm, tokenizer, answers, seed, lora, frozen_bits, source)
+    return computing(causal(lm, tokenizer, answers, seed, lora, frozen_bits, source), dtype, compute)
 
 
 def causal(
@@ -67,12 +72,14 @@ def hf_masked_lm(
     dtype: str = "float32",
     attention: str = "sdpa",
     lora: LoRA | None = None,
+    compute: str | None = None,
 ) -> MaskedLM:
     """The masked model `source`; see `hf_causal_lm`."""
     del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
-    return MaskedLM(lm, tokenizer.pad, tokenizer.mask, with_lora(lm, lora, seed, answers, source=source))
+    frozen = with_lora(lm, lora, seed, answers, source=source)
+    return computing(MaskedLM(lm, tokenizer.pad, tokenizer.mask, frozen), dtype, compute)
 
 
 def hf_encoder(
@@ -84,11 +91,13 @@ def hf_encoder(
     dtype: str = "float32",
     attention: str = "sdpa",
     lora: LoRA | None = None,
+    compute: str | None = None,
 ) -> Encoder:
     """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
     del answers  # a head has no words
     lm = pretrained("AutoModel", source, dtype, attention)
-    return Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), with_lora(lm, lora, seed, source=source))
+    frozen = with_lora(lm, lora, seed, source=source)
+    return computing(Encoder(lm, tokenizer.pad, classes, derive(seed, "head"), frozen), dtype, compute)
 
 
 def random_causal_lm(
@@ -102,6 +111,7 @@ def random_causal_lm(
     attention: str = "sdpa",
     lora: LoRA | None = None,
     frozen_bits: int | None = None,
+    compute: str | None = None,
 ) -> LanguageModel:
     """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
     del classes
@@ -111,7 +121,14 @@ def random_causal_lm(
         torch.manual_seed(derive(seed, "initial weights"))
         options = {"dtype": type_called(dtype), "attn_implementation": causal_kernel(attention)}
         lm = library.AutoModelForCausalLM.from_config(config, **options)
-    return causal(lm, tokenizer, answers, seed, lora, frozen_bits)
+    return computing(causal(lm, tokenizer, answers, seed, lora, frozen_bits), dtype, compute)
+
+
+def computing(model: Classifier, dtype: str, compute: str | None) -> Classifier:
+    """`model`, whose weights are held in `dtype`, made to compute in the type that `compute` asks for."""
+    if computing_type(compute, dtype) == WIDE != dtype:
+        model.widen_()
+    return model
 
 
 def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:

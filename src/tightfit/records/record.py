@@ -69,9 +69,20 @@ def run_key(config: Mapping[str, Any]) -> str:
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
     essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
     essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
-    essential["model"] = {n: SAME_IN_KEYS_OF_MODELS.get(n, value) for n, value in config["model"].items()}
+    essential["model"] = essential_of_model(config["model"])
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def essential_of_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a model's settings can change what a run computes. The type that it computes in can, unless that is the
+    type of its weights, as it was before there was a choice."""
+    computes_as_held = model.get("compute") in (None, model.get("dtype"))
+    return {
+        name: SAME_IN_KEYS_OF_MODELS.get(name, value)
+        for name, value in model.items()
+        if name != "compute" or not computes_as_held
+    }
 
 
 def counts_of_dataset(name: str, value: Any) -> bool:

@@ -34,7 +34,8 @@ OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """`config` as plain dicts and lists, with every interpolation replaced by its value.
+    """`config` as plain dicts and lists, with every interpolation replaced by its value, and choices that depend on
+    the machine and change bits (a model's `compute`) by what this machine chooses: a run's key names them.
 
     Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
@@ -45,7 +46,22 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there") from error
     assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
+    return {str(name): settled(value, str(plain.get("device", "cpu"))) for name, value in plain.items()}
+
+
+def settled(part: Any, device: str) -> Any:
+    """`part` with the types that the models in it compute in on `device`.
+
+    Raises ValueError for a type that one cannot compute in.
+    """
+    if not isinstance(part, dict):
+        return part
+    chosen = {name: settled(value, device) for name, value in part.items()}
+    if "compute" in part and "dtype" in part:
+        from tightfit.models.widening import computing_type  # imports torch
+
+        chosen["compute"] = computing_type(part["compute"], part["dtype"], device.partition(":")[0])
+    return chosen
 
 
 def missing_in(part: Any, name: str = "") -> list[str]:
