@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from tightfit.datasets.dataset import DataUnavailable
+from tightfit.launch.reproduce import plan
+from tightfit.models import widening
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.numerics.int8.matmul import BACKENDS
 from tightfit.records.record import read_evals, read_run, run_key, write_run
@@ -86,8 +88,35 @@ def test_means_of_multiplying_integers_are_on_record(
     described = config(tmp_path, model={**INTEGERS, "backend": asked}, optimizer=niti, training=training)
     record = read_run(carry_out(described).folder)
     assert record is not None
-    assert record.model["backend"] == means
+    assert record.machine["choices"]["backend"] == means
     assert record.machine["capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_the_type_that_is_computed_in_is_in_the_key_where_it_is_not_that_of_the_weights(tmp_path: Path) -> None:
+    def key(**settings: str) -> str:
+        return run_key(config(tmp_path, model={"_target_": "a", "name": "lm", **settings}))
+
+    assert key(dtype="bfloat16", compute="bfloat16") == key(dtype="bfloat16")
+    assert key(dtype="float32", compute="float32") == key(dtype="float32")
+    assert key(dtype="bfloat16", compute="float32") not in (key(dtype="bfloat16"), key(dtype="float32"))
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_what_is_left_to_the_machine_is_settled_before_the_key_is_made(
+    fast: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widening, "has_fast_16_bits", lambda _: fast)
+    words = ["model=llama_tiny", "dataset=vader", "model.dtype=bfloat16"]
+    (left,), (said,) = plan(words), plan([*words, f"model.compute={chosen}"])
+    assert left.config["model"]["compute"] == chosen
+    assert left.folder == said.folder
+    (on_cuda,) = plan([*words, "device=cuda"])
+    assert on_cuda.config["model"]["compute"] == "bfloat16"
+
+
+def test_a_type_that_cannot_be_computed_in_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ValueError, match=r"model.compute='float16' but the weights are held in float32; choose"):
+        plan(["model=llama_tiny", "dataset=vader", "model.compute=float16"])
 
 
 def test_options_added_later_leave_the_keys_of_earlier_runs(tmp_path: Path) -> None:

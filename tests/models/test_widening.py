@@ -177,5 +177,5 @@ def test_auto_is_what_a_model_then_does(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_type_that_weights_are_not_held_in_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"model.compute='float16' but the weights are held in bfloat16; choose float32"):
+    with pytest.raises(ValueError, match=r"model.compute='float16' but the weights are held in bfloat16; choose auto, float32 or bfloat16"):
         causal("llama", dtype="bfloat16", compute="float16")

@@ -28,7 +28,7 @@ def computing_type(compute: str | None, dtype: str, device: str = "cpu") -> str:
     """
     if compute not in (None, AUTO, WIDE, dtype):
         raise ValueError(
-            f"model.compute={compute!r} but the weights are held in {dtype}; choose {WIDE}, {dtype} or {AUTO}"
+            f"model.compute={compute!r} but the weights are held in {dtype}; choose {AUTO}, {' or '.join(dict.fromkeys((WIDE, dtype)))}"
         )
     if compute == AUTO:
         held = getattr(torch, dtype, None)
