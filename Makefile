@@ -52,10 +52,12 @@ format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
-bench: setup  ## measure what a step costs on this machine (OPTIONS=--full: more sizes of language models)
+# The first prints within ten minutes; the others take as long as they need.
+bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=--full: all other benches too)
 	$(PYTHON) -m tightfit.bench
-	$(PYTHON) -m tightfit.bench_language $(OPTIONS)
-	$(PYTHON) -m tightfit.bench_device $(filter --full,$(OPTIONS))
+	$(if $(OPTIONS),$(PYTHON) -m tightfit.bench_language $(OPTIONS))
+	$(if $(filter --full,$(OPTIONS)),$(PYTHON) -m tightfit.bench.steps)
+	$(if $(filter --full,$(OPTIONS)),$(PYTHON) -m tightfit.bench_device --full)
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)

@@ -72,7 +72,9 @@ def test_outputs_and_gradients_are_those_of_weights_widened_once(
         assert torch.equal(ours(tokens), theirs(tokens))
     expected = gradients(theirs)
     for part, found in gradients(ours).items():
-        if ours.get_submodule(part.rpartition(".")[0]).__class__ is nn.Embedding:  # sums over repeated tokens are narrow
+        if (
+            ours.get_submodule(part.rpartition(".")[0]).__class__ is nn.Embedding
+        ):  # sums over repeated tokens are narrow
             torch.testing.assert_close(found, expected[part].to(found.dtype), rtol=0.05, atol=1e-3)
         else:
             assert torch.equal(found, expected[part].to(found.dtype)), part
@@ -177,5 +179,8 @@ def test_auto_is_what_a_model_then_does(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_type_that_weights_are_not_held_in_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"model.compute='float16' but the weights are held in bfloat16; choose auto, float32 or bfloat16"):
+    with pytest.raises(
+        ValueError,
+        match=r"='float16' but the weights are held in bfloat16; choose auto, float32 or bfloat16",
+    ):
         causal("llama", dtype="bfloat16", compute="float16")

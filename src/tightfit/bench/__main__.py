@@ -1,5 +1,5 @@
-"""`python -m tightfit.bench`: see `tightfit.bench.steps`."""
+"""`python -m tightfit.bench`: see `tightfit.bench.targets`."""
 
-from tightfit.bench.steps import main
+from tightfit.bench.targets import main
 
 main()

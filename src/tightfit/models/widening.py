@@ -27,9 +27,8 @@ def computing_type(compute: str | None, dtype: str, device: str = "cpu") -> str:
     Raises ValueError for another type.
     """
     if compute not in (None, AUTO, WIDE, dtype):
-        raise ValueError(
-            f"model.compute={compute!r} but the weights are held in {dtype}; choose {AUTO}, {' or '.join(dict.fromkeys((WIDE, dtype)))}"
-        )
+        types = " or ".join(dict.fromkeys((WIDE, dtype)))
+        raise ValueError(f"model.compute={compute!r} but the weights are held in {dtype}; choose {AUTO}, {types}")
     if compute == AUTO:
         held = getattr(torch, dtype, None)
         is_slow = held in FAST_16_BITS and device == "cpu" and not has_fast_16_bits(held)
@@ -41,8 +40,10 @@ def widen_(model: nn.Module) -> None:
     """Have `model`, whose weights are of 16 bits, compute in float32."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear or type(child).__name__ == "Conv1D":
-                setattr(parent, name, (WideLinear if type(child) is nn.Linear else WideConv1D)(child))
+            if type(child) is nn.Linear:
+                setattr(parent, name, WideLinear(child))
+            elif type(child).__name__ == "Conv1D":
+                setattr(parent, name, WideConv1D(child))
             elif isinstance(child, nn.Embedding):
                 child.register_forward_hook(in_float32)
     for vector in model.parameters():

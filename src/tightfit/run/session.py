@@ -38,8 +38,8 @@ from tightfit.records.record import (
     write_run,
 )
 from tightfit.run import checkpoint
-from tightfit.run.choices import choices_for
 from tightfit.run.checks import check_configuration, own_targets, targets_in, unknown_settings_told
+from tightfit.run.choices import choices_for
 from tightfit.run.fitting import refusal
 from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.interruption import Interruption
