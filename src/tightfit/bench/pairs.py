@@ -45,9 +45,9 @@ def ratio_within(
     began = now()
     reference()
     work()
-    repeats = [max(1, round(SHORTEST / max(seconds_of(each, 1, now), 1e-9))) for each in (work, reference)]
-    ones: list[float] = []
-    others: list[float] = []
+    once = [seconds_of(each, 1, now) for each in (work, reference)]
+    repeats = [max(1, round(SHORTEST / max(seconds, 1e-9))) for seconds in once]
+    ones, others = ([seconds] if repeats == [1, 1] else [] for seconds in once)
     while len(ones) < least or (len(ones) < most and now() - began < within):
         ones.append(seconds_of(work, repeats[0], now))
         others.append(seconds_of(reference, repeats[1], now))

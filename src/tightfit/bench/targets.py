@@ -80,24 +80,16 @@ def rows() -> list[Row]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     of_integers = 0.60 if has_fast_int8() else 1.05
     default, signs = MeZO(1e-5, 1e-3), MeZO(1e-5, 1e-3, direction=SIGNS)
+    lenet5_steps = f"LeNet-5, batch {IMAGES}:"
     steps = [
         Row(f"int8 ZO step / FP32 ZO step, batch {MANY_IMAGES}", of_integers, integers_beside_floats),
-        Row(f"LeNet-5, batch {IMAGES}: default step / two forwards", 1.30, partial(image_step, default)),
-        Row(
-            f"LeNet-5, batch {IMAGES}: signs / two forwards",
-            1.12,
-            partial(image_step, MeZO(1e-5, 1e-3, direction=SIGNS)),
-        ),
+        Row(f"{lenet5_steps} default step / two forwards", 1.30, partial(image_step, default)),
+        Row(f"{lenet5_steps} signs / two forwards", 1.12, partial(image_step, signs)),
     ]
     for sequences, of_default, of_signs in ((1, None, 1.25), (4, 1.20, 1.08)):
         name = f"135M, {sequences * LENGTH} tokens:"
         steps += [
-            Row(
-                f"{name} two forwards and {BARE_SWEEPS} bare sweeps / two forwards",
-                None,
-                partial(bound, sequences),
-                cores,
-            ),
+            Row(f"{name} forwards and bare sweeps / two forwards", None, partial(bound, sequences), cores),
             Row(f"{name} default step / two forwards", of_default, partial(text_step, sequences), cores),
             Row(f"{name} signs / two forwards", of_signs, partial(text_step, sequences, direction=SIGNS), cores),
         ]

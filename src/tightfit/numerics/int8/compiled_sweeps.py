@@ -49,7 +49,12 @@ def rounded(integers: torch.Tensor, shift: torch.Tensor, least: int, most: int) 
 
 
 def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
-    """The same of the 2×2 maxima of (b, c, h, w) int32: (b, c, h // 2, w // 2)."""
+    """The same of the 2×2 maxima of (b, c, h, w) int32: (b, c, h // 2, w // 2), in the order of memory they are in."""
+    if images.is_contiguous() and images.shape[2] % 2 == 0:
+        maxima = torch.empty((*images.shape[:2], images.shape[2] // 2, images.shape[3] // 2), dtype=torch.int8)
+        if has_data(images):
+            _round_maxima(rows_of(images), int(shift), least, most, rows_of(maxima))
+        return maxima
     height, width = images.shape[2] // 2, images.shape[3] // 2
     even = images.transpose(1, 2)[:, : 2 * height, :, : 2 * width].contiguous()
     maxima = torch.empty((len(images), height, images.shape[1], width), dtype=torch.int8)
@@ -57,6 +62,11 @@ def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: 
         rows = len(images) * height
         _round_maxima(as_array(even).reshape(2 * rows, -1), int(shift), least, most, as_array(maxima).reshape(rows, -1))
     return maxima.transpose(1, 2)
+
+
+def rows_of(images: torch.Tensor) -> Array:
+    """The rows of pixels of contiguous (…, w) images."""
+    return as_array(images).reshape(-1, images.shape[-1])
 
 
 def update_of(gradient: torch.Tensor, shift: torch.Tensor, most: int) -> torch.Tensor:
