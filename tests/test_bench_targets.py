@@ -48,6 +48,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(language, "VOCABULARY", 1500)
     monkeypatch.setattr(targets, "MANY_IMAGES", 8)
     monkeypatch.setattr(targets, "SECONDS", 0.0)
+    monkeypatch.setattr(targets, "cores_for", lambda _: 1)
     yield
     torch.set_num_threads(threads)
 

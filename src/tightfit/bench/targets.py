@@ -39,6 +39,7 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import append_csv
+from tightfit.run.configuration import cores_for
 from tightfit.run.evaluate import cross_entropy
 
 SECONDS = 35.0  # of a row's pairs
@@ -77,7 +78,7 @@ class Measured:
 
 def rows() -> list[Row]:
     """What is measured here. The target of integers is that of this processor's instructions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cores_for(1)
     of_integers = 0.60 if has_fast_int8() else 1.05
     default, signs = MeZO(1e-5, 1e-3), MeZO(1e-5, 1e-3, direction=SIGNS)
     lenet5_steps = f"LeNet-5, batch {IMAGES}:"
