@@ -52,7 +52,7 @@ def ratio_within(
         ones.append(seconds_of(work, repeats[0], now))
         others.append(seconds_of(reference, repeats[1], now))
     ratios = [one / other for one, other in zip(ones, others, strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     times = (statistics.median(seconds) for seconds in (ones, others))
     return Ratio(low, median, high, *times, pairs=len(ratios), is_cut=len(ratios) < most)
 

@@ -61,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Row:
-    """target: the most that the ratio is to be; None for a bound, which no step can beat."""
+    """target: the most that the ratio is to be, if anything was aimed at; 0 for a bound, which no step can beat."""
 
     name: str
     target: float | None
@@ -90,7 +90,7 @@ def rows() -> list[Row]:
     for sequences, of_default, of_signs in ((1, None, 1.25), (4, 1.20, 1.08)):
         name = f"135M, {sequences * LENGTH} tokens:"
         steps += [
-            Row(f"{name} forwards and bare sweeps / two forwards", None, partial(bound, sequences), cores),
+            Row(f"{name} forwards and bare sweeps / two forwards", 0.0, partial(bound, sequences), cores),
             Row(f"{name} default step / two forwards", of_default, partial(text_step, sequences), cores),
             Row(f"{name} signs / two forwards", of_signs, partial(text_step, sequences, direction=SIGNS), cores),
         ]
@@ -207,12 +207,12 @@ def table_of(measured: Sequence[Measured], title: str) -> Table:
     table = Table("what", "ratio", "quartiles", "at most", "", "seconds", "pairs", "bytes", title=title)
     for each in measured:
         ratio, target = each.ratio, each.row.target
-        aim = ("bound", "") if target is None else (f"{target:.2f}", "met" if ratio.median <= target else "missed")
+        met = "met" if target and ratio.median <= target else "missed"
         table.add_row(
             each.row.name,
             f"{ratio.median:.3f}",
             f"{ratio.low:.3f}–{ratio.high:.3f}",
-            *aim,
+            *((f"{target:.2f}", met) if target else ("bound" if target == 0 else "", "")),
             f"{ratio.seconds:.4f}",
             f"{ratio.pairs}{' (cut)' if ratio.is_cut else ''}",
             "" if each.held is None else f"{each.held:.2f}",
@@ -246,7 +246,7 @@ def line(each: Measured) -> dict[str, Any]:
     ratio = each.ratio
     return {
         "row": each.row.name,
-        "target": "" if each.row.target is None else each.row.target,
+        "target": each.row.target or "",
         "ratio": round(ratio.median, 5),
         "ratio_low": round(ratio.low, 5),
         "ratio_high": round(ratio.high, 5),
