@@ -18,6 +18,7 @@ from tightfit.launch.reproduce import plan
 from tightfit.models import widening
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.numerics.int8.matmul import BACKENDS
+from tightfit.numerics.noise import streams
 from tightfit.records.record import read_evals, read_run, run_key, write_run
 from tightfit.run import checkpoint, session
 from tightfit.run import loop as runner
@@ -90,6 +91,17 @@ def test_means_of_multiplying_integers_are_on_record(
     assert record is not None
     assert record.machine["choices"]["backend"] == means
     assert record.machine["capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.parametrize(("numba", "kernel"), [(True, "fused"), (False, "portable")])
+def test_the_kernel_of_sweeps_is_on_record(
+    numba: bool, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "has_numba", lambda: numba)
+    mezo = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-3, "eps": 1e-3}
+    record = read_run(carry_out(config(tmp_path, optimizer=mezo)).folder)
+    assert record is not None
+    assert record.machine["choices"] == {"kernel": kernel}
 
 
 def test_the_type_that_is_computed_in_is_in_the_key_where_it_is_not_that_of_the_weights(tmp_path: Path) -> None:
