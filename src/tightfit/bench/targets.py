@@ -30,7 +30,7 @@ from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.numerics.speed import has_fast_int8
+from tightfit.numerics.speed import told_of_int8
 from tightfit.optimizers.base import Batch, Objective, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
@@ -79,7 +79,7 @@ class Measured:
 def rows() -> list[Row]:
     """What is measured here. The target of integers is that of this processor's instructions."""
     cores = cores_for(1)
-    of_integers = 0.60 if has_fast_int8() else 1.05
+    of_integers = 0.60 if told_of_int8() else 1.05
     default, signs = MeZO(1e-5, 1e-3), MeZO(1e-5, 1e-3, direction=SIGNS)
     lenet5_steps = f"LeNet-5, batch {IMAGES}:"
     steps = [

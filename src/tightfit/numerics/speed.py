@@ -28,8 +28,13 @@ SIDES, ROUNDS = (256, 400, 120), 3
 @functools.cache
 def has_fast_int8() -> bool:
     """Whether int8 products are the faster ones here."""
-    known = None if is_limited() else by_instructions(instructions(), torch.backends.cpu.get_cpu_capability())
+    known = told_of_int8()
     return is_faster_when_timed() if known is None else known
+
+
+def told_of_int8() -> bool | None:
+    """The same as far as the processor's instructions tell it."""
+    return None if is_limited() else by_instructions(instructions(), torch.backends.cpu.get_cpu_capability())
 
 
 def has_fast_16_bits(dtype: torch.dtype) -> bool:
