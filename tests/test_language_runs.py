@@ -102,6 +102,27 @@ def test_lora_needs_gradients_for_its_own_weights_alone(tmp_path: Path) -> None:
     assert lora["optimizer_state"] == 2 * lora["gradients"]
 
 
+@pytest.mark.parametrize("compute", ["bfloat16", "float32"])
+@pytest.mark.parametrize("name", ["mezo", "bp_adam"])
+def test_frozen_weights_of_16_bits_train_in_either_type_and_peak_where_it_was_rehearsed(
+    name: str, compute: str, tmp_path: Path
+) -> None:
+    model = tiny_llama(lora=True, dtype="bfloat16", compute=compute)
+    budget = {
+        "_target_": "tightfit.memory.budget.MemoryBudget",
+        "name": "custom",
+        "size": "1GB",
+        "decided_by": "peak_live",
+    }
+    record = ended(
+        carry_out(text_config(tmp_path, optimizer=optimizer(name), model=model, memory_budget=budget)).folder
+    )
+    assert record["status"] == "finished"
+    assert record["machine"]["choices"]["compute"] == compute
+    assert ("kernel" in record["machine"]["choices"]) == (name == "mezo")
+    assert record["memory"]["measured_peak_bytes"] <= record["memory"]["peak_live_bytes"]
+
+
 def test_the_record_says_how_texts_became_examples(tmp_path: Path) -> None:
     details = ended(carry_out(text_config(tmp_path)).folder)["dataset"]
     assert details["template"] == "{text} It was {label}"

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.optimizers.test_int8 import Products
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.launch.reproduce import Planned, duration, main, plan, standing, summary, time_left
+from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.records.record import RunRecord, append_eval, write_run
 from tightfit.run.estimate import estimated, measured_steps
 from tightfit.run.profiles import with_profile
@@ -112,6 +114,26 @@ def test_run_that_cannot_start_does_not_stop_the_estimate(tmp_path: Path, monkey
     estimate = estimated([(tmp_path, run.config)])
     assert estimate.seconds == 0.0
     assert "not measured, and left out: no route" in estimate.basis
+
+
+INTEGER_TABLE_1 = ["table1_int8", "table1_int8_star"]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_table_1_is_estimated_without_int8_products_where_the_processor_is_slow_at_them(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row of the short profile in integers, on images made on the spot."""
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    images = {"_target_": "tests.synthetic.bars", "name": "bars", "count": 300}
+    runs = [run for name in INTEGER_TABLE_1 for run in plan([f"experiments=elasticzo/{name}", "profile=short"])]
+    configs = [{**run.config, "dataset": images} for run in runs if run.config["dataset"]["name"] == "mnist"]
+    assert {config["model"]["backend"] for config in configs} == {"auto"}
+    with Products() as products:
+        estimate = estimated([(tmp_path, config) for config in configs])
+    assert (estimate.kinds, estimate.unmeasured) == (len(configs), ())
+    assert estimate.seconds > 0
+    assert (products.count > 0) == fast
 
 
 def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

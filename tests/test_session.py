@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from tightfit.datasets.dataset import DataUnavailable
+from tightfit.launch.reproduce import plan
+from tightfit.models import widening
 from tightfit.numerics.int8 import matmul as integer_matmul
+from tightfit.numerics.noise import streams
 from tightfit.records.record import read_evals, read_run, write_run
 from tightfit.run import checkpoint, session
 from tightfit.run import loop as runner
@@ -70,8 +73,37 @@ def test_means_of_multiplying_integers_are_on_record(
     described = config(tmp_path, model={**INTEGERS, "backend": asked}, optimizer=niti, training=training)
     record = read_run(carry_out(described).folder)
     assert record is not None
-    assert record.model["backend"] == means
+    assert record.machine["choices"]["backend"] == means
     assert record.machine["capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.parametrize(("numba", "kernel"), [(True, "fused"), (False, "portable")])
+def test_the_kernel_of_sweeps_is_on_record(
+    numba: bool, kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "has_numba", lambda: numba)
+    mezo = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-3, "eps": 1e-3}
+    record = read_run(carry_out(config(tmp_path, optimizer=mezo)).folder)
+    assert record is not None
+    assert record.machine["choices"] == {"kernel": kernel}
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_what_is_left_to_the_machine_is_settled_before_the_key_is_made(
+    fast: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widening, "has_fast_16_bits", lambda _: fast)
+    words = ["model=llama_tiny", "dataset=vader", "model.dtype=bfloat16"]
+    (left,), (said,) = plan(words), plan([*words, f"model.compute={chosen}"])
+    assert left.config["model"]["compute"] == chosen
+    assert left.folder == said.folder
+    (on_cuda,) = plan([*words, "device=cuda"])
+    assert on_cuda.config["model"]["compute"] == "bfloat16"
+
+
+def test_a_type_that_cannot_be_computed_in_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ValueError, match=r"model.compute='float16' but the weights are held in float32; choose"):
+        plan(["model=llama_tiny", "dataset=vader", "model.compute=float16"])
 
 
 def test_full_disk_fails_with_the_reason_and_a_later_run_continues(

@@ -131,11 +131,11 @@ def test_a_verb_that_needs_no_words_does_what_is_usual(call: Call, monkeypatch: 
     monkeypatch.setattr(
         "tightfit.run.session.carry_out", lambda config, command=(): done.append(config) or Outcome("finished", Path())
     )
-    monkeypatch.setattr("tightfit.bench.steps.measure_all", lambda: done.append("steps"))
+    monkeypatch.setattr("tightfit.bench.targets.measure_all", lambda csv=None: done.append("targets"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert [call(verb)[0] for verb in ("run", "bench", "plan")] == [0, 0, 0]
     config, part = done
-    assert (config["optimizer"]["name"], config["dataset"]["name"], part) == ("mezo", "mnist", "steps")
+    assert (config["optimizer"]["name"], config["dataset"]["name"], part) == ("mezo", "mnist", "targets")
 
 
 @pytest.mark.parametrize(("line", "message"), [*WRONG_NAMES.items(), *WRONG_TYPES.items()])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.reference import integers as reference
 from tightfit.numerics.int8 import arithmetic as int8
@@ -19,7 +20,7 @@ from tightfit.numerics.int8.arithmetic import (
     to_int8,
     update_of,
 )
-from tightfit.numerics.int8.perturbation import draw_
+from tightfit.numerics.int8.perturbation import Int8Perturbation, draw_
 from tightfit.numerics.maxima import max_of_slices
 
 INT32 = st.one_of(
@@ -124,7 +125,7 @@ def test_relu_and_maxima_may_be_taken_before_rounding(numbers: list[int]) -> Non
     assert before.exponent == after.exponent
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 5, 7), (1, 1, 2, 2)])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 5, 7), (2, 3, 4, 7), (1, 1, 2, 2)])
 @pytest.mark.parametrize("rows_first", [True, False])
 def test_maxima_taken_while_rounding_are_those_of_the_rounded(shape: tuple[int, ...], rows_first: bool) -> None:
     """In both orders of memory, the one that a convolution leaves and the plain one."""
@@ -144,6 +145,18 @@ def test_direction_is_the_same_compiled_and_eager(r_max: int, monkeypatch: pytes
         draw_(direction, r_max, 0.4, torch.Generator().manual_seed(1))
         directions.append(direction)
     assert torch.equal(*directions)
+
+
+def test_a_direction_that_is_never_written_down_moves_weights_as_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for sweeps in (int8_compiled, None):
+        monkeypatch.setattr(int8, "compiled", sweeps)
+        weights = torch.randint(-127, 128, (7, 143), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+        perturbation = Int8Perturbation([("w", nn.Parameter(weights, requires_grad=False))], 0, 15, "clip")
+        for scale in (1, -2):
+            perturbation.add_(scale, step=3, p_zero=0.4)
+        ends.append(weights)
+    assert torch.equal(*ends)
 
 
 @given(st.lists(INT8, min_size=1, max_size=40), st.integers(0, 7))

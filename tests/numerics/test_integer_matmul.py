@@ -18,7 +18,7 @@ from tightfit.numerics.int8.matmul import (
     matmul_of_whole_tiles,
     whole_tiles,
 )
-from tightfit.numerics.int8.speed import by_instructions, has_fast_int8, is_faster_when_timed
+from tightfit.numerics.speed import by_instructions, has_fast_int8, is_faster_when_timed
 
 SIZES = st.integers(1, 9)
 

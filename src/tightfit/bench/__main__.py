@@ -9,7 +9,12 @@ from tightfit.commands import DONE, carry_out, forward
 from tightfit.commands.verbs import BENCH
 from tightfit.settings import Said, WrongWords, nearest, unknown
 
-TAKES = {"steps": (), "language": ("full", "only", "threads", "csv"), "device": ("full", "only", "rounds", "csv")}
+TAKES = {
+    "targets": ("csv",),
+    "steps": (),
+    "language": ("full", "only", "threads", "csv"),
+    "device": ("full", "only", "rounds", "csv"),
+}
 
 
 def main(words: Sequence[str]) -> int:

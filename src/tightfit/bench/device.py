@@ -1,4 +1,4 @@
-"""What a training step costs as a program, beside the framework that exported it: `make bench`.
+"""What a training step costs as a program, beside the framework that exported it: `make bench OPTIONS=--full`.
 
 A short run of P-RGE is made and exported to every format; then each program, and the framework, train on the same
 batches in a process of their own, one after another, in several rounds. Ratios are those of processor time, so that

@@ -1,4 +1,4 @@
-"""What a zeroth-order step of a language model costs beside its two forward passes: `make bench`.
+"""What a zeroth-order step of a language model costs beside its two forward passes: `make bench OPTIONS=--full`.
 
 Random weights in the shape of Llama; one loss at the last position. Each step is timed in turn with the two forwards
 it contains, so a machine that slows down slows both; medians of the ratios, with quartiles. The bound is what no
@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.bench.steps import Work, paired_ratio, seconds_of
+from tightfit.bench.pairs import Work, ratio_within
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
@@ -70,21 +70,25 @@ SHORT = [Workload("135M", 4, 64), Workload("135M", 8, 64)]
 FULL = [Workload(m, b, s, d) for m in SHAPES for d in (torch.float32, torch.bfloat16) for b, s in TOKENS]
 
 
+def settings_of(shape: Shape) -> dict[str, Any]:
+    """As transformers calls them."""
+    return {
+        "vocab_size": VOCABULARY,
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_value_heads,
+        "intermediate_size": shape.feed_forward,
+        "tie_word_embeddings": True,
+        "use_cache": False,
+    }
+
+
 def llama(shape: Shape, dtype: torch.dtype) -> nn.Module:
     """A network of that shape with random weights, as a function of tokens to the logits of the last position."""
     library = transformers()
-    config = library.LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_value_heads,
-        intermediate_size=shape.feed_forward,
-        tie_word_embeddings=True,
-        use_cache=False,
-    )
     torch.manual_seed(0)
-    return library.LlamaForCausalLM(config).to(dtype).eval()
+    return library.LlamaForCausalLM(library.LlamaConfig(**settings_of(shape))).to(dtype).eval()
 
 
 def loss(model: Any, batch: Batch) -> torch.Tensor:
@@ -151,9 +155,9 @@ def measure(workload: Workload) -> Iterator[dict[str, Any]]:
 
     inference = peak(reference)
     for name, step in contenders(model, batch).items():
-        pairs = min(MOST_PAIRS, max(LEAST_PAIRS, round(SECONDS / 2 / seconds_of(step, repeats=1))))
-        low, median, high, seconds = paired_ratio(step, reference, pairs, repeats=1)
-        times = {"ratio": median, "ratio_low": low, "ratio_high": high, "seconds": seconds, "pairs": pairs}
+        ratio = ratio_within(step, reference, SECONDS, MOST_PAIRS, LEAST_PAIRS)
+        quartiles = {"ratio": ratio.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
+        times = {**quartiles, "seconds": ratio.seconds, "pairs": ratio.pairs}
         yield {"step": name, **times, "peak": peak(step) / inference}
 
 

@@ -1,4 +1,4 @@
-"""Ratios that decide whether a method is usable, measured side by side in one run: `make bench`.
+"""Ratios that decide whether a method is usable, measured side by side in one run: `make bench OPTIONS=--full`.
 
 Each ratio compares two pieces of work done in turn, so a machine that slows down slows both; the median over
 the pairs is shown with the quartiles. Absolute times are for orientation only.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
+from tightfit.bench.pairs import Work, ratio_within
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
@@ -39,31 +38,14 @@ from tightfit.tracking.wandb import WandbTracker
 
 BATCH_SIZE = 32
 INT8_BATCH_SIZE = 256
-PAIRS = 60
-REPEATS = 5
+PAIRS, SECONDS = 60, 20.0  # of measurements of a ratio, at most
 STEPS_PER_EPOCH = 1875  # 60,000 images in batches of 32
 
-Work = Callable[[], object]
 
-
-def paired_ratio(
-    work: Work, reference: Work, pairs: int = PAIRS, repeats: int = REPEATS
-) -> tuple[float, float, float, float]:
+def paired_ratio(work: Work, reference: Work) -> tuple[float, float, float, float]:
     """Lower quartile, median and upper quartile of seconds(work) / seconds(reference), and median seconds of work."""
-    ratios, seconds = [], []
-    for _ in range(pairs):
-        one, other = seconds_of(work, repeats), seconds_of(reference, repeats)
-        ratios.append(one / other)
-        seconds.append(one)
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return low, median, high, statistics.median(seconds)
-
-
-def seconds_of(work: Work, repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    return (time.perf_counter() - start) / repeats
+    ratio = ratio_within(work, reference, SECONDS, PAIRS)
+    return ratio.low, ratio.median, ratio.high, ratio.seconds
 
 
 def stepper(optimizer: Optimizer, batch: Batch) -> tuple[Work, Learner]:
@@ -83,7 +65,7 @@ def measure_all() -> None:
     console = Console()
     machine = describe_machine(torch.device("cpu"))
     console.print(f"LeNet-5, batch {BATCH_SIZE}, {machine['cpu']}, 1 thread, torch {machine['torch']}")
-    console.print(f"medians of {PAIRS} pairs of measurements, each pair taken side by side\n")
+    console.print(f"medians of at most {PAIRS} pairs of measurements, each pair taken side by side\n")
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(BATCH_SIZE, 1, 28, 28, generator=generator)
     batch = Batch(inputs, torch.randint(0, 10, (BATCH_SIZE,), generator=generator), 0, 0.0)

@@ -49,11 +49,16 @@ class LayerRow:
     operations: int = 0  # per example: two for each product of a weight and an input
     operands: int = 1  # of each product, those that are no weights of this row: errors go back to each
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
+    held_bytes: int = 0  # of one parameter, where that is not `bytes_per_element`: weights narrower than what they give
 
     @property
     def trained_elements(self) -> int:
         """How many of the parameters methods change."""
         return self.parameters - self.frozen
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        return self.held_bytes or self.bytes_per_element
 
     @property
     def has_weights(self) -> bool:
@@ -100,12 +105,12 @@ def check_layer_count(bp_layers: int, available: int, model: str) -> None:
 
 
 def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
-    return sum(row.parameters * row.bytes_per_element for row in rows)
+    return sum(row.parameters * row.bytes_per_parameter for row in rows)
 
 
 def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
     """Bytes of the parameters that are not frozen."""
-    return sum(row.trained_elements * row.bytes_per_element for row in rows)
+    return sum(row.trained_elements * row.bytes_per_parameter for row in rows)
 
 
 def largest_trained_bytes(rows: tuple[LayerRow, ...]) -> int:
@@ -149,6 +154,7 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
                 operations=operations(module, output),
                 features=(module.in_features, module.out_features) if isinstance(module, nn.Linear) else (0, 0),
                 block=block_of[name],
+                held_bytes=held_bytes(module),
             )
         )
 
@@ -185,6 +191,12 @@ def operations(module: nn.Module, output: torch.Tensor) -> int:
         return 0
     channels = output.shape[-1 if weight.dim() == 2 else 1]  # of a linear layer, or of a convolution
     return 2 * weight.numel() * output[0].numel() // channels
+
+
+def held_bytes(module: nn.Module) -> int:
+    """Of one weight in floating point; 0 where a module has none."""
+    weight = getattr(module, "weight", None)
+    return weight.element_size() if weight is not None and weight.is_floating_point() else 0
 
 
 def first_tensor(value: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ from tightfit.models.adapters.lora import check_saved, is_adapted, read_saved, t
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers, numbered_layers
+from tightfit.models.widening import WIDE, computing_type
 from tightfit.seeds import derive
 
 Model = TypeVar("Model", bound=LanguageModel)
@@ -28,16 +29,18 @@ def hf_causal_lm(
     dtype: str = "float32",
     attention: str = "sdpa",
     gguf_file: str | None = None,
+    compute: str | None = None,
 ) -> CausalLM:
     """The causal model `source`, which says the tokens `answers`.
 
-    dtype: float32, bfloat16 or float16. attention: the kernel, sdpa or eager.
+    dtype: of the weights, float32, bfloat16 or float16; compute: what is computed in, see `computing_type`.
+    attention: the kernel, sdpa or eager.
     gguf_file: the file in `source` that holds the weights, if they are in this form.
     Raises DataUnavailable when it cannot be loaded.
     """
     del classes  # one for each answer
     lm = pretrained("AutoModelForCausalLM", source, dtype, causal_kernel(attention), gguf_file)
-    return kept_adapter(causal(lm, tokenizer, answers), source)
+    return computing(kept_adapter(causal(lm, tokenizer, answers), source), dtype, compute)
 
 
 def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int]) -> CausalLM:
@@ -54,13 +57,14 @@ def hf_masked_lm(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
+    compute: str | None = None,
 ) -> MaskedLM:
     """The masked model `source`; see `hf_causal_lm`."""
     del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
     keep_answers(lm, answers)
-    return kept_adapter(MaskedLM(lm, tokenizer.pad, tokenizer.mask), source)
+    return computing(kept_adapter(MaskedLM(lm, tokenizer.pad, tokenizer.mask), source), dtype, compute)
 
 
 def hf_encoder(
@@ -71,11 +75,12 @@ def hf_encoder(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
+    compute: str | None = None,
 ) -> Encoder:
     """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
     del answers  # a head has no words
     lm = pretrained("AutoModel", source, dtype, attention)
-    return kept_adapter(Encoder(lm, tokenizer.pad, classes, derive(seed, "head")), source)
+    return computing(kept_adapter(Encoder(lm, tokenizer.pad, classes, derive(seed, "head")), source), dtype, compute)
 
 
 def random_causal_lm(
@@ -87,6 +92,7 @@ def random_causal_lm(
     seed: int,
     dtype: str = "float32",
     attention: str = "sdpa",
+    compute: str | None = None,
 ) -> LanguageModel:
     """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
     del classes
@@ -96,7 +102,14 @@ def random_causal_lm(
         torch.manual_seed(derive(seed, "initial weights"))
         options = {"dtype": type_called(dtype), "attn_implementation": causal_kernel(attention)}
         lm = library.AutoModelForCausalLM.from_config(config, **options)
-    return causal(lm, tokenizer, answers)
+    return computing(causal(lm, tokenizer, answers), dtype, compute)
+
+
+def computing(model: Model, dtype: str, compute: str | None) -> Model:
+    """`model`, whose weights are held in `dtype`, made to compute in the type that `compute` asks for."""
+    if computing_type(compute, dtype) == WIDE != dtype:
+        model.widen_()
+    return model
 
 
 def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: str | None = None) -> Any:

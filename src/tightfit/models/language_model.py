@@ -19,6 +19,7 @@ from torch import nn
 
 from tightfit.datasets.text import WIDTH_MULTIPLE
 from tightfit.models.base import Traits
+from tightfit.models.widening import widen_
 
 ANSWERS = "answers"  # the block after the last layer
 GROUPED = "grouped"  # the name of the kernel of attention in programs: see `on_device.attention`
@@ -29,6 +30,8 @@ class LanguageModel(nn.Module):
 
     lm: answers `lm(input_ids=…, attention_mask=…)`. pad: the token to the right of shorter prompts.
     """
+
+    is_wide = False  # whether weights of 16 bits are multiplied in float32
 
     def __init__(self, lm: Any, pad: int) -> None:
         super().__init__()
@@ -49,10 +52,20 @@ class LanguageModel(nn.Module):
         del mode
         return super().train(False)
 
+    @property
+    def computes_in(self) -> torch.dtype:
+        """The type of what its layers give."""
+        return torch.float32 if self.is_wide else self.lm.dtype
+
+    def widen_(self) -> None:
+        """Compute in float32, whatever the weights are held in."""
+        widen_(self)
+        self.is_wide = True
+
     def scores_of_padding(self, tokens: torch.Tensor) -> torch.Tensor:
         """What is added to the scores of attention so that nothing looks at padding, (b, 1, 1, s)."""
-        lowest = torch.finfo(self.lm.dtype).min
-        return ((tokens == self.pad).to(self.lm.dtype) * lowest)[:, None, None, :]
+        lowest = torch.finfo(self.computes_in).min
+        return ((tokens == self.pad).to(self.computes_in) * lowest)[:, None, None, :]
 
     def check_width(self, tokens: torch.Tensor) -> None:
         limits = (getattr(self.lm.config, name, None) for name in ("max_position_embeddings", "sliding_window"))
@@ -75,7 +88,8 @@ class CausalLM(LanguageModel):
         """For some kernels what is added to scores, (1, 1, s, s); the others know what is causal."""
         if self.lm.config._attn_implementation not in ("eager", GROUPED):
             return None
-        blocked = torch.full((width, width), torch.finfo(self.lm.dtype).min, dtype=self.lm.dtype, device=self.lm.device)
+        dtype = self.computes_in
+        blocked = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=self.lm.device)
         return blocked.triu(diagonal=1)[None, None]
 
 

@@ -41,7 +41,9 @@ OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """`config` as plain dicts and lists, with every interpolation replaced by its value, and without `TABLES`.
+    """`config` as plain dicts and lists, without `TABLES`, with every interpolation replaced by its value.
+
+    Choices that depend on the machine and change bits (a model's `compute`) are made here: a run's key names them.
 
     Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
@@ -52,7 +54,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ValueError(unresolved(config, error)) from error
     assert isinstance(plain, dict)
-    return in_todays_form({str(name): value for name, value in plain.items() if name not in TABLES})
+    told = {str(name): value for name, value in plain.items() if name not in TABLES}
+    return in_todays_form(settled(told, str(plain.get("device", "cpu"))))
 
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
@@ -62,6 +65,21 @@ def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
         choose = f"choose one of its rows ({', '.join(rows)}), or write +{told[1]}=…"
         return f"{config.experiment} does not say {told[1]}; {choose}"
     return f"{error.full_key}: {str(error).splitlines()[0]}; write a value that is there"
+
+
+def settled(part: Any, device: str) -> Any:
+    """`part` with the types that the models in it compute in on `device`.
+
+    Raises ValueError for a type that one cannot compute in.
+    """
+    if not isinstance(part, dict):
+        return part
+    chosen = {name: settled(value, device) for name, value in part.items()}
+    if "compute" in part and "dtype" in part:
+        from tightfit.models.widening import computing_type  # imports torch
+
+        chosen["compute"] = computing_type(part["compute"], part["dtype"], device.partition(":")[0])
+    return chosen
 
 
 def missing_in(part: Any, name: str = "") -> list[str]:

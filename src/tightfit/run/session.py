@@ -22,7 +22,6 @@ from torch import nn
 from tightfit.datasets.dataset import Dataset, DataUnavailable
 from tightfit.memory.enforcement import is_exhaustion
 from tightfit.models.adapters.adapter import Adapter
-from tightfit.models.int8_layers import Int8Sequential
 from tightfit.numerics import CODE_VERSION
 from tightfit.optimizers.base import Optimizer
 from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
@@ -40,6 +39,7 @@ from tightfit.records.record import (
 )
 from tightfit.run import checkpoint
 from tightfit.run.checks import check_configuration, own_targets, targets_in, unknown_settings_told
+from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
 from tightfit.run.history import begin_session, end_session, now
@@ -197,8 +197,7 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     while True:
         task = assemble(config, record)
         record.model = {"name": config["model"]["name"], "passed_over": passed_over}
-        if isinstance(task.model, Int8Sequential):
-            record.model["backend"] = task.model.backend_on(task.device)
+        record.machine["choices"] = choices_for(task)
         smaller = config.get("smaller")
         reason = refused(task) if smaller else ""
         if not smaller or not reason:

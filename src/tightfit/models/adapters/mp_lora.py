@@ -79,7 +79,7 @@ class MPLoRALinear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         stack = (self.B[None] if self.copies is None else self.copies).to(inputs.dtype)
         outputs = self.base(inputs)
-        hidden = F.linear(inputs, self.A).view(len(stack), -1, self.A.shape[0])  # (K, n / K, rank)
+        hidden = F.linear(inputs, self.A.to(inputs.dtype)).view(len(stack), -1, self.A.shape[0])  # (K, n / K, rank)
         # Multiplied onto the outputs: what the adapters change is never held beside them.
         outputs.view(len(stack), -1, outputs.shape[-1]).baddbmm_(hidden, stack.transpose(1, 2), alpha=self.scale)
         return outputs

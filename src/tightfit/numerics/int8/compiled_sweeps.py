@@ -49,14 +49,16 @@ def rounded(integers: torch.Tensor, shift: torch.Tensor, least: int, most: int) 
 
 
 def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
-    """The same of the 2×2 maxima of (b, c, h, w) int32: (b, c, h // 2, w // 2)."""
-    height, width = images.shape[2] // 2, images.shape[3] // 2
-    even = images.transpose(1, 2)[:, : 2 * height, :, : 2 * width].contiguous()
-    maxima = torch.empty((len(images), height, images.shape[1], width), dtype=torch.int8)
+    """The same of the 2×2 maxima of (b, c, h, w) int32, in either order of memory: (b, c, h // 2, w // 2), contiguous,
+    so that flattening copies nothing."""
+    batch, channels, height, width = images.shape
+    maxima = torch.empty((batch, channels, height // 2, width // 2), dtype=torch.int8)
+    ordered = in_memory_order(images)
     if has_data(images):
-        rows = len(images) * height
-        _round_maxima(as_array(even).reshape(2 * rows, -1), int(shift), least, most, as_array(maxima).reshape(rows, -1))
-    return maxima.transpose(1, 2)
+        groups = (batch * channels, 1) if images.is_contiguous() else (batch, channels)
+        rows = as_array(ordered).reshape(groups[0], height, groups[1], width)
+        _round_maxima(rows, int(shift), least, most, as_array(maxima).reshape(*groups, height // 2, width // 2))
+    return maxima
 
 
 def update_of(gradient: torch.Tensor, shift: torch.Tensor, most: int) -> torch.Tensor:
@@ -74,11 +76,17 @@ def add_(weights: torch.Tensor, change: torch.Tensor, scale: int, limit: int) ->
 
 
 def spread_(z: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int) -> None:
-    """Fill int8 z (n,) from 3 n random bytes as `int8_perturbation.draw_` says."""
-    count = len(z)
+    """Fill int8 z (n,) from 3 n random bytes as `perturbation.draw_` says."""
     if has_data(z):
-        numbers = as_array(random_bytes[: 2 * count].view(torch.int16))
-        _spread(numbers, as_array(random_bytes[2 * count : 3 * count]), levels, zeros, as_array(z))
+        _spread(as_array(random_bytes), levels, zeros, as_array(z))
+
+
+def add_spread_(
+    weights: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int, scale: int, limit: int
+) -> None:
+    """Add `scale` × the z that `spread_` would make to int8 weights (n,) in place, clipped to ±`limit`."""
+    if has_data(weights):
+        _add_spread(as_array(random_bytes), levels, zeros, scale, limit, as_array(weights))
 
 
 @njit([int64(int32[::1]), int64(int8[::1])], nogil=True, cache=True)
@@ -105,15 +113,19 @@ def _round(integers: Any, shift: Any, least: Any, most: Any, values: Any) -> Non
         values[i] = _nearest(integers[i], shift, half, less, least, most)
 
 
-@njit(void(int32[:, ::1], int32, int32, int32, int8[:, ::1]), nogil=True, cache=True)
+@njit(void(int32[:, :, :, ::1], int32, int32, int32, int8[:, :, :, ::1]), nogil=True, cache=True)
 def _round_maxima(rows: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
     half = np.int32((ONE << shift) >> ONE)
     less = min(half, ONE)
-    for i in range(values.shape[0]):
-        upper, lower, out = rows[2 * i], rows[2 * i + 1], values[i]
-        for j in range(out.size):
-            left, right = max(upper[2 * j], lower[2 * j]), max(upper[2 * j + 1], lower[2 * j + 1])
-            out[j] = _nearest(max(left, right), shift, half, less, least, most)
+    groups, channels, height, width = values.shape
+    for group in range(groups):
+        for i in range(height):
+            for channel in range(channels):
+                upper, lower = rows[group, 2 * i, channel], rows[group, 2 * i + 1, channel]
+                out = values[group, channel, i]
+                for j in range(width):
+                    left, right = max(upper[2 * j], lower[2 * j]), max(upper[2 * j + 1], lower[2 * j + 1])
+                    out[j] = _nearest(max(left, right), shift, half, less, least, most)
 
 
 @njit(
@@ -141,9 +153,23 @@ def _add(weights: Any, change: Any, scale: Any, limit: Any) -> None:
         weights[i] = np.int8(min(max(moved, np.int16(-limit)), limit))
 
 
-@njit(void(int16[::1], uint8[::1], int32, int32, int8[::1]), nogil=True, cache=True)
-def _spread(numbers: Any, deciding: Any, levels: Any, zeros: Any, z: Any) -> None:
+@njit(int8(int16, uint8, int32, int32), inline="always")
+def _z(number: Any, deciding: Any, levels: Any, zeros: Any) -> Any:
+    odd = np.int32(number) * np.int32(2) + ONE
+    value = (odd * levels + np.int32(2**16)) >> np.int32(17)
+    return np.int8(value if np.int32(deciding) >= zeros else ZERO)
+
+
+@njit(void(uint8[::1], int32, int32, int8[::1]), nogil=True, cache=True)
+def _spread(random_bytes: Any, levels: Any, zeros: Any, z: Any) -> None:
+    numbers, deciding = random_bytes[: 2 * z.size].view(np.int16), random_bytes[2 * z.size :]
     for i in range(z.size):
-        odd = np.int32(numbers[i]) * np.int32(2) + ONE
-        value = (odd * levels + np.int32(2**16)) >> np.int32(17)
-        z[i] = np.int8(value if np.int32(deciding[i]) >= zeros else ZERO)
+        z[i] = _z(numbers[i], deciding[i], levels, zeros)
+
+
+@njit(void(uint8[::1], int32, int32, int16, int16, int8[::1]), nogil=True, cache=True)
+def _add_spread(random_bytes: Any, levels: Any, zeros: Any, scale: Any, limit: Any, weights: Any) -> None:
+    numbers, deciding = random_bytes[: 2 * weights.size].view(np.int16), random_bytes[2 * weights.size :]
+    for i in range(weights.size):
+        moved = np.int16(np.int16(weights[i]) + np.int16(_z(numbers[i], deciding[i], levels, zeros)) * scale)
+        weights[i] = np.int8(min(max(moved, np.int16(-limit)), limit))

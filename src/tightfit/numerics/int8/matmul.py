@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-from tightfit.numerics.int8.speed import has_fast_int8
+from tightfit.numerics.speed import has_fast_int8
 
 # auto: int8 where the processor has instructions for it, and on CUDA; float32 elsewhere.
 Backend = Literal["auto", "int8", "float32", "reference"]

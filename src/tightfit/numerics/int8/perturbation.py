@@ -42,7 +42,13 @@ class Int8Perturbation:
     def add_(self, scale: int, step: int, p_zero: float) -> None:
         """Add `scale` × z(step) to the parameters, clipped to ±127."""
         for weights, key, generator in self._streams:
-            clipped_add_(weights, self._draw(weights, generator, permute32(step, key), p_zero), scale)
+            if sweeps := compiled_for(weights):
+                generator.manual_seed(permute32(step, key))
+                for piece in weights.view(-1).split(PIECE):
+                    random_bytes = bytes_for(piece, generator)
+                    sweeps.add_spread_(piece, random_bytes, *shares(self._r_max, p_zero), scale, LARGEST)
+            else:
+                clipped_add_(weights, self._draw(weights, generator, permute32(step, key), p_zero), scale)
 
     def restore_and_update_(self, sign: int, bits: int, step: int, p_zero: float) -> None:
         """Add z(step), as after a pass at −z, and subtract `sign` × its update of `bits` bits; z is drawn once."""
@@ -60,16 +66,25 @@ class Int8Perturbation:
         return z
 
 
+def shares(r_max: int, p_zero: float) -> tuple[int, int]:
+    """How many numbers there are in −r_max … r_max, and of 256 how many are made zero."""
+    return 2 * r_max + 1, round(256 * p_zero)
+
+
+def bytes_for(z: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Random bytes, three and more for each of the numbers (n,)."""
+    words = torch.empty(-(-3 * len(z) // 8), dtype=torch.int64, device=z.device)
+    return words.random_(LEAST_INT64, None, generator=generator).view(torch.uint8)
+
+
 def draw_(z: torch.Tensor, r_max: int, p_zero: float, generator: torch.Generator) -> None:
     """Fill int8 `z` (n,) with numbers uniform in −r_max … r_max, and zero with probability p_zero.
 
     Each takes two random bytes, so the shares of two numbers differ by up to 2**−16 but not those of a number and
     its negative; a third byte decides about zero, so p_zero is kept to 1/256.
     """
-    count, levels = len(z), 2 * r_max + 1
-    words = torch.empty(-(-3 * count // 8), dtype=torch.int64, device=z.device)
-    random_bytes = words.random_(LEAST_INT64, None, generator=generator).view(torch.uint8)
-    zeros = round(256 * p_zero)
+    count, random_bytes = len(z), bytes_for(z, generator)
+    levels, zeros = shares(r_max, p_zero)
     if sweeps := compiled_for(z):
         sweeps.spread_(z, random_bytes, levels, zeros)
         return

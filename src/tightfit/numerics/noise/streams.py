@@ -145,20 +145,29 @@ def streams_for(
 def choose_kernel(kernel: str, weights: torch.Tensor) -> Kernel | None:
     """The kernel of that name, ready to run on `weights`; None for `fused_sweep`, which takes many tensors at once.
 
-    For `auto` the fused one where it can be had. Raises ValueError when `fused` is asked for but cannot be had.
+    Raises ValueError when `fused` is asked for but cannot be had.
     """
-    if kernel in ("reference", "portable"):
-        return reference_work if kernel == "reference" else portable_work
-    obstacle = obstacle_to_fusing(weights)
-    if obstacle is not None:
-        if kernel == "fused":
-            raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
-        return portable_work
+    chosen = kernel_on(kernel, weights.device)
+    if chosen != "fused":
+        return reference_work if chosen == "reference" else portable_work
     if weights.device.type == "cpu":
         return None
     from tightfit.numerics.noise.triton_noise import triton_work  # optional, so imported only here
 
     return triton_work
+
+
+def kernel_on(kernel: str, device: torch.device) -> str:
+    """What `kernel` stands for on `device`: for `auto` the fused one where it can be had, else the portable one.
+
+    Raises ValueError when `fused` is asked for but cannot be had.
+    """
+    if kernel in ("reference", "portable"):
+        return kernel
+    obstacle = obstacle_to_fusing(device)
+    if obstacle is not None and kernel == "fused":
+        raise ValueError(f"kernel='fused' but {obstacle}, or choose kernel=auto")
+    return "fused" if obstacle is None else "portable"
 
 
 def fused_sweep(streams: list[CounterStream]) -> FusedSweep:
@@ -169,12 +178,12 @@ def fused_sweep(streams: list[CounterStream]) -> FusedSweep:
     return FusedSweep([(stream.weights, stream.keys) for stream in streams], streams[0].noise)
 
 
-def obstacle_to_fusing(weights: torch.Tensor) -> str | None:
-    """What keeps `weights` from being perturbed by a compiled kernel, with its remedy."""
-    if weights.device.type not in ("cpu", "cuda"):
-        return f"the weights are on {weights.device}; use the cpu or cuda"
-    if weights.device.type == "cpu" and not has_numba():
+def obstacle_to_fusing(device: torch.device) -> str | None:
+    """What keeps weights on `device` from being perturbed by a compiled kernel, with its remedy."""
+    if device.type not in ("cpu", "cuda"):
+        return f"the weights are on {device}; use the cpu or cuda"
+    if device.type == "cpu" and not has_numba():
         return "numba is not installed; pip install 'tightfit[fast]'"
-    if weights.device.type == "cuda" and not has_triton():
+    if device.type == "cuda" and not has_triton():
         return "triton is not installed; pip install triton"
     return None

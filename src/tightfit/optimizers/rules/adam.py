@@ -30,7 +30,7 @@ class Adam:
 
     def state_bytes(self, row: LayerRow) -> int:
         """Two moments of each number. Source: ElasticZO, eq. 5."""
-        return 2 * row.trained_elements * row.bytes_per_element
+        return 2 * row.trained_elements * row.bytes_per_parameter
 
     def begin(self, parameters: Named) -> Stepper:
         return AdamStepper(self, parameters)
