@@ -123,6 +123,7 @@ def test_a_hybrid_backpropagates_the_answers_and_the_last_layers(bp_layers: int,
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     learner = ElasticZO(lr=0.0, bp_lr=1.0, eps=1e-3, bp_layers=bp_layers).bind(model, cross_entropy, 0)
     learner.step(Batch(prompts(), torch.tensor([0, 1, 0]), 0, 0.0))
+    model = learner.resting_model()
     moved = {name for name, parameter in model.named_parameters() if (parameter - before[name]).abs().max() > 1e-5}
     assert "lm.lm_head.weight" in moved
     assert {int(name.split(".")[3]) for name in moved if ".layers." in name} == set(layers)

@@ -8,6 +8,7 @@ are few and become float32. Only the gradient of an embedding that is trained is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def widen_(model: nn.Module) -> None:
             if type(child) is nn.Linear:
                 setattr(parent, name, WideLinear(child))
             elif type(child).__name__ == "Conv1D":
-                setattr(parent, name, WideConv1D(child))
+                child.__class__ = wide_kind(type(child))
             elif isinstance(child, nn.Embedding):
                 child.register_forward_hook(in_float32)
     for vector in model.parameters():
@@ -66,15 +67,14 @@ class WideLinear(nn.Linear):
         return WideProduct.apply(input, self.weight, self.bias)
 
 
-class WideConv1D(nn.Module):
-    """The same of GPT-2's linear layers, whose weights lie the other way: (i, o)."""
+@cache
+def wide_kind(kind: type[nn.Module]) -> type[nn.Module]:
+    """The same of GPT-2's linear layers, whose weights lie the other way, (i, o): still of their `kind`, as peft asks."""
 
-    def __init__(self, linear: Any) -> None:
-        super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self: Any, inputs: torch.Tensor) -> torch.Tensor:
         return WideProduct.apply(inputs, self.weight.t(), self.bias)
+
+    return type(f"Wide{kind.__name__}", (kind,), {"forward": forward})
 
 
 class WideProduct(torch.autograd.Function):
