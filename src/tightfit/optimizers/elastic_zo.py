@@ -104,6 +104,12 @@ class ElasticZOLearner(ZerothOrderLearner):
         passes = max(1, self._elastic.passes_with_gradients)
         self._stepper.step_(value_at(self._elastic.bp_lr, batch.epoch) / passes)
 
+    @property
+    def obstacle_to_capture(self) -> str:
+        if self._elastic.bp_layers:
+            return "the host steps the rule of the layers that are backpropagated"
+        return super().obstacle_to_capture
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rule": self._stepper.state_dict()}
 
