@@ -63,6 +63,7 @@ def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
     assert run_key(
         {**base, "dataset": {**base["dataset"], "folder": "/data", "cache": "/cache", "title": "Bars"}}
     ) == run_key(base)
+    assert run_key({**base, "training": {**base["training"], "capture": "never"}}) == run_key(base)
     for part in ({"seed": 1}, {"threads": 2}, {"profile": "paper"}, {"training": {**base["training"], "epochs": 5}}):
         assert run_key({**base, **part}) != run_key(base)
 

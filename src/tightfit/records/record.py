@@ -32,6 +32,7 @@ OWN_FILES = ("path", "folder")  # settings of data sets that name files of the u
 EVALS = "evals.jsonl"
 # Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
 DESCRIPTIONS = ("name", "called", "usual_lr")
+COSMETIC_OF_TRAINING = ("capture",)  # captured steps compute the same bits
 COSMETIC_OF_OPTIMIZER = ("kernel",)  # all kernels compute the same bits
 # All backends of integer products compute the same bits, so they have the key of the one that runs were recorded with.
 SAME_IN_KEYS_OF_MODELS = {"backend": "int8"}
@@ -57,6 +58,7 @@ class RunRecord:
     model: dict[str, Any] = field(default_factory=dict)  # which was trained, and why larger ones were not
     memory: dict[str, Any] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    execution: dict[str, Any] = field(default_factory=dict)  # whether steps were captured, or why not; runs stacked
     summary: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
     evaluations: dict[str, Any] = field(default_factory=dict)  # asked for, made, and the sha256 of their rows
@@ -69,6 +71,7 @@ def run_key(config: Mapping[str, Any]) -> str:
     essential = {name: value for name, value in config.items() if name not in COSMETIC}
     essential["dataset"] = {n: value for n, value in config["dataset"].items() if counts_of_dataset(n, value)}
     essential["optimizer"] = {n: value for n, value in config["optimizer"].items() if counts_of_optimizer(n, value)}
+    essential["training"] = {n: value for n, value in config["training"].items() if n not in COSMETIC_OF_TRAINING}
     essential["model"] = {n: SAME_IN_KEYS_OF_MODELS.get(n, value) for n, value in config["model"].items()}
     text = json.dumps(essential, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
