@@ -37,14 +37,23 @@ class Graphs:
         self._pool: Any = None  # of memory: graphs are never replayed at once, so they share it
 
     def __call__(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
-        shape = (inputs.shape, inputs.dtype, labels.shape)
-        captured = self._captured.get(shape) or self._captured.setdefault(shape, self._capture(inputs, labels))
+        """Raises RuntimeError as `prepare`."""
+        captured = self.prepare(inputs, labels)
         captured.inputs.copy_(inputs)
         captured.labels.copy_(labels)
         captured.replay()
 
+    def prepare(self, inputs: torch.Tensor, labels: torch.Tensor) -> Captured:
+        """The graph for inputs and labels of these shapes, captured if it is not there.
+
+        Raises RuntimeError where the work cannot be captured, or would draw other numbers than unless it were.
+        """
+        shape = (inputs.shape, inputs.dtype, labels.shape)
+        if shape not in self._captured:
+            self._captured[shape] = self._capture(inputs, labels)
+        return self._captured[shape]
+
     def _capture(self, inputs: torch.Tensor, labels: torch.Tensor) -> Captured:
-        """Raises RuntimeError where the work cannot be captured, or would draw other numbers than unless it were."""
         inputs, labels = inputs.clone(), labels.clone()
         with self._idling():
             check_no_draws(lambda: self._work(inputs, labels), inputs.device)

@@ -75,6 +75,12 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     at once, or before the next evaluation where steps are captured. A request to stop ends it as `interrupted`, ready
     to be continued.
     """
+    under_way = prepared(task, record, folder, tracker, progress)
+    return under_way.complete() if under_way else record
+
+
+def prepared(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> Run | None:
+    """The run, ready to be trained; None where the budget refuses it, which is recorded."""
     table = task.table
     batch_size = choose_batch_size(task, table)
     need = task.optimizer.memory(table, batch_size)
@@ -95,8 +101,8 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     except OverBudget as refusal:
         record.status, record.reason = "over_budget", str(refusal)
         tracker.start(record, folder, resumed_at=None)
-        return record
-    return under_way.complete()
+        return None
+    return under_way
 
 
 class Run:
@@ -120,15 +126,23 @@ class Run:
 
     def complete(self) -> RunRecord:
         """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
-        self.bind()
-        resumed_at = self.resume()
-        take_up(self.record, resumed_at or 0)
-        self.tracker.start(self.record, self.folder, resumed_at)
-        write_run(self.folder, self.record)
+        resumed_at = self.stand()
+        self.announce(resumed_at)
         try:
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
+
+    def stand(self) -> int | None:
+        """Bind the model and continue from the checkpoint; returns its step, or None for a run from the beginning."""
+        self.bind()
+        return self.resume()
+
+    def announce(self, resumed_at: int | None) -> None:
+        """Record that the run is under way."""
+        take_up(self.record, resumed_at or 0)
+        self.tracker.start(self.record, self.folder, resumed_at)
+        write_run(self.folder, self.record)
 
     def train(self, resumed_at: int | None) -> RunRecord:
         with Interruption() as interruption, self.clock.noticing_stops():

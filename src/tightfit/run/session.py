@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +46,7 @@ from tightfit.run.interruption import Interruption
 from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.settings import TRUST
+from tightfit.tracking.tracker import Tracker
 
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
 EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
@@ -92,24 +93,56 @@ def attempt(config: Mapping[str, Any], folder: Path, label: str, before: RunReco
 
     before: what is on record of the run.
     """
-    record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
-    record.commit, record.dirty = commit()
-    record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
-    begin_session(record, before, folder)
-    tracker = build(config["tracker"])
+    one = Attempt.begun(config, folder, label, before)
+    with ends_recorded([one]):
+        run(build_task(config, one.record), one.record, folder, one.tracker, one.progress)
+        one.is_over = True
+    return one.record
+
+
+@dataclass
+class Attempt:
+    """A session of a run, from its beginning to its recorded end."""
+
+    record: RunRecord
+    folder: Path
+    tracker: Tracker
+    label: str
+    is_over: bool = False  # as the record says, and not by an error
+
+    @classmethod
+    def begun(cls, config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None) -> Attempt:
+        record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
+        record.commit, record.dirty = commit()
+        record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
+        begin_session(record, before, folder)
+        return cls(record, folder, build(config["tracker"]), label)
+
+    def progress(self, done: float, accuracy: float, seconds: float) -> None:
+        report(self.label, done, accuracy, seconds)
+
+
+@contextmanager
+def ends_recorded(attempts: Sequence[Attempt]) -> Generator[None]:
+    """However what is done inside ends, that is written in the records of `attempts`; only faults of ours go on."""
     try:
-        task = build_task(config, record)
-        run(task, record, folder, tracker, lambda *progress: report(label, *progress))
+        yield
     except KeyboardInterrupt:
-        record.status, record.reason = "interrupted", "stopped on request; run again to continue"
+        end_all(attempts, "interrupted", "stopped on request; run again to continue")
     except BaseException as error:
-        record.status, record.reason = "failed", reason_of(error)
+        end_all(attempts, "failed", reason_of(error))
         if not is_expected(error):
             raise
     finally:
-        write_end(folder, record)
-        tracker.finish(record)
-    return record
+        for one in attempts:
+            write_end(one.folder, one.record)
+            one.tracker.finish(one.record)
+
+
+def end_all(attempts: Sequence[Attempt], status: Status, reason: str) -> None:
+    for one in attempts:
+        if not one.is_over:
+            one.record.status, one.record.reason = status, reason
 
 
 def is_expected(error: BaseException) -> bool:
