@@ -320,8 +320,10 @@ def test_captured_runs_end_as_eager_ones_do_stopped_and_continued_or_not(
     assert captured.execution == {"steps": "as captured, by the host"}
     assert captured.summary["weights_sha256"] == eager.summary["weights_sha256"]
     times = ("train_seconds", "train_cpu_seconds", "eval_seconds", "stopped_seconds")
-    rows = [[{k: v for k, v in row.items() if k not in times} for row in read_evals(tmp_path / name)] for name in
-            ("eager", "captured")]
+    rows = [
+        [{k: v for k, v in row.items() if k not in times} for row in read_evals(tmp_path / name)]
+        for name in ("eager", "captured")
+    ]
     assert rows[0] == rows[1]
 
 

@@ -1,6 +1,8 @@
 """Runs trained as one: each is recorded, evaluated, stopped and continued as if it were by itself."""
 
+import os
 import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from tests.test_session import config
 from tightfit.launch.stacked import carry_out_stacked, groups_of
 from tightfit.models.lenet5 import lenet5
 from tightfit.records.record import RunRecord, read_evals, read_run, run_folder
+from tightfit.run.interruption import Interruption
 from tightfit.run.loop import Run
 from tightfit.run.session import carry_out
+from tightfit.run.stack import Stack
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 3e-3, "eps": 1e-3, "clip": 5.0}
 DECAY = {"_target_": "tightfit.optimizers.schedules.StepDecay", "initial": 3e-3, "factor": 0.5, "every_epochs": 1}
-OTHER_BARS = {"_target_": "tests.synthetic.bars", "name": "bars", "test_limit": 40}
+BARS = {"_target_": "tests.synthetic.bars", "name": "bars"}
+OTHER_BARS = {**BARS, "test_limit": 40}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]  # there by one real graph a step
 # Differences of rounding in the passes of a few steps: of losses near 2, and of the weights that they moved.
 LOSSES_AGREE, WEIGHTS_AGREE = {"abs": 2e-4}, {"rtol": 0, "atol": 2e-4}
@@ -28,13 +33,9 @@ def sweep(runs: Path, device: str = "cpu", **training: Any) -> list[dict[str, An
     """Four runs that differ in all that runs of a stack may."""
     options = {"epochs": 2, "evaluations": 2, "batch_size": 16, **training}
     changes = ({}, {"lr": DECAY}, {"eps": 2e-3, "clip": 1.0}, {})
-    return [
-        config(
-            runs, seed=seed, device=device, training=options, optimizer={**MEZO, **change},
-            **({"dataset": OTHER_BARS} if seed == 3 else {}),
-        )  # fmt: skip
-        for seed, change in enumerate(changes)
-    ]
+    parts = enumerate(zip(changes, (BARS, BARS, BARS, OTHER_BARS), strict=True))
+    same = {"device": device, "training": options}
+    return [config(runs, seed=n, optimizer={**MEZO, **change}, dataset=data, **same) for n, (change, data) in parts]
 
 
 def records(configs: list[dict[str, Any]]) -> list[RunRecord]:
@@ -48,17 +49,13 @@ def weights(one: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_stacked_runs_end_as_runs_by_themselves_up_to_the_rounding_of_their_passes(
-    device: str, tmp_path: Path
-) -> None:
+def test_stacked_runs_end_as_runs_by_themselves_up_to_the_rounding_of_their_passes(device: str, tmp_path: Path) -> None:
     by_themselves, together = sweep(tmp_path / "alone", device), sweep(tmp_path / "stacked", device)
     for one in by_themselves:
         carry_out(one)
     outcomes = carry_out_stacked(together, most=64)
     assert [outcome.status for outcome in outcomes] == ["finished"] * 4
-    for one, other, was, is_ in zip(
-        by_themselves, together, records(by_themselves), records(together), strict=True
-    ):
+    for one, other, was, is_ in zip(by_themselves, together, records(by_themselves), records(together), strict=True):
         assert is_.execution == {"stacked": 4}
         assert (is_.key, is_.summary["steps"]) == (was.key, was.summary["steps"])
         for row, beside in zip(read_evals(run_folder(one)), read_evals(run_folder(other)), strict=True):
@@ -111,13 +108,34 @@ def test_a_stack_that_is_killed_and_started_again_ends_with_the_same_weights(
         if len(saved) == 4:  # all runs are at the first checkpoint
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Run, "save", save_or_die)
-        carry_out_stacked(killed, most=4)
+        with pytest.raises(Killed):
+            carry_out_stacked(killed, most=4)
     assert {outcome.status for outcome in carry_out_stacked(killed, most=4)} == {"finished"}
     for was, is_ in zip(records(undisturbed), records(killed), strict=True):
         assert is_.summary["weights_sha256"] == was.summary["weights_sha256"]
         assert is_.evaluations["rows"] == 3
+
+
+def test_a_stack_told_to_stop_leaves_all_runs_interrupted_and_goes_on_when_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, stopped = sweep(tmp_path / "a"), sweep(tmp_path / "b")
+    carry_out_stacked(undisturbed, most=4)
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)
+    take = Stack._train_one_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Stack, "_train_one_step", lambda stack: (take(stack), os.kill(os.getpid(), signal.SIGINT)))
+        with pytest.raises(KeyboardInterrupt):
+            carry_out_stacked(stopped, most=4)
+    assert {(one.status, one.reason) for one in records(stopped)} == {
+        ("interrupted", "stopped on request at step 1 of 12; run again to continue")
+    }
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)
+    carry_out_stacked(stopped, most=4)
+    for was, is_ in zip(records(undisturbed), records(stopped), strict=True):
+        assert is_.summary["weights_sha256"] == was.summary["weights_sha256"]
 
 
 def test_a_run_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> None:

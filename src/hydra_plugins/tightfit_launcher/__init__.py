@@ -69,8 +69,15 @@ class Stacked(Sweep):
     def carry_out(self) -> Sequence[JobReturn]:
         from tightfit.launch.stacked import carry_out_stacked
 
-        outcomes = carry_out_stacked([described_by(self.compose(job)) for job in range(len(self.jobs))], self.most)
-        return [self.told(job, outcome) for job, outcome in enumerate(outcomes)]
+        configs: dict[int, dict[str, Any]] = {}
+        outcomes: dict[int, Any] = {}
+        for job in range(len(self.jobs)):
+            try:
+                configs[job] = described_by(self.compose(job))
+            except ValueError as error:  # the others are made all the same
+                outcomes[job] = error
+        outcomes |= zip(configs, carry_out_stacked(list(configs.values()), self.most), strict=True)
+        return [self.told(job, outcomes[job]) for job in range(len(self.jobs))]
 
     def told(self, job: int, outcome: Any) -> JobReturn:
         if isinstance(outcome, BaseException) or outcome.status == "failed":

@@ -37,14 +37,15 @@ def is_noted(objective: Objective) -> bool:
 
 
 def without_notes(objective: Objective) -> Objective:
-    """What `objective` notes the losses of, if it does."""
+    """What `objective`, if it notes losses (see `LossLog`), notes the losses of."""
     return getattr(objective, "objective", objective)
 
 
 def note(objective: Objective, losses: Sequence[float]) -> None:
     """Let `objective`, if it notes losses, note these, which were taken `without_notes`."""
-    if losses and without_notes(objective) is not objective:
-        getattr(objective, "note")(losses)
+    noting = getattr(objective, "note", None)
+    if noting is not None:
+        noting(losses)
 
 
 @dataclass(frozen=True)

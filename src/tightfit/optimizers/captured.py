@@ -15,7 +15,6 @@ from torch import nn
 from tightfit.optimizers.base import Batch, Deferred, Learner, Report, is_noted, note, without_notes
 from tightfit.optimizers.device_step import CAPACITY, DeviceStep
 from tightfit.optimizers.graphs import Graphs, in_bucket
-from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.zeroth_order import Values, ZerothOrderLearner
 
 Capture = Literal["auto", "never", "always"]
@@ -33,7 +32,8 @@ def captured(learner: Learner, capture: Capture, device: torch.device) -> tuple[
     obstacle = obstacle_to_capture(learner)
     if not obstacle:
         assert isinstance(learner, ZerothOrderLearner)
-        return (made := CapturedLearner(learner, device)), made.execution
+        made = CapturedLearner(learner, device)
+        return made, made.execution
     if capture == "always":
         raise ValueError(f"training.capture=always but {obstacle}; choose training.capture=auto")
     return learner, {"steps": "eager", "reason": obstacle}
@@ -54,6 +54,7 @@ class CapturedLearner:
 
     def __init__(self, learner: ZerothOrderLearner, device: torch.device) -> None:
         self._learner, self._model = learner, learner.model
+        self.phases, self.undifferentiated = learner.phases, learner.undifferentiated
         self._device_step = DeviceStep([learner.perturbation()], self._losses, device)
         written = list(self._model.buffers())
         self._graphs = Graphs(self._device_step, lambda: self._device_step.idling(written))
@@ -61,14 +62,6 @@ class CapturedLearner:
         self._next: int | None = None  # the step that the device counts next
         self._unread: list[tuple[Deferred, Values]] = []
         self.execution: dict[str, Any] = {"steps": "captured" if device.type == "cuda" else "as captured, by the host"}
-
-    @property
-    def phases(self) -> Phases:
-        return self._learner.phases
-
-    @property
-    def undifferentiated(self) -> list[nn.Parameter]:
-        return self._learner.undifferentiated
 
     def step(self, batch: Batch) -> Report | Deferred:
         if "reason" not in self.execution and not is_noted(self._learner.objective):

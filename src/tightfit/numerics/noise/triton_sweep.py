@@ -82,10 +82,7 @@ def _add_moves(
         if aligned:  # what the compiler cannot tell of an address that is read
             weights = tl.max_contiguous(tl.multiple_of(weights, [1, 16]), [1, per_word])
         whole = (program - tl.load(row + 2) + 1) * numbers <= size  # without a mask several numbers are read at once
-        if whole:
-            total = tl.load(weights).to(tl.float32)
-        else:
-            total = tl.load(weights, mask=place < size).to(tl.float32)
+        total = tl.load(weights).to(tl.float32) if whole else tl.load(weights, mask=place < size).to(tl.float32)
         for move in tl.static_range(moves):
             scale, counter = tl.load(scales + move * runs + run), tl.load(counters + move * runs + run)
             word = _word(index, low, _mixed(counter.to(tl.uint64) ^ key.to(tl.uint64)))
