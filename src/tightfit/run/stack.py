@@ -222,13 +222,18 @@ def obstacle_to_stacking(run: Run, first: Run) -> str:
         return "they are trained for seconds, which a run has to itself"
     if run.task.budget.enforce:
         return "their budget is enforced, which is for a process with one run"
-    if any(True for _ in run.task.model.buffers()):
-        return "their model keeps statistics or other buffers"
+    if saved_buffers(run.task.model):
+        return "their model keeps statistics, or other numbers beside its weights"
     if shapes_of(run.task.model) != shapes_of(first.task.model):
         return "their weights have other shapes"
     if len(run.stream.examples) != len(first.stream.examples):
         return "their data are not as many"
     return "" if run.task.dataset.example_shape == first.task.dataset.example_shape else "their data have other shapes"
+
+
+def saved_buffers(model: nn.Module) -> set[str]:
+    """What is saved with the weights and is none of them; what is not saved, such as frequencies, is never written."""
+    return model.state_dict().keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)}
 
 
 def shapes_of(model: nn.Module) -> list[tuple[str, torch.Size, torch.dtype]]:
