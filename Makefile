@@ -17,7 +17,7 @@ TORCH_INDEX_URL ?=
 export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-fast lint format bench reproduce-table1 reproduce-table2 reproduce-budgets \
+.PHONY: help setup data test test-fast lint format bench gpu-check reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
         reproduce-memory-grid reproduce-step-time figures results clean
 
@@ -56,6 +56,9 @@ bench: setup  ## measure what a step costs on this machine (OPTIONS=--full: more
 	$(PYTHON) -m tightfit.bench
 	$(PYTHON) -m tightfit.bench_language $(OPTIONS)
 	$(PYTHON) -m tightfit.bench_device $(filter --full,$(OPTIONS))
+
+gpu-check: setup  ## on a machine with a GPU: every test and measurement that needs one, in five minutes, into a file
+	$(PYTHON) -m tightfit.bench.gpu
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(PYTHON) -m tightfit.reproduce elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star profile=$(PROFILE)

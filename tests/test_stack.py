@@ -124,9 +124,9 @@ def test_a_stack_told_to_stop_leaves_all_runs_interrupted_and_goes_on_when_start
     undisturbed, stopped = sweep(tmp_path / "a"), sweep(tmp_path / "b")
     carry_out_stacked(undisturbed, most=4)
     monkeypatch.setattr(Interruption, "process_is_stopping", False)
-    take = Stack._train_one_step
+    take = Stack.train_one_step
     with monkeypatch.context() as patch:
-        patch.setattr(Stack, "_train_one_step", lambda stack: (take(stack), os.kill(os.getpid(), signal.SIGINT)))
+        patch.setattr(Stack, "train_one_step", lambda stack: (take(stack), os.kill(os.getpid(), signal.SIGINT)))
         with pytest.raises(KeyboardInterrupt):
             carry_out_stacked(stopped, most=4)
     assert {(one.status, one.reason) for one in records(stopped)} == {

@@ -79,7 +79,7 @@ class Stack:
                 if interruption.requested:
                     self._interrupt()
                     return
-                self._train_one_step()
+                self.train_one_step()
                 if self._is_due():
                     self._read()
                     self._evaluate()
@@ -93,7 +93,7 @@ class Stack:
         inputs, labels = self.batches.of(self.step)
         return in_bucket(inputs, self._model), labels
 
-    def _train_one_step(self) -> None:
+    def train_one_step(self) -> None:
         if len(self._values) == CAPACITY:
             self._read()
         with self.clock.training():
