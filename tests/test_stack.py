@@ -66,6 +66,25 @@ def test_stacked_runs_end_as_runs_by_themselves_up_to_the_rounding_of_their_pass
             torch.testing.assert_close(weights(other)[name], tensor, **WEIGHTS_AGREE)
 
 
+@pytest.mark.parametrize("bp_pass", ["minus", "plus", "mean"])
+def test_layers_that_are_backpropagated_are_stacked_too(bp_pass: str, tmp_path: Path) -> None:
+    elastic = {**MEZO, "_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "bp_layers": 2, "bp_pass": bp_pass}
+    by_themselves, together = sweep(tmp_path / "alone"), sweep(tmp_path / "stacked")
+    for one in [*by_themselves, *together]:
+        one["optimizer"] = {**elastic, "bp_lr": 0.01 * (1 + one["seed"])}
+    for one in by_themselves:
+        carry_out(one)
+    carry_out_stacked(together, most=64)
+    for one, other, was, is_ in zip(by_themselves, together, records(by_themselves), records(together), strict=True):
+        assert is_.execution == {"stacked": 4}
+        assert is_.summary["final_loss"] == pytest.approx(was.summary["final_loss"], **LOSSES_AGREE)
+        assert (
+            read_evals(run_folder(one))[-1]["backward_passes"] == read_evals(run_folder(other))[-1]["backward_passes"]
+        )
+        for name, tensor in weights(one).items():
+            torch.testing.assert_close(weights(other)[name], tensor, **WEIGHTS_AGREE)
+
+
 def test_directions_and_starting_points_of_a_stack_have_the_bits_of_runs_by_themselves(tmp_path: Path) -> None:
     """With losses that say nothing, weights move along the directions alone."""
     by_themselves, together = sweep(tmp_path / "alone"), sweep(tmp_path / "stacked")
@@ -152,12 +171,13 @@ def test_a_run_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> 
     ("change", "reason"),
     [
         ({"optimizer": {**MEZO, "restore": "exact"}}, "restore=merged"),
+        ({"optimizer": config(Path())["optimizer"]}, "the host has a part"),
         ({"training": {"epochs": 1, "batch_size": 16, "seconds": 60}}, "trained for seconds"),
         ({"dataset": {"_target_": "tests.synthetic.boxes", "name": "boxes"},
           "model": {"_target_": "tightfit.models.pointnet.pointnet", "name": "pointnet"}}, "keeps statistics"),
         ({"model": {"_target_": "tests.test_stack.forgetful", "name": "forgetful"}}, "random"),
     ],
-    ids=["method", "seconds", "buffers", "dropout"],
+    ids=["exact", "bp", "seconds", "buffers", "dropout"],
 )  # fmt: skip
 def test_runs_that_cannot_be_stacked_are_made_one_by_one_and_the_reason_is_said(
     change: dict[str, Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ from tightfit.tracking.local import LocalOnly
 Config = Mapping[str, Any]
 # What may differ within a stack: of the run, and of its method. Data are looked at when they are there.
 OF_RUN = ("seed", "dataset", "experiment", "cell", "profile", "tracker", "paths")
-OF_OPTIMIZER = ("lr", "eps", "clip")
+OF_OPTIMIZER = ("lr", "eps", "clip", "bp_lr")
 
 
 def carry_out_stacked(configs: Sequence[Config], most: int) -> list[Outcome | BaseException]:

@@ -18,6 +18,7 @@ from tightfit.optimizers.graphs import Graphs, in_bucket
 from tightfit.optimizers.zeroth_order import Values, ZerothOrderLearner
 
 Capture = Literal["auto", "never", "always"]
+NOT_BY_GRAPHS = "the host has a part in the steps of this method"
 
 
 def captured(learner: Learner, capture: Capture, device: torch.device) -> tuple[Learner, dict[str, Any]]:
@@ -42,7 +43,7 @@ def captured(learner: Learner, capture: Capture, device: torch.device) -> tuple[
 def obstacle_to_capture(learner: Learner) -> str:
     """Why the steps of `learner` cannot be captured; empty where they can."""
     if not isinstance(learner, ZerothOrderLearner):
-        return "the host has a part in the steps of this method"
+        return NOT_BY_GRAPHS
     return learner.obstacle_to_capture
 
 
@@ -81,7 +82,7 @@ class CapturedLearner:
             self._read()
         values = self._learner.values_at(batch.epoch)
         if values != self._values:
-            self._device_step.set_values([values])
+            self._device_step.set_values([(*values, 0.0)])
             self._values = values
         if batch.step != self._next:
             self._learner.resting_model()

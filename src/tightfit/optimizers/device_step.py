@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -21,19 +22,47 @@ from tightfit.numerics.noise.perturbation import Perturbation
 # The losses of k runs at their present weights, (k,) float32, from the inputs and labels of a step.
 Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+# The same with the gradients of the weights that are backpropagated, by name, (k, …) each.
+Gradients = Callable[[torch.Tensor, torch.Tensor], tuple[dict[str, torch.Tensor], torch.Tensor]]
+
 CAPACITY = 4096  # steps whose losses the buffer holds
 LARGEST = torch.finfo(torch.float32).max
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Weights that plain SGD trains by gradients which the passes of a step give anyway, as in ElasticZO.
+
+    weights: by name, (k, …); feeds: whether the passes at +eps and at −eps give gradients.
+    """
+
+    weights: dict[str, torch.Tensor]
+    feeds: tuple[bool, bool]
+    gradients: Gradients
+
+    def step_(self, rates: torch.Tensor, gradients: Sequence[dict[str, torch.Tensor]], alive: torch.Tensor) -> None:
+        """Move the runs that are `alive` against the sum of `gradients`. rates, alive: (k,)."""
+        for name, weights in self.weights.items():
+            ones = [1] * (weights.dim() - 1)
+            moved = weights - rates.to(weights.dtype).view(-1, *ones) * sum(each[name] for each in gradients)
+            weights.copy_(torch.where(alive.view(-1, *ones), moved, weights))
 
 
 class DeviceStep:
     """perturbations: of k runs, one each, of as many directions a step. Call it with the inputs and labels of a step,
     whose values were given by `set_step` and `set_values`."""
 
-    def __init__(self, perturbations: Sequence[Perturbation], losses: Losses, device: torch.device) -> None:
+    def __init__(
+        self,
+        perturbations: Sequence[Perturbation],
+        losses: Losses,
+        device: torch.device,
+        tail: Tail | None = None,
+    ) -> None:
         self.runs, self.queries = len(perturbations), perturbations[0].queries
-        self._sweep, self._losses = DeviceSweep(perturbations), losses
+        self._sweep, self._losses, self._tail = DeviceSweep(perturbations), losses, tail
         k, q = self.runs, self.queries
-        self._values = torch.zeros(3, k, dtype=torch.float64, device=device)  # lr, eps, clip
+        self._values = torch.zeros(4, k, dtype=torch.float64, device=device)  # lr, eps, clip, and the rate of a tail
         # A tensor, as eps is: where a number of the host divides, CUDA multiplies by its reciprocal.
         self._divisor = torch.full((k,), q, dtype=torch.float64, device=device)
         self._step = torch.zeros((), dtype=torch.int64, device=device)
@@ -49,29 +78,41 @@ class DeviceStep:
     def set_step(self, step: int) -> None:
         self._step.fill_(step)
 
-    def set_values(self, values: Sequence[tuple[float, float, float]]) -> None:
-        """The rate, eps and clip of each run, until others are set."""
+    def set_values(self, values: Sequence[tuple[float, float, float, float]]) -> None:
+        """The rate, eps and clip of each run, and the rate of its tail, until others are set."""
         self._values.copy_(torch.tensor(values, dtype=torch.float64).T)
 
     @torch.no_grad()
     def __call__(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
-        lr, eps, clip = self._values
-        alive, losses, slopes = self._alive.clone(), [], []
+        lr, eps, clip, tail_rates = self._values
+        alive, losses, slopes, gradients = self._alive.clone(), [], [], []
         self._move_to_first_probe(eps)
         for query in range(self.queries):
-            plus = self._losses(inputs, labels)
+            plus = self._pass(inputs, labels, gradients, sign=0)
             self._move([-2 * eps], [query])
-            minus = self._losses(inputs, labels)
+            minus = self._pass(inputs, labels, gradients, sign=1)
             losses += [plus, minus]
             slopes.append(bounded((plus.double() - minus.double()) / (2 * eps), clip))
             if query + 1 < self.queries:
                 self._move([eps, eps], [query, query + 1])
         self._put_off([-lr * slopes[query] / self._divisor for query in self._update_order], eps, alive)
+        if self._tail:
+            self._tail.step_(tail_rates, gradients, alive)
         noted = torch.stack(losses, dim=1)  # (k, 2q)
         self._buffer.index_copy_(0, self._noted, noted[None])
         self._alive.logical_and_(noted.isfinite().all(dim=1))
         self._noted.add_(1)
         self._step.add_(1)
+
+    def _pass(
+        self, inputs: torch.Tensor, labels: torch.Tensor, gradients: list[dict[str, torch.Tensor]], sign: int
+    ) -> torch.Tensor:
+        """The losses at the present weights; where the tail learns from this pass, its gradients join `gradients`."""
+        if not self._tail or not self._tail.feeds[sign]:
+            return self._losses(inputs, labels)
+        own, losses = self._tail.gradients(inputs, labels)
+        gradients.append(own)
+        return losses
 
     def rest(self) -> None:
         """Make the moves that were put off."""

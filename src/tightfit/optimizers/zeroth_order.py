@@ -116,9 +116,21 @@ class ZerothOrderLearner(WeightsOnly):
     @property
     def obstacle_to_capture(self) -> str:
         """Why no step can be captured in a graph (`optimizers.captured`); empty where it can."""
+        return self.obstacle_to_stacking
+
+    @property
+    def obstacle_to_stacking(self) -> str:
+        """Why no step can be made for many runs at once (`run.stack`); empty where it can."""
         if not isinstance(self._probe, InPlace):
-            return "weights are moved in place in captured steps, by independent numbers and restore=merged"
+            return "such steps move weights in place, by independent numbers and restore=merged"
         return obstacle_to_device_sweep(self._probe.perturbation)
+
+    # What of the model is backpropagated, and whether the passes at +eps and at −eps give its gradients.
+    backpropagated: tuple[str, ...] = ()
+    feeds = (False, False)
+
+    def rate_of_backpropagated(self, epoch: float) -> float:
+        return 0.0
 
     @property
     def model(self) -> nn.Module:
@@ -132,7 +144,7 @@ class ZerothOrderLearner(WeightsOnly):
     def perturbation(self) -> Perturbation:
         """What moves the weights. Raises ValueError where they are not moved in place."""
         if not isinstance(self._probe, InPlace):
-            raise ValueError(self.obstacle_to_capture)
+            raise ValueError(self.obstacle_to_stacking)
         return self._probe.perturbation
 
     def resting_model(self) -> nn.Module:

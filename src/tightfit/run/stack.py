@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad_and_value, vmap
 
 from tightfit.optimizers.base import Batch, Learner, note, without_notes
-from tightfit.optimizers.captured import obstacle_to_capture, until_not_finite
-from tightfit.optimizers.device_step import CAPACITY, DeviceStep
+from tightfit.optimizers.captured import NOT_BY_GRAPHS, until_not_finite
+from tightfit.optimizers.device_step import CAPACITY, DeviceStep, Tail
 from tightfit.optimizers.graphs import Graphs, in_bucket
 from tightfit.optimizers.zeroth_order import Values, ZerothOrderLearner
 from tightfit.run.clock import COUNTED, Clock
@@ -45,11 +45,11 @@ class Stack:
         self.learners = [rebound(run) for run in self.runs]
         self.batches = Batches(self.runs)
         perturbations = [learner.perturbation() for learner in self.learners]
-        self._device_step = DeviceStep(perturbations, self._losses, device)
+        self._device_step = DeviceStep(perturbations, self._losses, device, self._tail())
         self._device_step.set_step(self.step)
         self._graphs = Graphs(self._device_step, self._device_step.idling)
         self._values: list[list[Values]] = []  # of each run, for each step whose losses were not read
-        self._on_device: list[Values] = []
+        self._on_device: list[tuple[float, float, float, float]] = []
         for run, learner in zip(self.runs, self.learners, strict=True):
             run.learner, run.execution = Lane(learner, self._device_step), {"stacked": len(self.runs)}
         try:
@@ -57,14 +57,30 @@ class Stack:
         except RuntimeError as error:
             raise CannotStack(str(error).partition("\n")[0]) from error
 
+    def _tail(self) -> Tail | None:
+        learner = self.learners[0]
+        weights = {name: self._weights[name] for name in learner.backpropagated}
+        return Tail(weights, learner.feeds, self._gradients) if weights else None
+
     def _losses(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """inputs: (k, b, …); labels: (k, b)."""
+        return vmap(self._loss)({}, self._weights, inputs, labels)
+
+    def _gradients(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        learned = {name: self._weights[name] for name in self.learners[0].backpropagated}
+        return vmap(grad_and_value(self._loss))(learned, self._weights, inputs, labels)
+
+    def _loss(
+        self,
+        learned: dict[str, torch.Tensor],
+        weights: dict[str, torch.Tensor],
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> torch.Tensor:
+        """Of one run, at `weights`, of which those `learned` are differentiated."""
         objective = without_notes(self.learners[0].objective)
-
-        def loss(weights: dict[str, torch.Tensor], inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return objective(lambda x: functional_call(self._model, weights, (x,)), Batch(inputs, labels, 0, 0.0))
-
-        return vmap(loss)(self._weights, inputs, labels)
+        at = {**weights, **learned}
+        return objective(lambda x: functional_call(self._model, at, (x,)), Batch(inputs, labels, 0, 0.0))
 
     def train(self, over: Callable[[int], None] = lambda number: None) -> None:
         """Train all runs to their ends, or until told to stop; `over` is told the number of each whose record says how
@@ -99,9 +115,10 @@ class Stack:
         with self.clock.training():
             epoch = self.runs[0].epoch(self.step)
             values = [learner.values_at(epoch) for learner in self.learners]
-            if values != self._on_device:
-                self._device_step.set_values(values)
-                self._on_device = values
+            told = [(*own, each.rate_of_backpropagated(epoch)) for own, each in zip(values, self.learners, strict=True)]
+            if told != self._on_device:
+                self._device_step.set_values(told)
+                self._on_device = told
             self._graphs(*self._batch())
             self._values.append(values)
         self.step += 1
@@ -206,7 +223,8 @@ def stood_up(runs: Sequence[Run]) -> int | None:
     if len(resumed) > 1:
         raise CannotStack("their checkpoints are not of the same step")
     for run in runs:
-        if reason := obstacle_to_capture(run.learner):
+        learner = run.learner
+        if reason := learner.obstacle_to_stacking if isinstance(learner, ZerothOrderLearner) else NOT_BY_GRAPHS:
             raise CannotStack(reason)
     return resumed.pop()
 
