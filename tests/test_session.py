@@ -68,6 +68,13 @@ def test_key_ignores_what_cannot_change_the_result(tmp_path: Path) -> None:
         assert run_key({**base, **part}) != run_key(base)
 
 
+def test_on_a_gpu_convolutions_multiply_whole_float32_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    session.choose_device({"device": "cuda", "threads": 1})
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_means_of_multiplying_integers_leave_the_key(tmp_path: Path) -> None:
     base = config(tmp_path, model=INTEGERS)
     keys = {run_key({**base, "model": {**INTEGERS, "backend": backend}}) for backend in BACKENDS}

@@ -173,11 +173,12 @@ def test_a_run_that_diverges_ends_alone_and_the_others_go_on(tmp_path: Path) -> 
         ({"optimizer": {**MEZO, "restore": "exact"}}, "restore=merged"),
         ({"optimizer": config(Path())["optimizer"]}, "the host has a part"),
         ({"training": {"epochs": 1, "batch_size": 16, "seconds": 60}}, "trained for seconds"),
+        ({"training": {"epochs": 1, "batch_size": 16, "capture": "never"}}, "training.capture=never"),
         ({"dataset": {"_target_": "tests.synthetic.boxes", "name": "boxes"},
           "model": {"_target_": "tightfit.models.pointnet.pointnet", "name": "pointnet"}}, "keeps statistics"),
         ({"model": {"_target_": "tests.test_stack.forgetful", "name": "forgetful"}}, "random"),
     ],
-    ids=["exact", "bp", "seconds", "buffers", "dropout"],
+    ids=["exact", "bp", "seconds", "never", "buffers", "dropout"],
 )  # fmt: skip
 def test_runs_that_cannot_be_stacked_are_made_one_by_one_and_the_reason_is_said(
     change: dict[str, Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

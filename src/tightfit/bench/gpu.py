@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("gpu-check: PyTorch finds no CUDA device on this machine, so nothing was checked", file=sys.stderr)
         sys.exit(2)
     device = torch.device("cuda", torch.cuda.current_device())
+    torch.backends.cudnn.allow_tf32 = False  # as in runs
     parts: dict[str, Callable[[], Rows]] = {
         "tests that need a GPU": tests,
         f"{STACKED} stacked LeNet-5": lambda: stacked(device, STACKED),

@@ -236,6 +236,8 @@ def obstacle_to_stacking(run: Run, first: Run) -> str:
         first.stream.batch_size,
     ):
         return "they are not trained for as many steps of as many examples"
+    if run.task.training.capture == "never":
+        return "training.capture=never"
     if run.task.training.seconds is not None:
         return "they are trained for seconds, which a run has to itself"
     if run.task.budget.enforce:
@@ -244,8 +246,11 @@ def obstacle_to_stacking(run: Run, first: Run) -> str:
         return "their model keeps statistics, or other numbers beside its weights"
     if shapes_of(run.task.model) != shapes_of(first.task.model):
         return "their weights have other shapes"
-    if len(run.stream.examples) != len(first.stream.examples):
+    own, others = run.stream.examples, first.stream.examples
+    if len(own) != len(others):
         return "their data are not as many"
+    if hasattr(run.task.model, "pad") and own.inputs.data_ptr() != others.inputs.data_ptr():
+        return "their texts are others, and so are their lengths"
     return "" if run.task.dataset.example_shape == first.task.dataset.example_shape else "their data have other shapes"
 
 
