@@ -310,9 +310,10 @@ def test_evaluations_before_the_first_checkpoint_are_made_again_whatever_is_left
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 @pytest.mark.parametrize("stop", [StoppingTracker, KillingTracker])
 def test_captured_runs_end_as_eager_ones_do_stopped_and_continued_or_not(
-    stop: type[KillingTracker], keep: str, tmp_path: Path
+    stop: type[KillingTracker], keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host stands in for graphs here."""
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)  # undone at the end: this process goes on
     eager = carry_out(task(METHODS["mezo"], keep=keep), tmp_path / "eager")
     with pytest.raises(Killed) if stop is KillingTracker else nullcontext():
         carry_out(task(METHODS["mezo"], keep=keep, capture="always"), tmp_path / "captured", stop(3))
