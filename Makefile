@@ -17,7 +17,7 @@ TORCH_INDEX_URL ?=
 export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-fast lint format bench reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
+.PHONY: help setup data test test-fast lint format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
         reproduce-memory-grid reproduce-step-time figures results clean
 
@@ -63,6 +63,9 @@ REPRODUCE = $(TIGHTFIT) reproduce profile=$(PROFILE) $(OPTIONS)
 
 reproduce: setup  ## run an experiment from data to table (EXPERIMENT=elasticzo/table2, or several)
 	$(REPRODUCE) $(EXPERIMENT)
+
+gpu-check: setup  ## on a machine with a GPU: every test and measurement that needs one, in five minutes, into a file
+	$(PYTHON) -m tightfit.bench.gpu
 
 reproduce-table1: setup  ## ElasticZO, Table 1: data, training, table
 	$(REPRODUCE) elasticzo/table1 elasticzo/table1_int8 elasticzo/table1_int8_star

@@ -361,7 +361,7 @@ OTHERS = [
     fails("data", "fashion_mist is no data set that is fetched by itself; write fashion_mnist", "fashion_mist"),
     fails("data", "--x is no setting of data; it has none", "--x"),
     fails("bench", "full is no setting of bench part=targets; it has csv", "--full"),
-    fails("bench", "part=stesp is no part of bench; write part=steps; choose targets, steps, language, device", "part=stesp"),
+    fails("bench", "part=stesp is no part of bench; write part=steps; choose targets, steps, language", "part=stesp"),
     fails("bench", "threads is no setting of bench part=device; it has full", "part=device", "threads=1"),
     fails("bench", "only=7B is in no title; choose a part of one of", "part=language", "--only", "7B"),
     fails("bench", "threads=0 is no whole number from 1", "part=language", "--threads", "0"),

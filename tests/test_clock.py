@@ -90,3 +90,25 @@ def test_a_process_that_is_stopped_and_continued_does_not_train_meanwhile() -> N
     trained, stopped = map(float, child.communicate("\n")[0].split())
     assert stopped > 1.0
     assert trained < stopped
+
+
+def test_on_a_gpu_the_device_is_waited_for_after_the_last_step_before_something_else_and_not_between_steps(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def synchronize(device: object) -> None:
+        waits.append(device)
+        hands.pass_(wall=10.0, cpu=0.0)
+
+    monkeypatch.setattr(module.torch.cuda, "synchronize", synchronize)
+    clock = Clock("cuda")
+    for _ in range(3):
+        with clock.training():
+            hands.pass_(wall=1.0, cpu=1.0)
+        hands.pass_(wall=0.5, cpu=0.5)  # of the loop, in which the device goes on
+    assert len(waits) == 1
+    with clock.evaluation():
+        hands.pass_(wall=100.0, cpu=1.0)
+    assert clock.train_seconds == pytest.approx(3 * 1.5 + 10.0)
+    assert clock.eval_seconds == pytest.approx(100.0 + 10.0)

@@ -61,7 +61,7 @@ def test_the_command_on_record_names_the_run_which_is_not_made_again(tmp_path: P
     assert (folder / "run.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("launcher", ["basic", "all_cores"])
+@pytest.mark.parametrize("launcher", ["basic", "all_cores", "stacked"])
 def test_a_sweep_runs_every_combination(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", "optimizer=bp_sgd,mezo", "seed=0,1", "profile=smoke", f"hydra/launcher={launcher}"]
     done = tightfit(tmp_path, *sweep, *BARS)
@@ -72,7 +72,7 @@ def test_a_sweep_runs_every_combination(launcher: str, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("launcher", ["basic", "all_cores"])
+@pytest.mark.parametrize("launcher", ["basic", "all_cores", "stacked"])
 def test_a_run_that_fails_leaves_the_rest_of_the_sweep_alone_and_fails_the_command(
     launcher: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,33 @@ def test_evaluations_before_the_first_checkpoint_are_made_again_whatever_is_left
     (tmp_path / "run" / "evals.jsonl").write_bytes(b"\xff damaged\n")
     carry_out(task(Backprop(0.01, SGD())), tmp_path / "run")
     assert len(read_evals(tmp_path / "run")) == 5
+
+
+@pytest.mark.parametrize("keep", ["weights", "losses"])
+@pytest.mark.parametrize("stop", [StoppingTracker, KillingTracker])
+def test_captured_runs_end_as_eager_ones_do_stopped_and_continued_or_not(
+    stop: type[KillingTracker], keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host stands in for graphs here."""
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)  # undone at the end: this process goes on
+    eager = carry_out(task(METHODS["mezo"], keep=keep), tmp_path / "eager")
+    with pytest.raises(Killed) if stop is KillingTracker else nullcontext():
+        carry_out(task(METHODS["mezo"], keep=keep, capture="always"), tmp_path / "captured", stop(3))
+    captured = carry_out(task(METHODS["mezo"], keep=keep, capture="always"), tmp_path / "captured")
+    assert captured.execution == {"steps": "as captured, by the host"}
+    assert captured.summary["weights_sha256"] == eager.summary["weights_sha256"]
+    times = ("train_seconds", "train_cpu_seconds", "eval_seconds", "stopped_seconds")
+    rows = [
+        [{k: v for k, v in row.items() if k not in times} for row in read_evals(tmp_path / name)]
+        for name in ("eager", "captured")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_divergence_in_captured_steps_is_noticed_at_the_next_evaluation_and_names_its_step(tmp_path: Path) -> None:
+    wild = MeZO(1e9, 1e-3)
+    eager, captured = (
+        carry_out(task(wild, evaluations=1, capture=capture), tmp_path / capture) for capture in ("never", "always")
+    )
+    assert (captured.status, captured.reason) == ("diverged", eager.reason)
+    assert captured.summary["steps"] == eager.summary["steps"] < 24

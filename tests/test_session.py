@@ -61,6 +61,13 @@ def config(runs: Path, **changes: Any) -> dict[str, Any]:
 INTEGERS = {"_target_": "tightfit.models.lenet5_int8.lenet5_int8", "name": "lenet5_int8"}
 
 
+def test_on_a_gpu_convolutions_multiply_whole_float32_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    session.choose_device({"device": "cuda", "threads": 1})
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(
     ("asked", "fast", "means"), [("auto", False, "float32"), ("auto", True, "int8"), ("int8", False, "int8")]
 )

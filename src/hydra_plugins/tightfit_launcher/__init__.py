@@ -1,10 +1,12 @@
-"""Hydra's launcher of a sweep whose runs go side by side on this machine; Hydra finds launchers in `hydra_plugins`."""
+"""Hydra's launchers of a sweep whose runs go side by side on this machine, in processes of their own or stacked in one;
+Hydra finds launchers in `hydra_plugins`."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +24,10 @@ logger = logging.getLogger(__name__)
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-class SideBySide(Launcher):
-    """Makes the runs of a sweep, `n_jobs` at a time; one whose process is killed fails alone."""
+class Sweep(Launcher):
+    """What launchers of ours share: each job of a sweep is composed when it is needed."""
 
-    def __init__(self, n_jobs: int) -> None:
-        """Raises ValueError unless `n_jobs` is a whole number above 0."""
-        if not isinstance(n_jobs, int) or n_jobs < 1:
-            raise ValueError(f"hydra.launcher.n_jobs={n_jobs} but runs go side by side; choose 1 or more")
-        self.n_jobs = n_jobs
+    how: str  # the runs are made, in words
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -39,15 +37,72 @@ class SideBySide(Launcher):
         hydra = self.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        logger.info(f"{len(job_overrides)} runs, {self.n_jobs} side by side")
+        logger.info(f"{len(job_overrides)} runs, {self.how}")
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             logger.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
         self.jobs, self.first = [list(overrides) for overrides in job_overrides], initial_job_idx
-        self.load()
-        from tightfit.launch.workers import Workers
         from tightfit.run.configuration import began
 
         began.append(hydra.job.name)
+        return self.carry_out()
+
+    def carry_out(self) -> Sequence[JobReturn]:
+        raise NotImplementedError
+
+    def compose(self, job: int) -> DictConfig:
+        config = self.context.config_loader.load_sweep_config(self.config, self.jobs[job])
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{self.first + job}"
+            config.hydra.job.num = self.first + job
+        return config
+
+    def failed(self, job: int, reason: str) -> JobReturn:
+        return JobReturn(self.jobs[job], status=JobStatus.FAILED, _return_value=CompactHydraException(reason))
+
+
+class Stacked(Sweep):
+    """Trains the runs of a sweep that differ in seeds and scalars alone as one, at most `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        """Raises ValueError unless `most` is a whole number above 0."""
+        if not isinstance(most, int) or most < 1:
+            raise ValueError(f"hydra.launcher.most={most} but runs are stacked; choose 1 or more")
+        self.most, self.how = most, f"at most {most} in a stack"
+
+    def carry_out(self) -> Sequence[JobReturn]:
+        from tightfit.launch.stacked import carry_out_stacked
+
+        configs: dict[int, dict[str, Any]] = {}
+        outcomes: dict[int, Any] = {}
+        for job in range(len(self.jobs)):
+            try:
+                configs[job] = described_by(self.compose(job))
+            except ValueError as error:  # the others are made all the same
+                outcomes[job] = error
+        outcomes |= zip(configs, carry_out_stacked(list(configs.values()), self.most), strict=True)
+        return [self.told(job, outcomes[job]) for job in range(len(self.jobs))]
+
+    def told(self, job: int, outcome: Any) -> JobReturn:
+        if isinstance(outcome, BaseException) or outcome.status == "failed":
+            reason = str(outcome if isinstance(outcome, BaseException) else outcome.reason)
+            print(reason, file=sys.stderr, flush=True)
+            return self.failed(job, reason)
+        return JobReturn(self.jobs[job], status=JobStatus.COMPLETED, _return_value=outcome.status)
+
+
+class SideBySide(Sweep):
+    """Makes the runs of a sweep, `n_jobs` at a time; one whose process is killed fails alone."""
+
+    def __init__(self, n_jobs: int) -> None:
+        """Raises ValueError unless `n_jobs` is a whole number above 0."""
+        if not isinstance(n_jobs, int) or n_jobs < 1:
+            raise ValueError(f"hydra.launcher.n_jobs={n_jobs} but runs go side by side; choose 1 or more")
+        self.n_jobs, self.how = n_jobs, f"{n_jobs} side by side"
+
+    def carry_out(self) -> Sequence[JobReturn]:
+        self.load()
+        from tightfit.launch.workers import Workers
+
         return Workers(self.make, self.lost, self.n_jobs).carry_out(len(self.jobs))
 
     def load(self) -> None:
@@ -58,13 +113,6 @@ class SideBySide(Launcher):
 
         with contextlib.suppress(Exception):  # the first run will tell
             build(described_by(self.compose(0))["tracker"])
-
-    def compose(self, job: int) -> DictConfig:
-        config = self.context.config_loader.load_sweep_config(self.config, self.jobs[job])
-        with open_dict(config):
-            config.hydra.job.id = f"{config.hydra.job.name}_{self.first + job}"
-            config.hydra.job.num = self.first + job
-        return config
 
     def make(self, job: int) -> JobReturn:
         """In a process of its own: the run number `job`. Every error becomes its line, which is all that can be sent
@@ -95,9 +143,6 @@ class SideBySide(Launcher):
             return JobReturn(self.jobs[job], status=JobStatus.COMPLETED, _return_value=outcome.status)
         say(describe(config), f"failed: {outcome.reason}")
         return self.failed(job, f"{describe(config)}: {outcome.reason}")
-
-    def failed(self, job: int, reason: str) -> JobReturn:
-        return JobReturn(self.jobs[job], status=JobStatus.FAILED, _return_value=CompactHydraException(reason))
 
 
 def described_by(config: DictConfig) -> dict[str, Any]:

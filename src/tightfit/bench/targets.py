@@ -170,8 +170,10 @@ def frozen_step(optimizer: Optimizer) -> Pair:
 def frozen(dtype: str) -> nn.Module:
     settings = language.settings_of(language.SHAPES["135M"])
     reader = HashedWords(language.VOCABULARY)
-    options: dict[str, Any] = {"dtype": dtype, "compute": "float32", "lora": LoRA()}
-    return random_causal_lm("llama", settings, reader, answers=(1, 2), classes=2, seed=0, **options)
+    options: dict[str, Any] = {"dtype": dtype, "compute": "float32"}
+    model = random_causal_lm("llama", settings, reader, answers=(1, 2), classes=2, seed=0, **options)
+    LoRA().inject(model, seed=0)
+    return model
 
 
 def measure(chosen: Sequence[Row], console: Console) -> Iterator[Measured]:

@@ -49,24 +49,28 @@ class Stream:
             )
         self.batch_size = batch_size
         self.steps_per_epoch = count // batch_size
-        self._examples = dataset.train.to(device)
+        self.examples = dataset.train.to(device)
         self._encode = encode or Normalization(dataset.mean, dataset.std)
         self._seed = seed
         self._order_of_epoch: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs (b, …) as encoded and labels (b,) int64 of step `step`, counted from 0."""
-        chosen = self.chosen(step)
-        return self._encode(self._examples.inputs[chosen]), self._examples.labels[chosen]
+        return self.taken(self.chosen(step))
+
+    def taken(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs, as encoded, and labels of the `chosen` training examples."""
+        return self._encode(self.examples.inputs[chosen]), self.examples.labels[chosen]
 
     def chosen(self, step: int) -> torch.Tensor:
         """Which training examples step `step` takes, (b,) int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
+        return self.order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
-    def _order(self, epoch: int) -> torch.Tensor:
+    def order(self, epoch: int) -> torch.Tensor:
+        """The training examples as `epoch` shuffles them, (n,) int64."""
         if self._order_of_epoch[0] != epoch:
-            labels = self._examples.labels
+            labels = self.examples.labels
             order = torch.randperm(len(labels), generator=generator(self._seed, "shuffle", epoch)).to(labels.device)
             self._order_of_epoch = (epoch, order)
         return self._order_of_epoch[1]

@@ -67,10 +67,15 @@ class LanguageModel(nn.Module):
         lowest = torch.finfo(self.computes_in).min
         return ((tokens == self.pad).to(self.computes_in) * lowest)[:, None, None, :]
 
-    def check_width(self, tokens: torch.Tensor) -> None:
+    @property
+    def most_tokens(self) -> int | None:
+        """How many tokens of a prompt the model reads; None where there is no limit."""
         limits = (getattr(self.lm.config, name, None) for name in ("max_position_embeddings", "sliding_window"))
-        most = min((limit for limit in limits if limit), default=tokens.shape[1])
-        if tokens.shape[1] > most:
+        return min((limit for limit in limits if limit), default=None)
+
+    def check_width(self, tokens: torch.Tensor) -> None:
+        most = self.most_tokens
+        if most is not None and tokens.shape[1] > most:
             raise ValueError(
                 f"prompts of {tokens.shape[1]} tokens but this model reads {most}; set dataset.sequence_length={most}"
             )

@@ -69,7 +69,7 @@ class WideLinear(nn.Linear):
 
 @cache
 def wide_kind(kind: type[nn.Module]) -> type[nn.Module]:
-    """The same of GPT-2's linear layers, whose weights lie the other way, (i, o): still of their `kind`, as peft asks."""
+    """The same of GPT-2's linear layers, whose weights lie the other way, (i, o): still of their `kind`, for peft."""
 
     def forward(self: Any, inputs: torch.Tensor) -> torch.Tensor:
         return WideProduct.apply(inputs, self.weight.t(), self.bias)

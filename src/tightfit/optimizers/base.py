@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,6 +36,18 @@ def is_noted(objective: Objective) -> bool:
     return getattr(objective, "is_noted", False)
 
 
+def without_notes(objective: Objective) -> Objective:
+    """What `objective`, if it notes losses (see `LossLog`), notes the losses of."""
+    return getattr(objective, "objective", objective)
+
+
+def note(objective: Objective, losses: Sequence[float]) -> None:
+    """Let `objective`, if it notes losses, note these, which were taken `without_notes`."""
+    noting = getattr(objective, "note", None)
+    if noting is not None:
+        noting(losses)
+
+
 @dataclass(frozen=True)
 class Report:
     """What one step cost and saw."""
@@ -44,6 +56,30 @@ class Report:
     forward_passes: int
     backward_passes: int
     scalars: dict[str, float] = field(default_factory=dict)
+    is_known = True
+
+    def read(self) -> Report:
+        return self
+
+
+class Deferred:
+    """The report of a step whose losses are on the device until somebody reads it.
+
+    fetch: gives this report, and perhaps others, its `report`.
+    """
+
+    is_known = False
+
+    def __init__(self, fetch: Callable[[], None]) -> None:
+        self._fetch = fetch
+        self.report: Report | None = None
+
+    def read(self) -> Report:
+        """The device is waited for."""
+        if self.report is None:
+            self._fetch()
+        assert self.report is not None
+        return self.report
 
 
 class Learner(Protocol):
@@ -54,7 +90,7 @@ class Learner(Protocol):
 
     phases: Phases
 
-    def step(self, batch: Batch) -> Report:
+    def step(self, batch: Batch) -> Report | Deferred:
         """Train on one batch."""
         ...
 

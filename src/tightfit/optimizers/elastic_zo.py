@@ -21,7 +21,7 @@ from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective
 from tightfit.optimizers.rules.rule import Rule
-from tightfit.optimizers.rules.sgd import PLAIN
+from tightfit.optimizers.rules.sgd import PLAIN, SGD
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
 from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
@@ -91,6 +91,8 @@ class ElasticZOLearner(ZerothOrderLearner):
         of_last = {id(parameter) for _, parameter in last}
         self.undifferentiated = [p for p in model.parameters() if p.requires_grad and id(p) not in of_last]
         self._stepper = optimizer.rule.begin(last)
+        self.backpropagated = tuple(name for name, _ in last)
+        self.feeds = (optimizer.bp_pass != "minus", optimizer.bp_pass != "plus")
 
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
         """As in ZerothOrderLearner; where this pass feeds BP, its gradients are added to those kept."""
@@ -105,8 +107,23 @@ class ElasticZOLearner(ZerothOrderLearner):
 
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
         super()._update(lr, slopes, batch)
-        passes = max(1, self._elastic.passes_with_gradients)
-        self._stepper.step_(value_at(self._elastic.bp_lr, batch.epoch) / passes)
+        self._stepper.step_(self.rate_of_backpropagated(batch.epoch))
+
+    @property
+    def obstacle_to_capture(self) -> str:
+        if self._elastic.bp_layers:
+            return "the host steps the rule of the layers that are backpropagated"
+        return super().obstacle_to_capture
+
+    @property
+    def obstacle_to_stacking(self) -> str:
+        if self._elastic.bp_layers and not isinstance(self._elastic.rule, SGD):
+            return "plain SGD alone steps backpropagated layers of many runs at once"
+        return super().obstacle_to_stacking
+
+    def rate_of_backpropagated(self, epoch: float) -> float:
+        """As far as each pass that feeds gradients moves them."""
+        return value_at(self._elastic.bp_lr, epoch) / max(1, self._elastic.passes_with_gradients)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rule": self._stepper.state_dict()}

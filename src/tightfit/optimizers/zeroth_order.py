@@ -8,15 +8,18 @@ is made of is a choice of its own (`optimizers.directions`), and so is how the w
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from tightfit.numerics.noise.device_sweep import obstacle_to_device_sweep
 from tightfit.numerics.noise.draws import Draws
-from tightfit.numerics.noise.probes import Restore, check_restore
+from tightfit.numerics.noise.perturbation import Perturbation
+from tightfit.numerics.noise.probes import InPlace, Restore, check_restore
 from tightfit.numerics.noise.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Facts, Objective, Report, is_noted
 from tightfit.optimizers.directions.direction import Direction
@@ -24,6 +27,8 @@ from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, check_positive, check_rate, value_at
 from tightfit.optimizers.weights_only import WeightsOnly
+
+Values = tuple[float, float, float]  # the rate, eps and clip of a step
 
 
 @dataclass(frozen=True)
@@ -90,19 +95,60 @@ class ZerothOrderLearner(WeightsOnly):
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
 
     def step(self, batch: Batch) -> Report:
-        optimizer, queries = self._optimizer, self._optimizer.queries
-        lr, eps, clip = (value_at(h, batch.epoch) for h in (optimizer.lr, optimizer.eps, optimizer.clip))
-        slopes, losses = [], []
-        for query in range(queries):
-            plus = self._loss(batch, eps, query)
-            minus = self._loss(batch, -eps, query)
-            slopes.append(clipped_slope(plus, minus, eps, clip))
-            losses.append((float(plus) + float(minus)) / 2)
+        lr, eps, clip = self.values_at(batch.epoch)
+        losses: list[float | torch.Tensor] = []
+        for query in range(self._optimizer.queries):
+            losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
         with self.phases("update"):
-            self._update(lr, slopes, batch)
-        return Report(sum(losses) / queries, 2 * queries, self._backward_passes, scalars={"slope": slopes[-1]})
+            self._update(lr, slopes_of(losses, eps, clip), batch)
+        return self.report_of(losses, eps, clip)
 
     _backward_passes = 0
+
+    def values_at(self, epoch: float) -> Values:
+        """The rate, eps and clip at `epoch`."""
+        optimizer = self._optimizer
+        return value_at(optimizer.lr, epoch), value_at(optimizer.eps, epoch), value_at(optimizer.clip, epoch)
+
+    def report_of(self, losses: Sequence[float | torch.Tensor], eps: float, clip: float) -> Report:
+        """The report of a step with these losses at both ends of each direction."""
+        means = [(float(plus) + float(minus)) / 2 for plus, minus in pairs(losses)]
+        scalars = {"slope": slopes_of(losses, eps, clip)[-1]}
+        return Report(sum(means) / len(means), len(losses), self._backward_passes, scalars)
+
+    @property
+    def obstacle_to_capture(self) -> str:
+        """Why no step can be captured in a graph (`optimizers.captured`); empty where it can."""
+        return self.obstacle_to_stacking
+
+    @property
+    def obstacle_to_stacking(self) -> str:
+        """Why no step can be made for many runs at once (`run.stack`); empty where it can."""
+        if not isinstance(self._probe, InPlace):
+            return "such steps move weights in place, by independent numbers and restore=merged"
+        return obstacle_to_device_sweep(self._probe.perturbation)
+
+    # What of the model is backpropagated, and whether the passes at +eps and at −eps give its gradients.
+    backpropagated: tuple[str, ...] = ()
+    feeds = (False, False)
+
+    def rate_of_backpropagated(self, epoch: float) -> float:
+        return 0.0
+
+    @property
+    def model(self) -> nn.Module:
+        """With weights that may be anywhere."""
+        return self._model
+
+    @property
+    def objective(self) -> Objective:
+        return self._objective
+
+    def perturbation(self) -> Perturbation:
+        """What moves the weights. Raises ValueError where they are not moved in place."""
+        if not isinstance(self._probe, InPlace):
+            raise ValueError(self.obstacle_to_stacking)
+        return self._probe.perturbation
 
     def resting_model(self) -> nn.Module:
         self._probe.rest()
@@ -127,6 +173,15 @@ class ZerothOrderLearner(WeightsOnly):
             moved = self._probe.at(scale, batch.step, query, without_pass=is_noted(self._objective))
         with self.phases("forward"), moved, self._draws.of(batch.step):
             yield
+
+
+def pairs(losses: Sequence[Any]) -> zip[tuple[Any, Any]]:
+    """The losses at both ends of each direction."""
+    return zip(losses[::2], losses[1::2], strict=True)
+
+
+def slopes_of(losses: Sequence[float | torch.Tensor], eps: float, clip: float) -> list[float]:
+    return [clipped_slope(plus, minus, eps, clip) for plus, minus in pairs(losses)]
 
 
 def clipped_slope(plus: float | torch.Tensor, minus: float | torch.Tensor, eps: float, clip: float) -> float:

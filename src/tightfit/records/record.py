@@ -50,6 +50,7 @@ class RunRecord:
     model: dict[str, Any] = field(default_factory=dict)  # which was trained, and why larger ones were not
     memory: dict[str, Any] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    execution: dict[str, Any] = field(default_factory=dict)  # whether steps were captured, or why not; runs stacked
     summary: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
     protocol: int = PROTOCOL

@@ -17,7 +17,8 @@ COUNTED = ("train_seconds", "train_cpu_seconds", "eval_seconds", "stopped_second
 class Clock:
     """Counts training and evaluation seconds; recording, logging and set-up fall in neither.
 
-    On CUDA the device is synchronised at the borders, so queued kernels are paid by whoever queued them.
+    On CUDA the device is synchronised where training begins and where it ends, so queued kernels are paid by whoever
+    queued them; not between two steps, so that the host can go on while the device works.
 
     Waiting for a busy machine is training time. Time in which the process is stopped (SIGSTOP, Ctrl-Z) is not. SIGCONT
     tells that a step was stopped: it then counts its processor seconds, or the mean of the steps before it where that
@@ -32,13 +33,18 @@ class Clock:
         self.eval_seconds = 0.0
         self.stopped_seconds = 0.0
         self._continued = 0
+        self._under_way: tuple[float, int] | None = None  # when the last step ended that the device may be at still
         self._steps, self._seconds = 0, 0.0  # of training since this clock was made
 
     @contextmanager
     def training(self) -> Generator[None]:
-        start, start_cpu, continued = self._now(), time.process_time(), self._continued
+        start, continued = self._under_way or (self._now(), self._continued)
+        start_cpu = time.process_time()
         yield
-        seconds, cpu = self._now() - start, time.process_time() - start_cpu
+        end = time.perf_counter()
+        if self.device.type == "cuda":
+            self._under_way = end, self._continued
+        seconds, cpu = end - start, time.process_time() - start_cpu
         if self._continued != continued:
             mean = self._seconds / self._steps if self._steps else 0.0
             explained = min(seconds, max(mean, cpu))
@@ -47,6 +53,12 @@ class Clock:
         self._steps, self._seconds = self._steps + 1, self._seconds + seconds
         self.train_seconds += seconds
         self.train_cpu_seconds += cpu
+
+    def settle(self) -> None:
+        """Wait for the steps that the device is at: that is training too."""
+        if self._under_way is not None:
+            (start, _), self._under_way = self._under_way, None
+            self.train_seconds += self._now() - start
 
     @contextmanager
     def noticing_stops(self) -> Generator[None]:
@@ -65,6 +77,7 @@ class Clock:
 
     @contextmanager
     def evaluation(self) -> Generator[None]:
+        self.settle()
         start = self._now()
         yield
         self.eval_seconds += self._now() - start

@@ -13,6 +13,7 @@ from typing import Any
 from tightfit.datasets.dataset import Examples
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.optimizers.base import Batch
+from tightfit.optimizers.captured import captured
 from tightfit.records.record import RunRecord, read_evals
 from tightfit.run.evaluate import cross_entropy, score
 from tightfit.run.fitting import choose_batch_size
@@ -108,8 +109,9 @@ def measured_training(task: Task, batch_size: int) -> tuple[Steps, int]:
     """The first steps, and how many there will be. The model is trained a little for it."""
     encode = encoding_for(task.model, task.dataset)
     stream = Stream(task.dataset, batch_size, task.seed, task.device, encode)
-    learner = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
-    steps = measured_steps(lambda step: learner.step(Batch(*stream.batch(step), step, 0.0)))
+    bound = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
+    learner, _ = captured(bound, task.training.capture, task.device)
+    steps = measured_steps(lambda step: learner.step(Batch(*stream.batch(step), step, 0.0)).read())
     return steps, task.training.steps(stream.steps_per_epoch)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COSMETIC = ("tracker", "paths")  # parts of a configuration that cannot change what a run computes
+COSMETIC_OF_TRAINING = ("capture",)  # captured steps compute the same bits
 # Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
 DESCRIPTIONS = ("name", "called", "usual_lr")
 OURS = "tightfit."
@@ -35,7 +36,10 @@ def run_folder(config: Mapping[str, Any]) -> Path:
 
 def canonical(config: Mapping[str, Any]) -> Any:
     """`config` in the one form of all configurations that compute the same; nulls and cosmetic parts are left out."""
-    return essential({name: value for name, value in config.items() if name not in COSMETIC})
+    counted = {name: value for name, value in config.items() if name not in COSMETIC}
+    if isinstance(counted.get("training"), Mapping):
+        counted["training"] = {n: value for n, value in counted["training"].items() if n not in COSMETIC_OF_TRAINING}
+    return essential(counted)
 
 
 def essential(value: Any) -> Any:

@@ -13,7 +13,8 @@ from torch import nn
 from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
-from tightfit.optimizers.base import Batch, Report
+from tightfit.optimizers.base import Batch, Deferred, Report
+from tightfit.optimizers.captured import captured
 from tightfit.records.record import (
     EVALS,
     RunRecord,
@@ -58,7 +59,7 @@ class Position:
     scalars: dict[str, float] = field(default_factory=dict)
 
     def advance(self, report: Report) -> None:
-        self.step += 1
+        """Past a step; without its number, which is counted as it is made."""
         self.forward_passes += report.forward_passes
         self.backward_passes += report.backward_passes
         self.loss_sum += report.loss
@@ -70,9 +71,16 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     """Train under the budget, from the last checkpoint in `folder` if there is one; returns the ended record.
 
     A need above the budget ends the run as `over_budget` before it trains; so does, while it trains, an allocation
-    that an enforced budget let fail. A loss that is not finite ends it as `diverged`, naming the step; a request to
-    stop as `interrupted`, ready to be continued.
+    that an enforced budget let fail. A loss that is not finite ends it as `diverged`, naming the step, when it is read:
+    at once, or before the next evaluation where steps are captured. A request to stop ends it as `interrupted`, ready
+    to be continued.
     """
+    under_way = prepared(task, record, folder, tracker, progress)
+    return under_way.complete() if under_way else record
+
+
+def prepared(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> Run | None:
+    """The run, ready to be trained; None where the budget refuses it, which is recorded."""
     table = task.table
     batch_size = choose_batch_size(task, table)
     need = task.optimizer.memory(table, batch_size)
@@ -93,8 +101,8 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     except OverBudget as refusal:
         record.status, record.reason = "over_budget", str(refusal)
         tracker.start(record, folder, resumed_at=None)
-        return record
-    return under_way.complete()
+        return None
+    return under_way
 
 
 class Run:
@@ -114,19 +122,28 @@ class Run:
         self.losses = LossLog(cross_entropy)
         task.model.to(task.device)
         self.limit = Limit(task.budget, task.device)
+        self.unread: list[Report | Deferred] = []  # of the steps since the last reading
 
     def complete(self) -> RunRecord:
         """Train to the end, or until stopped, diverged or out of the memory that is allowed."""
-        self.bind()
-        self.record.model["initial_weights_sha256"] = checkpoint.weights_digest(self.task.model)
-        resumed_at = self.resume()
-        take_up(self.record, resumed_at or 0)
-        self.tracker.start(self.record, self.folder, resumed_at)
-        write_run(self.folder, self.record)
+        resumed_at = self.stand()
+        self.announce(resumed_at)
         try:
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
+
+    def stand(self) -> int | None:
+        """Bind the model and continue from the checkpoint; returns its step, or None for a run from the beginning."""
+        self.bind()
+        self.record.model["initial_weights_sha256"] = checkpoint.weights_digest(self.task.model)
+        return self.resume()
+
+    def announce(self, resumed_at: int | None) -> None:
+        """Record that the run is under way."""
+        take_up(self.record, resumed_at or 0)
+        self.tracker.start(self.record, self.folder, resumed_at)
+        write_run(self.folder, self.record)
 
     def train(self, resumed_at: int | None) -> RunRecord:
         with Interruption() as interruption, self.clock.noticing_stops():
@@ -139,6 +156,9 @@ class Run:
                 if not self.train_one_step():
                     break
                 if self.pace.is_due(self.done(), self.position.evaluations, self.clock.train_seconds):
+                    self.clock.settle()
+                    if not self.read():
+                        break
                     self.evaluate()
                     self.save()
                     self.renew_limit()
@@ -146,7 +166,8 @@ class Run:
 
     def bind(self) -> None:
         task = self.task
-        self.learner = task.optimizer.bind(task.model, self.losses, task.seed)
+        learner = task.optimizer.bind(task.model, self.losses, task.seed)
+        self.learner, self.execution = captured(learner, task.training.capture, task.device)
         self.buffers = checkpoint.buffers_digest(task.model)
 
     def replay(self, losses: bytes, steps: int) -> None:
@@ -179,16 +200,29 @@ class Run:
         return max(self.position.step / self.steps, by_seconds)
 
     def train_one_step(self) -> bool:
-        """One step on the clock; False when its loss is not finite."""
+        """One step on the clock; False when a loss is known not to be finite."""
         step = self.position.step
         with self.limit, self.clock.training():
             inputs, labels = self.stream.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
-        self.position.advance(report)
-        if not math.isfinite(report.loss):
-            self.record.status = "diverged"
-            self.record.reason = f"loss is {report.loss} at step {step}; lower the learning rate or clip the slope"
-        return math.isfinite(report.loss)
+        self.position.step += 1
+        self.unread.append(report)
+        return not report.is_known or self.read()
+
+    def read(self) -> bool:
+        """Take up what the steps since the last reading report; False when a loss is not finite, and then the run
+        stands where that step ended."""
+        unread, self.unread = self.unread, []
+        first = self.position.step - len(unread)
+        for step, report in enumerate(unread, first):
+            known = report.read()
+            self.position.advance(known)
+            if not math.isfinite(known.loss):
+                self.position.step = step + 1
+                self.record.status = "diverged"
+                self.record.reason = f"loss is {known.loss} at step {step}; lower the learning rate or clip the slope"
+                return False
+        return True
 
     def epoch(self, step: int) -> float:
         """The epoch of the full protocol in which `step` stands."""
@@ -267,6 +301,9 @@ class Run:
         checkpoint.seal(self.folder / CHECKPOINT, self.record.key, state)
 
     def interrupt(self) -> RunRecord:
+        self.clock.settle()
+        if not self.read():
+            return self.finish()
         self.save()
         self.close("interrupted")
         self.record.reason = f"stopped on request at step {self.position.step} of {self.steps}; run again to continue"
@@ -301,6 +338,7 @@ class Run:
     def close(self, status: Status) -> None:
         """Note how the run ends, and how often it was evaluated."""
         self.record.status = status
+        self.record.execution = self.execution
         seal = seal_of_evals(self.folder)
         asked, made = self.task.training.evaluations, seal["rows"] - 1  # the one before training is not asked for
         self.record.evaluations = {"asked": asked, "made": made, **seal}

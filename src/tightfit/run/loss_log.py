@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,19 +22,23 @@ class LossLog:
 
     def __init__(self, objective: Objective) -> None:
         self.losses = array("f")
-        self._objective = objective
+        self.objective = objective
         self._given: int | None = None  # of the noted losses, while they are replayed
 
     def __call__(self, model: Predictor, batch: Batch) -> torch.Tensor:
         if self._given is not None:
             return torch.tensor(self._next(), device=batch.labels.device)
-        loss = self._objective(model, batch)
+        loss = self.objective(model, batch)
         if loss.dtype != torch.float32:
             raise ValueError(
                 f"a log of losses gives back float32, but this loss is {loss.dtype}; let the objective return float32"
             )
         self.losses.append(loss.item())  # which an array of floats holds exactly
         return loss
+
+    def note(self, losses: Sequence[float]) -> None:
+        """Note losses that `objective` gave, float32 as ever, to somebody who could not let them be noted then."""
+        self.losses.extend(losses)
 
     @property
     def is_noted(self) -> bool:

@@ -49,6 +49,7 @@ from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
 from tightfit.run.spellings import NO_ADAPTER, in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.settings import TRUST, WrongWords
+from tightfit.tracking.tracker import Tracker
 
 DESCRIBED = ("optimizer", "adapter")  # parts with settings that only describe them
 # Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
@@ -101,25 +102,59 @@ def attempt(
 
     before: what is on record of the run.
     """
-    record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
-    record.command, record.code_version = list(command), CODE_VERSION
-    record.commit, record.dirty = commit()
-    record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
-    begin_session(record, before, folder)
-    tracker = build(config["tracker"])
+    one = Attempt.begun(config, folder, label, before, command)
+    with ends_recorded([one]):
+        run(build_task(config, one.record), one.record, folder, one.tracker, one.progress)
+        one.is_over = True
+    return one.record
+
+
+@dataclass
+class Attempt:
+    """A session of a run, from its beginning to its recorded end."""
+
+    record: RunRecord
+    folder: Path
+    tracker: Tracker
+    label: str
+    is_over: bool = False  # as the record says, and not by an error
+
+    @classmethod
+    def begun(
+        cls, config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None, command: Sequence[str] = ()
+    ) -> Attempt:
+        record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
+        record.command, record.code_version = list(command), CODE_VERSION
+        record.commit, record.dirty = commit()
+        record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
+        begin_session(record, before, folder)
+        return cls(record, folder, build(config["tracker"]), label)
+
+    def progress(self, done: float, accuracy: float, seconds: float) -> None:
+        report(self.label, done, accuracy, seconds)
+
+
+@contextmanager
+def ends_recorded(attempts: Sequence[Attempt]) -> Generator[None]:
+    """However what is done inside ends, that is written in the records of `attempts`; only faults of ours go on."""
     try:
-        task = build_task(config, record)
-        run(task, record, folder, tracker, lambda *progress: report(label, *progress))
+        yield
     except KeyboardInterrupt:
-        record.status, record.reason = "interrupted", "stopped on request; run again to continue"
+        end_all(attempts, "interrupted", "stopped on request; run again to continue")
     except BaseException as error:
-        record.status, record.reason = "failed", reason_of(error)
+        end_all(attempts, "failed", reason_of(error))
         if not is_expected(error):
             raise
     finally:
-        write_end(folder, record)
-        tracker.finish(record)
-    return record
+        for one in attempts:
+            write_end(one.folder, one.record)
+            one.tracker.finish(one.record)
+
+
+def end_all(attempts: Sequence[Attempt], status: Status, reason: str) -> None:
+    for one in attempts:
+        if not one.is_over:
+            one.record.status, one.record.reason = status, reason
 
 
 def is_expected(error: BaseException) -> bool:
@@ -278,6 +313,8 @@ def checked_device(config: Mapping[str, Any]) -> torch.device:
     device = torch.device(config["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={config['device']} but this machine has no CUDA device; choose device=cpu")
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # of products in 11 bits the losses at ±eps differ by their rounding
     return device
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Optimizer
+from tightfit.optimizers.captured import Capture
 
 LARGEST = "largest"
 
@@ -30,6 +31,8 @@ class Training:
     seconds: stop after this much training time; None trains all epochs.
     keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
         use forward passes are rebuilt (others keep weights all the same).
+    capture: whether steps are captured in graphs and replayed, with the same bits: auto is on CUDA, where the method
+        allows it; always is everywhere, and refuses a method that does not.
     """
 
     epochs: float
@@ -39,6 +42,7 @@ class Training:
     evaluations: int = 100
     seconds: float | None = None
     keep: Literal["weights", "losses"] = "weights"
+    capture: Capture = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "fraction"):
@@ -51,6 +55,8 @@ class Training:
             check_count("batch_size", self.batch_size, or_else=f", or {LARGEST}")
         if self.keep not in ("weights", "losses"):
             raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
+        if self.capture not in get_args(Capture):
+            raise ValueError(f"training.capture={self.capture!r} is no way to step; choose auto, never or always")
 
     @property
     def most_seconds(self) -> float:

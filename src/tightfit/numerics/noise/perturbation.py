@@ -75,7 +75,12 @@ class Perturbation:
 
     def add_all_(self, moves: Iterable[Move], stochastically: bool = False) -> None:
         """Add `moves` to the parameters in place, one after the other: in a single pass where it is compiled."""
-        counted = [(scale, self.counter(step, query)) for scale, step, query in moves]
+        self.add_counted_([(scale, self.counter(step, query)) for scale, step, query in moves], stochastically)
+
+    def add_counted_(self, counted: Sequence[tuple[float, int]], stochastically: bool = False) -> None:
+        """The same for scales and the numbers of directions among those of all steps: see `counter`."""
+        if not counted:
+            return
         threads = threads_for(self._shared_out)
         share_out((work for fused in self._fused for work in fused.work(counted, stochastically)), threads)
         for move in counted if self._apart else ():

@@ -60,6 +60,10 @@ class InPlace:
         self._due: list[Move] = []  # put off: the weights move when a loss is to be taken, or when they are to rest
         self._offset, self._direction = 0.0, (0, 0)  # from rest, of the weights when all that is due is done
 
+    @property
+    def perturbation(self) -> Perturbation:
+        return self._perturbation
+
     def at(
         self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
     ) -> AbstractContextManager[object]:

@@ -107,20 +107,20 @@ class CounterStream:
             )
         self.weights = flat(weights)
         self.noise, self.keys = noise, keys_for(name, seed, noise)
-        self._table = table
+        self.table = table
         self.kernel = choose_kernel(kernel, weights)
         self.shared_out = self.kernel not in (reference_work, portable_work)
 
     def draws(self, counter: int) -> Iterator[torch.Tensor]:
         for start in range(0, len(self.weights), PIECE):
-            yield noise_at(slice(start, min(start + PIECE, len(self.weights))), self._table, self.keys.of(counter))
+            yield noise_at(slice(start, min(start + PIECE, len(self.weights))), self.table, self.keys.of(counter))
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         if self.kernel is None:
             return self._alone.work([(scale, counter)], stochastically, target)
         rounding = self.keys.of_rounding(counter) if stochastically and target.dtype in MANTISSA_BITS else None
         scale = within(scale, torch.float32)
-        return self.kernel(self.weights, target, self._table, scale, self.keys.of(counter), rounding)
+        return self.kernel(self.weights, target, self.table, scale, self.keys.of(counter), rounding)
 
     @cached_property
     def _alone(self) -> FusedSweep:
