@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tightfit.run.keys import idle_settings
+
 # No test is about time, so none fails for it.
 settings.register_profile("tightfit", deadline=None)
 settings.load_profile("tightfit")
@@ -15,3 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU, and PyTorch finds none"))
+
+
+@pytest.fixture(autouse=True)
+def _parts_are_asked_anew() -> None:
+    """What a test puts in the place of a part is no part of another test."""
+    idle_settings.cache_clear()

@@ -14,8 +14,9 @@ from tests.killing import Killed
 from tests.test_session import config
 from tightfit.launch.stacked import carry_out_stacked, groups_of
 from tightfit.models.lenet5 import lenet5
-from tightfit.records.record import RunRecord, read_evals, read_run, run_folder
+from tightfit.records.record import RunRecord, read_evals, read_run
 from tightfit.run.interruption import Interruption
+from tightfit.run.keys import run_folder
 from tightfit.run.loop import Run
 from tightfit.run.session import carry_out
 from tightfit.run.stack import Stack

@@ -17,9 +17,10 @@ from tightfit.optimizers.base import Batch
 from tightfit.optimizers.captured import captured
 from tightfit.optimizers.graphs import in_bucket
 from tightfit.optimizers.mezo import MeZO
-from tightfit.records.record import read_run, run_folder
+from tightfit.records.record import read_run
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.evaluate import cross_entropy
+from tightfit.run.keys import run_folder
 
 LONG = {"llama": {**LLAMA, "max_position_embeddings": 128}, "gpt2": {**GPT2, "n_positions": 128}}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]  # there by real graphs
