@@ -31,6 +31,7 @@ COMMANDS = sorted({FORMER.get(name, name) + words for text in TEXTS for name, wo
 # Which `make bench` runs; and what tests/test_own_folder.py does.
 RUN_ELSEWHERE = {
     "bench part=device",
+    "bench csv=experiments/step_cost/results/targets.csv",
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
 }

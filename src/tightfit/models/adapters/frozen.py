@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.models.widening import WideLinear
+
 GROUP = 64  # weights of 4 bits that share a scale
 
 
@@ -98,7 +100,7 @@ def freeze_(model: nn.Module, bits: int, but: frozenset[str]) -> int:
     for name, parent in list(model.named_modules()):
         for child_name, child in list(parent.named_children()):
             weight = f"{name}.{child_name}.weight".removeprefix(".")
-            if type(child) is nn.Linear and weight not in but:
+            if type(child) in (nn.Linear, WideLinear) and weight not in but:
                 setattr(parent, child_name, FROZEN[bits](child))
                 replaced += 1
     return replaced
