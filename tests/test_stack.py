@@ -67,6 +67,12 @@ def test_stacked_runs_end_as_runs_by_themselves_up_to_the_rounding_of_their_pass
             torch.testing.assert_close(weights(other)[name], tensor, **WEIGHTS_AGREE)
 
 
+def test_runs_whose_steps_would_be_captured_are_stacked_all_the_same(tmp_path: Path) -> None:
+    together = sweep(tmp_path, capture="always")
+    carry_out_stacked(together, most=64)
+    assert [record.execution for record in records(together)] == [{"stacked": 4}] * 4
+
+
 @pytest.mark.parametrize("bp_pass", ["minus", "plus", "mean"])
 def test_layers_that_are_backpropagated_are_stacked_too(bp_pass: str, tmp_path: Path) -> None:
     elastic = {**MEZO, "_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "bp_layers": 2, "bp_pass": bp_pass}

@@ -14,7 +14,7 @@ from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.optimizers.base import Batch, Deferred, Report
-from tightfit.optimizers.captured import captured
+from tightfit.optimizers.captured import Capture, captured
 from tightfit.records.record import (
     EVALS,
     RunRecord,
@@ -133,9 +133,9 @@ class Run:
         except OverBudget as exhausted:
             return self.give_up(exhausted)
 
-    def stand(self) -> int | None:
+    def stand(self, capture: Capture | None = None) -> int | None:
         """Bind the model and continue from the checkpoint; returns its step, or None for a run from the beginning."""
-        self.bind()
+        self.bind(capture)
         self.record.model["initial_weights_sha256"] = checkpoint.weights_digest(self.task.model)
         return self.resume()
 
@@ -164,10 +164,11 @@ class Run:
                     self.renew_limit()
         return self.finish()
 
-    def bind(self) -> None:
+    def bind(self, capture: Capture | None = None) -> None:
+        """capture: instead of what the run's settings say."""
         task = self.task
         learner = task.optimizer.bind(task.model, self.losses, task.seed)
-        self.learner, self.execution = captured(learner, task.training.capture, task.device)
+        self.learner, self.execution = captured(learner, capture or task.training.capture, task.device)
         self.buffers = checkpoint.buffers_digest(task.model)
 
     def replay(self, losses: bytes, steps: int) -> None:

@@ -219,7 +219,7 @@ def stood_up(runs: Sequence[Run]) -> int | None:
     for run in runs:
         if reason := obstacle_to_stacking(run, runs[0]):
             raise CannotStack(reason)
-    resumed = {run.stand() for run in runs}
+    resumed = {run.stand(capture="never") for run in runs}  # the stack has a graph of its own
     if len(resumed) > 1:
         raise CannotStack("their checkpoints are not of the same step")
     for run in runs:

@@ -39,7 +39,12 @@ class Adam:
 class AdamStepper:
     def __init__(self, rule: Adam, parameters: Named) -> None:
         tensors = [parameter for _, parameter in parameters]
-        self._adam = torch.optim.Adam(tensors, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps)
+        # On CUDA one kernel for all tensors: PyTorch's default there holds temporaries of them all, and a rehearsal,
+        # whose tensors are of another class, would be given another default.
+        fused = any(tensor.is_cuda for tensor in tensors)
+        self._adam = torch.optim.Adam(
+            tensors, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps, foreach=False, fused=fused
+        )
 
     def step_(self, lr: float) -> None:
         for group in self._adam.param_groups:
