@@ -1,4 +1,4 @@
-"""Time in which the process is stopped is not training; waiting for a busy machine is."""
+"""Time in which the process is stopped is neither training nor evaluation; waiting for a busy machine is."""
 
 import signal
 import subprocess
@@ -78,6 +78,38 @@ def test_only_a_step_in_which_the_process_was_continued_is_held_to_what_explains
     assert clock.train_seconds == pytest.approx(trained)
     assert clock.stopped_seconds == pytest.approx(stopped)
     assert clock.state_dict()["stopped_seconds"] == clock.stopped_seconds
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "counted", "stopped"),
+    [
+        ([(1.0, 1.0, nothing), (9.0, 1.0, nothing)], 10.0, 0.0),
+        ([(1.0, 1.0, nothing), (9.0, 2.0, continued)], 3.0, 7.0),
+        ([(3.0, 0.1, nothing), (9.0, 0.1, continued)], 6.0, 6.0),
+    ],
+)
+def test_an_evaluation_in_which_the_process_was_continued_is_held_to_what_explains_it(
+    evaluations: list[tuple[float, float, Callable[[], None]]], counted: float, stopped: float, hands: Hands
+) -> None:
+    clock = Clock()
+    with clock.noticing_stops():
+        with clock.training():  # says nothing of how long an evaluation takes
+            hands.pass_(100.0, 100.0)
+        for wall, cpu, happens in evaluations:
+            with clock.evaluation():
+                hands.pass_(wall, cpu)
+                happens()
+    assert clock.eval_seconds == pytest.approx(counted)
+    assert clock.stopped_seconds == pytest.approx(stopped)
+    assert clock.train_seconds == pytest.approx(100.0)
+
+
+def test_a_continuation_is_noticed_by_the_clocks_of_all_runs_in_the_process(hands: Hands) -> None:
+    of_the_stack, of_a_run = Clock(), Clock()
+    with of_the_stack.noticing_stops(), of_a_run.evaluation():
+        hands.pass_(9.0, 1.0)
+        continued()
+    assert (of_a_run.eval_seconds, of_a_run.stopped_seconds) == pytest.approx((1.0, 8.0))
 
 
 def test_a_process_that_is_stopped_and_continued_does_not_train_meanwhile() -> None:

@@ -267,6 +267,15 @@ def test_what_a_killed_process_was_writing_is_cleared_away_and_nothing_else(tmp_
     assert [path for path in mine if not path.exists()] == []
 
 
+def test_a_checkpoint_left_by_a_run_that_was_killed_as_it_ended_is_cleared_away(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path)).folder
+    (folder / "checkpoint.pt").write_text("of a step before the end")
+    record = (folder / "run.json").read_bytes()
+    assert carry_out(config(tmp_path)).status == "finished"
+    assert not (folder / "checkpoint.pt").exists()
+    assert (folder / "run.json").read_bytes() == record
+
+
 def test_a_process_that_waits_for_another_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with session.only_process_in(tmp_path, "first"):
         waiting = threading.Thread(target=hold_for_a_moment, args=(tmp_path,))

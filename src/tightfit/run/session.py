@@ -389,6 +389,8 @@ def only_process_in(folder: Path, label: str) -> Generator[None]:
         if file:
             hold(file, folder, label)
             clear_temporaries(folder, FILES)
+            if has_ended(folder):  # its process was killed before it could do so
+                (folder / CHECKPOINT).unlink(missing_ok=True)
         yield
 
 
