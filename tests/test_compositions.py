@@ -19,8 +19,9 @@ from tightfit.records.places import HOME as ROOT
 from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
 from tightfit.run.keys import run_key
+from tightfit.run.parts import build, without_descriptions
 from tightfit.run.profiles import profiles_of
-from tightfit.run.session import build, carry_out, without_descriptions
+from tightfit.run.session import carry_out
 
 CONF, EXPERIMENTS = Path(ROOT) / "conf", Path(ROOT) / "experiments"
 OPTIONS = sorted(

@@ -10,7 +10,8 @@ from tightfit.numerics import CODE_VERSION
 from tightfit.records.record import RunRecord, read_run
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.facts import adapter_in
-from tightfit.run.session import build_dataset, build_model, carry_out
+from tightfit.run.parts import build_dataset
+from tightfit.run.session import build_model, carry_out
 
 from .test_session import INTEGERS, config
 

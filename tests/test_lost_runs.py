@@ -6,8 +6,10 @@ import pytest
 
 from analysis.load import load_runs
 from tightfit.records.record import FINAL, KILLED, RunRecord, Status, read_run, read_standing, write_run
+from tightfit.run.attempt import Outcome, record_loss
+from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
-from tightfit.run.session import Outcome, carry_out, only_process_in, record_loss
+from tightfit.run.session import carry_out
 
 from .test_session import config
 

@@ -11,8 +11,8 @@ from tightfit.launch.reproduce import Planned, duration, main, plan, standing, s
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.records.record import RunRecord, append_eval, write_run
 from tightfit.run.estimate import estimated, measured_steps
+from tightfit.run.holding import only_process_in
 from tightfit.run.profiles import with_profile
-from tightfit.run.session import only_process_in
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -197,7 +197,7 @@ def test_recorded_runs_on_a_users_files_are_shown_only_while_these_are_the_same(
     record = RunRecord(first.folder.name, "elasticzo/table1", first.config, status="finished")
     record.dataset = {"checksums": {"train": "1" * 64}}
     write_run(first.folder, record)
-    monkeypatch.setattr("tightfit.run.session.checksums", lambda _: {"train": "2" * 64})
+    monkeypatch.setattr("tightfit.run.trust.checksums", lambda _: {"train": "2" * 64})
     assert main(["elasticzo/table1", *overrides]) == 2
     assert "a run on train with sha256 111111111111…, but that has 222222222222… now" in capsys.readouterr().out
 

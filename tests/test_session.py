@@ -19,11 +19,14 @@ from tightfit.models import widening
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.numerics.noise import streams
 from tightfit.records.record import read_evals, read_run, write_run
-from tightfit.run import checkpoint, session
+from tightfit.run import checkpoint
 from tightfit.run import loop as runner
+from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_key
-from tightfit.run.session import carry_out, checksums
+from tightfit.run.parts import choose_device
+from tightfit.run.session import carry_out
 from tightfit.run.spellings import NO_ADAPTER
+from tightfit.run.trust import checksums
 from tightfit.tracking.local import LocalOnly
 
 from . import synthetic
@@ -64,7 +67,7 @@ INTEGERS = {"_target_": "tightfit.models.lenet5_int8.lenet5_int8", "name": "lene
 def test_on_a_gpu_convolutions_multiply_whole_float32_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    session.choose_device({"device": "cuda", "threads": 1})
+    choose_device({"device": "cuda", "threads": 1})
     assert not torch.backends.cudnn.allow_tf32
 
 
@@ -146,7 +149,7 @@ def test_full_disk_at_the_record_itself_is_told_and_does_not_hide_the_failure(
         raise FULL
 
     monkeypatch.setattr(runner, "append_eval", full)
-    monkeypatch.setattr("tightfit.run.session.write_run", full)
+    monkeypatch.setattr("tightfit.run.attempt.write_run", full)
     outcome = carry_out(config(tmp_path))
     assert outcome.status == "failed"
     assert "free space and run again to continue" in capsys.readouterr().err
@@ -277,7 +280,7 @@ def test_a_checkpoint_left_by_a_run_that_was_killed_as_it_ended_is_cleared_away(
 
 
 def test_a_process_that_waits_for_another_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with session.only_process_in(tmp_path, "first"):
+    with only_process_in(tmp_path, "first"):
         waiting = threading.Thread(target=hold_for_a_moment, args=(tmp_path,))
         waiting.start()
         while not (said := capsys.readouterr().out):
@@ -287,7 +290,7 @@ def test_a_process_that_waits_for_another_says_so(tmp_path: Path, capsys: pytest
 
 
 def hold_for_a_moment(folder: Path) -> None:
-    with session.only_process_in(folder, "second"):
+    with only_process_in(folder, "second"):
         pass
 
 
@@ -295,8 +298,8 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def as_of(day: int, cpu: str) -> None:
-        monkeypatch.setattr("tightfit.run.session.now", lambda: f"2026-01-0{day}")
-        monkeypatch.setattr("tightfit.run.session.commit", lambda: (f"commit {day}", day == 2))
+        monkeypatch.setattr("tightfit.run.attempt.now", lambda: f"2026-01-0{day}")
+        monkeypatch.setattr("tightfit.run.attempt.commit", lambda: (f"commit {day}", day == 2))
         monkeypatch.setattr("tightfit.run.session.describe_machine", lambda _: {"cpu": cpu})
 
     def unavailable(**_: object) -> None:
@@ -304,7 +307,7 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
 
     as_of(1, "one")
     with monkeypatch.context() as patch, killed_at_second_checkpoint():
-        patch.setattr("tightfit.run.session.write_end", lambda *_: None)
+        patch.setattr("tightfit.run.attempt.write_end", lambda *_: None)
         carry_out(config(tmp_path))
     as_of(2, "two")
     with monkeypatch.context() as patch:
@@ -348,11 +351,11 @@ def test_data_that_could_not_be_had_in_between_are_still_those_of_the_run(
 def test_a_run_made_again_from_its_beginning_started_when_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tightfit.run.session.now", lambda: "2026-01-01")
+    monkeypatch.setattr("tightfit.run.attempt.now", lambda: "2026-01-01")
     with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path))
     saves[0].unlink()
-    monkeypatch.setattr("tightfit.run.session.now", lambda: "2026-01-02")
+    monkeypatch.setattr("tightfit.run.attempt.now", lambda: "2026-01-02")
     record = read_run(carry_out(config(tmp_path)).folder)
     assert record is not None
     assert record.started_at == "2026-01-02"

@@ -13,7 +13,7 @@ from tightfit.commands import main
 from tightfit.commands.verbs import VERBS
 from tightfit.commands.vocabulary import check_words, options
 from tightfit.records.places import HOME
-from tightfit.run.session import Outcome
+from tightfit.run.attempt import Outcome
 
 Call = Callable[[str], tuple[int, str]]
 FORMER = {

@@ -16,7 +16,7 @@ from tightfit.datasets import fashion_mnist, idx, mnist, modelnet40, sentiment, 
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.images import TRAIN_IMAGES, TRAIN_LABELS
 from tightfit.datasets.routes import Files
-from tightfit.run.session import build_dataset
+from tightfit.run.parts import build_dataset
 
 from .test_text import Letters
 

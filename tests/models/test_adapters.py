@@ -26,7 +26,8 @@ from tightfit.optimizers.rules.sgd import SGD
 from tightfit.records.places import CONF
 from tightfit.run.configuration import resolved
 from tightfit.run.evaluate import cross_entropy
-from tightfit.run.session import carry_out, check_parts
+from tightfit.run.parts import check_parts
+from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_form, in_todays_words
 
 IMAGES = Batch(torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(8), 0, 0.0)

@@ -35,7 +35,8 @@ from tightfit.records.places import CONF
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.configuration import resolved
 from tightfit.run.evaluate import cross_entropy, score
-from tightfit.run.session import build, build_dataset, build_model, build_tokenizer, without_descriptions
+from tightfit.run.parts import build, build_dataset, build_tokenizer, without_descriptions
+from tightfit.run.session import build_model
 
 PARAMETERS = {"LeNet5": 107_786, "LeNet5Int8": 107_550, "PointNet": 818_088 - 37 * 257}  # for 10, 10 and 3 classes
 PACKAGED = {"smollm2_135m": SMOLLM2, "smollm2_135m_lora": SMOLLM2, "minilm_l6": MINILM}

@@ -109,7 +109,7 @@ class SideBySide(Sweep):
         """Import here what every run imports, and say here what each would say."""
         for name in THREADS:
             os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
-        from tightfit.run.session import build
+        from tightfit.run.parts import build
 
         with contextlib.suppress(Exception):  # the first run will tell
             build(described_by(self.compose(0))["tracker"])
@@ -135,7 +135,8 @@ class SideBySide(Sweep):
     def lost(self, job: int, exit_code: int) -> JobReturn:
         """Name and record the run number `job`, whose process died."""
         from tightfit.records.record import FINAL
-        from tightfit.run.session import describe, record_loss, say
+        from tightfit.run.attempt import record_loss
+        from tightfit.run.progress import describe, say
 
         config = described_by(self.compose(job))
         outcome = record_loss(config, exit_code)

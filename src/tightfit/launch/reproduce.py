@@ -134,11 +134,11 @@ def check(runs: Sequence[Planned]) -> None:
     for run in runs:
         record = read_run(run.folder)
         if record is None or record.status not in FINAL:
-            from tightfit.run.session import check_parts  # imports torch
+            from tightfit.run.parts import check_parts  # imports torch
 
             check_parts(run.config)
         if record is not None and rests_on_own_files(record, run.config):
-            from tightfit.run.session import check_data  # imports torch
+            from tightfit.run.trust import check_data  # imports torch
 
             check_data(run.config, record, run.folder)
         run.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -14,13 +14,17 @@ from typing import Any
 from tightfit.datasets.dataset import Dataset
 from tightfit.records.machine import keep_freed_memory
 from tightfit.records.record import read_run
-from tightfit.run import session
+from tightfit.run.attempt import Attempt, Outcome, ends_recorded
 from tightfit.run.checks import check_configuration
+from tightfit.run.faults import EXPECTED
+from tightfit.run.holding import has_ended, only_process_in
 from tightfit.run.keys import run_folder
 from tightfit.run.loop import Run, prepared
-from tightfit.run.session import Attempt, Outcome, carry_out, describe, ends_recorded, has_ended, only_process_in, say
+from tightfit.run.progress import describe, say
+from tightfit.run.session import build_task, carry_out
 from tightfit.run.spellings import in_todays_form
 from tightfit.run.stack import CannotStack, Stack
+from tightfit.run.trust import check_data
 from tightfit.tracking.local import LocalOnly
 
 Config = Mapping[str, Any]
@@ -49,7 +53,7 @@ def carry_out_stacked(configs: Sequence[Config], most: int) -> list[Outcome | Ba
 def alone(config: Config) -> Outcome | BaseException:
     try:
         return carry_out(config)
-    except session.EXPECTED as error:
+    except EXPECTED as error:
         return error
 
 
@@ -86,7 +90,7 @@ def together(configs: Sequence[Config]) -> list[Outcome]:
         try:
             attempts = [begun(config) for config in in_order]
             stack = stack_of(attempts)
-        except (*session.EXPECTED, RuntimeError) as reason:
+        except (*EXPECTED, RuntimeError) as reason:
             say(f"{len(configs)} runs", f"one by one, for they cannot be stacked: {reason}")
             return []
         say(f"{len(configs)} runs", "stacked")
@@ -105,7 +109,7 @@ def begun(config: Config) -> Attempt:
     folder = run_folder(config)
     before = read_run(folder)
     if before is not None:
-        session.check_data(config, before, folder)
+        check_data(config, before, folder)
     return Attempt.begun(config, folder, describe(config), before)
 
 
@@ -121,7 +125,7 @@ def stack_of(attempts: Sequence[Attempt]) -> Stack:
 
 def run_of(one: Attempt, shared: dict[str, Dataset]) -> Run | None:
     """The run, on data that are on its device once for all runs that they are of; None where its budget refuses it."""
-    task = session.build_task(one.record.config, one.record)
+    task = build_task(one.record.config, one.record)
     described = json.dumps(one.record.config["dataset"], sort_keys=True)
     if described not in shared:
         data = task.dataset

@@ -20,7 +20,7 @@ from tightfit.records.places import CONF
 from tightfit.run.checks import check_part
 from tightfit.run.configuration import resolved
 from tightfit.run.keys import DESCRIPTIONS
-from tightfit.run.session import build, without_descriptions
+from tightfit.run.parts import build, without_descriptions
 from tightfit.run.spellings import in_todays_words
 
 

@@ -22,8 +22,9 @@ from tightfit.records.record import RunRecord
 from tightfit.run.checks import check_configuration
 from tightfit.run.configuration import resolved
 from tightfit.run.evaluate import cross_entropy
+from tightfit.run.faults import EXPECTED
 from tightfit.run.fitting import choose_batch_size, rehearsed_inference_peak, rehearsed_peak
-from tightfit.run.session import EXPECTED, build_task
+from tightfit.run.session import build_task
 from tightfit.run.spellings import in_todays_words
 from tightfit.run.task import Task
 from tightfit.settings import Said

@@ -22,7 +22,7 @@ from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
-from tightfit.run.session import build, without_descriptions
+from tightfit.run.parts import build, without_descriptions
 from tightfit.settings import nearest
 
 MISSING = "???"  # what an option holds in place of a value that must be given

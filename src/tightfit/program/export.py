@@ -24,9 +24,12 @@ from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
 from tightfit.program.runtimes import check_format
 from tightfit.records.record import RunRecord, read_run, write_atomically
+from tightfit.run.faults import EXPECTED
 from tightfit.run.loop import Run
-from tightfit.run.session import EXPECTED, build_optimizer, build_task, check_code
+from tightfit.run.parts import build_optimizer
+from tightfit.run.session import build_task
 from tightfit.run.spellings import in_todays_form
+from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
 from tightfit.tracking.local import LocalOnly
 

@@ -13,7 +13,8 @@ from tightfit.datasets.stream import encoding_for
 from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.program.export import folder_of, prepared
 from tightfit.run.evaluate import Score, cross_entropy, score
-from tightfit.run.session import EXPECTED, check_code
+from tightfit.run.faults import EXPECTED
+from tightfit.run.trust import check_code
 from tightfit.settings import Said
 
 

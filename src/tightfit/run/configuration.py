@@ -131,11 +131,9 @@ began: list[str] = []  # what was begun by the command under way: only before th
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(config: DictConfig) -> str:
     began.append(HydraConfig.get().job.name)
-    from tightfit.run.session import (  # after Hydra, so that wrong words need not wait for torch
-        EXPECTED,
-        carry_out,
-        check_parts,
-    )
+    from tightfit.run.faults import EXPECTED  # after Hydra, so that wrong words need not wait for torch
+    from tightfit.run.parts import check_parts
+    from tightfit.run.session import carry_out
 
     try:
         said = resolved(config)

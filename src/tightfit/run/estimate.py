@@ -16,8 +16,9 @@ from tightfit.optimizers.base import Batch
 from tightfit.optimizers.captured import captured
 from tightfit.records.record import RunRecord, read_evals
 from tightfit.run.evaluate import cross_entropy, score
+from tightfit.run.faults import EXPECTED
 from tightfit.run.fitting import choose_batch_size
-from tightfit.run.session import EXPECTED, build_task
+from tightfit.run.session import build_task
 from tightfit.run.task import Task
 
 AGREEMENT = 1.25  # two steps agree when neither takes so many times as long as the other

@@ -14,8 +14,10 @@ from tightfit.commands.verbs import REPLAY
 from tightfit.models.base import traits_of
 from tightfit.records.record import read_run, require, write_atomically
 from tightfit.run.checkpoint import weights_digest
+from tightfit.run.faults import EXPECTED
 from tightfit.run.loop import REPLAY_LOG, Run
-from tightfit.run.session import EXPECTED, build_task, check_code
+from tightfit.run.session import build_task
+from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
 from tightfit.tracking.local import LocalOnly
 

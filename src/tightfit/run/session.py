@@ -2,67 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import re
-import signal
-import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import nn
 
-from tightfit.datasets.dataset import Dataset, DataUnavailable
-from tightfit.memory.enforcement import is_exhaustion
+from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
-from tightfit.numerics import CODE_VERSION
-from tightfit.optimizers.base import Optimizer
-from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
-from tightfit.records.record import (
-    FINAL,
-    LOCK,
-    RunRecord,
-    Status,
-    clear_temporaries,
-    is_held,
-    read_run,
-    require,
-    rests_on_own_files,
-    write_run,
-)
+from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
+from tightfit.records.record import FINAL, RunRecord, read_run, require
 from tightfit.run import checkpoint
-from tightfit.run.checks import check_configuration, own_targets, targets_in, unknown_settings_told
+from tightfit.run.attempt import Attempt, Outcome, ends_recorded
+from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
-from tightfit.run.history import begin_session, end_session, now
+from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
-from tightfit.run.keys import DESCRIPTIONS, run_folder
-from tightfit.run.loop import CHECKPOINT, FILES, WEIGHTS, run
+from tightfit.run.keys import run_folder
+from tightfit.run.loop import WEIGHTS, run
+from tightfit.run.parts import (
+    build,
+    build_dataset,
+    build_optimizer,
+    build_tokenizer,
+    choose_device,
+    without_descriptions,
+)
+from tightfit.run.progress import describe, say
 from tightfit.run.spellings import NO_ADAPTER, in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
-from tightfit.settings import TRUST, WrongWords
-from tightfit.tracking.tracker import Tracker
-
-DESCRIBED = ("optimizer", "adapter")  # parts with settings that only describe them
-# Errors of the user's input or machine: one line tells them. Anything else is a fault of ours and shows its trace.
-EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended, why, and where its record is."""
-
-    status: Status
-    folder: Path
-    reason: str = ""
+from tightfit.run.trust import check_data
 
 
 def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome:
@@ -107,117 +78,6 @@ def attempt(
         run(build_task(config, one.record), one.record, folder, one.tracker, one.progress)
         one.is_over = True
     return one.record
-
-
-@dataclass
-class Attempt:
-    """A session of a run, from its beginning to its recorded end."""
-
-    record: RunRecord
-    folder: Path
-    tracker: Tracker
-    label: str
-    is_over: bool = False  # as the record says, and not by an error
-
-    @classmethod
-    def begun(
-        cls, config: Mapping[str, Any], folder: Path, label: str, before: RunRecord | None, command: Sequence[str] = ()
-    ) -> Attempt:
-        record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
-        record.command, record.code_version = list(command), CODE_VERSION
-        record.commit, record.dirty = commit()
-        record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
-        begin_session(record, before, folder)
-        return cls(record, folder, build(config["tracker"]), label)
-
-    def progress(self, done: float, accuracy: float, seconds: float) -> None:
-        report(self.label, done, accuracy, seconds)
-
-
-@contextmanager
-def ends_recorded(attempts: Sequence[Attempt]) -> Generator[None]:
-    """However what is done inside ends, that is written in the records of `attempts`; only faults of ours go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        end_all(attempts, "interrupted", "stopped on request; run again to continue")
-    except BaseException as error:
-        end_all(attempts, "failed", reason_of(error))
-        if not is_expected(error):
-            raise
-    finally:
-        for one in attempts:
-            write_end(one.folder, one.record)
-            one.tracker.finish(one.record)
-
-
-def end_all(attempts: Sequence[Attempt], status: Status, reason: str) -> None:
-    for one in attempts:
-        if not one.is_over:
-            one.record.status, one.record.reason = status, reason
-
-
-def is_expected(error: BaseException) -> bool:
-    """Whether one line tells an error, because it is of the user's input or machine."""
-    return isinstance(error, EXPECTED) or is_exhaustion(error) or is_overflow(error)
-
-
-def is_overflow(error: BaseException) -> bool:
-    """Whether `error` is PyTorch's or Python's way of saying that a number does not fit a type."""
-    return isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "without overflow" in str(error))
-
-
-def reason_of(error: BaseException) -> str:
-    """The error in one line, with what to do where its own words do not say it."""
-    said = f"{type(error).__name__}: {error}".removesuffix(": ")
-    line = said.partition("\n")[0]
-    if is_exhaustion(error):
-        return f"{line}; memory ran out, so free some, or choose a smaller training.batch_size or another method"
-    if is_overflow(error):
-        return f"{line}; a setting is too large a number, so lower the learning rate or what else was set"
-    return said
-
-
-def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> None:
-    """Raise ValueError when the run that `before` has on record in `folder` saw other data than `config` names now.
-
-    Data without a checksum on record, and data that are gone, contradict nothing.
-    """
-    known = before.dataset.get("checksums", {})
-    has_trained = before.status in FINAL or (folder / CHECKPOINT).exists()
-    if not has_trained or not known or not rests_on_own_files(before, config):
-        return
-    try:
-        found = checksums(json.dumps({part: config[part] for part in ("dataset", "model")}))
-    except (DataUnavailable, OSError):
-        return
-    for name in known.keys() & found.keys():
-        if known[name] != found[name]:
-            raise ValueError(
-                f"{folder} is a run on {name} with sha256 {known[name][:12]}…, but that has {found[name][:12]}… now; "
-                f"put the earlier data back, or keep the runs on the new ones elsewhere by paths.runs=…"
-            )
-
-
-def check_code(folder: Path, trusted: bool) -> None:
-    """Raise ValueError when the record in `folder` names code that no option of conf/ names, unless it is `trusted`.
-
-    Building what a record names is running it: a record that came from somebody else is not to choose what is run.
-    """
-    record = read_run(folder)
-    foreign = sorted(targets_in(record.config) - own_targets()) if record and not trusted else []
-    if foreign:
-        raise WrongWords(
-            f"{folder / 'run.json'} names {foreign[0]}, which is no part of tightfit and would be run; "
-            f"say {TRUST} if the run is your own"
-        )
-
-
-@cache  # many runs of a sweep share their data
-def checksums(described: str) -> Mapping[str, str]:
-    """Of the data that a configuration in JSON names, as they are now."""
-    config = json.loads(described)
-    return build_dataset(config, build_tokenizer(config)).checksums
 
 
 def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
@@ -269,71 +129,6 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     return Task(optimizer, model, dataset, budget, training, config["seed"], device)
 
 
-def check_parts(config: Mapping[str, Any]) -> None:
-    """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
-    config = in_todays_form(config)
-    check_configuration(config)
-    checked_device(config)
-    for part in ("memory_budget", "optimizer", "adapter", "tracker"):
-        build(without_descriptions(config[part]) if part in DESCRIBED else config[part])
-
-
-def build(part: Mapping[str, Any], **arguments: Any) -> Any:
-    """The object that `part` describes; an error in its making is raised as itself, not as Hydra's wrapping of it."""
-    try:
-        make = instantiate({**part, "_partial_": True})  # Hydra would turn arguments into configurations
-    except InstantiationException as error:
-        if error.__cause__ and is_expected(error.__cause__):
-            raise error.__cause__ from None
-        raise
-    return make(**arguments)
-
-
-def build_optimizer(config: Mapping[str, Any]) -> Optimizer:
-    return build(without_descriptions(config["optimizer"]))
-
-
-def without_descriptions(part: Mapping[str, Any]) -> dict[str, Any]:
-    """`part` of a method without what only says something of it, in its own parts too."""
-    return {
-        name: without_descriptions(value) if isinstance(value, Mapping) else value
-        for name, value in part.items()
-        if name not in DESCRIPTIONS
-    }
-
-
-def choose_device(config: Mapping[str, Any]) -> torch.device:
-    torch.set_num_threads(config["threads"])
-    return checked_device(config)
-
-
-def checked_device(config: Mapping[str, Any]) -> torch.device:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(config["device"])):
-        raise ValueError(f"device={config['device']} is not a device to train on; choose cpu or cuda")
-    device = torch.device(config["device"])
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={config['device']} but this machine has no CUDA device; choose device=cpu")
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # of products in 11 bits the losses at ±eps differ by their rounding
-    return device
-
-
-def build_tokenizer(config: Mapping[str, Any]) -> Any:
-    """What the model reads text by; None for a model that reads none."""
-    return build(config["model"]["tokenizer"]) if "tokenizer" in config["model"] else None
-
-
-def build_dataset(config: Mapping[str, Any], tokenizer: Any) -> Dataset:
-    """The data set, a text task in the model's tokens. Raises ValueError when only one of the two is about text."""
-    is_text = "template" in config["dataset"]
-    if is_text != (tokenizer is not None):
-        names = [config[part]["name"] for part in ("dataset", "model")]
-        kinds = ("reads text", "is not text") if tokenizer else ("reads no text", "is text")
-        raise ValueError(f"model={names[1]} {kinds[0]} but dataset={names[0]} {kinds[1]}; choose two that match")
-    with unknown_settings_told("dataset", config["dataset"]):
-        return build(config["dataset"], **({"tokenizer": tokenizer} if is_text else {}))
-
-
 def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, adapter: Adapter) -> nn.Module:
     """A fresh model, or one with the weights of the pretraining run, which is trained first if need be; and in it the
     adapter."""
@@ -370,86 +165,3 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "pretraining": None,
         "adapter": NO_ADAPTER,
     }
-
-
-@contextmanager
-def only_process_in(folder: Path, label: str) -> Generator[None]:
-    """Holds the run in `folder`, without what killed processes left there; waits, and says so, while another does.
-
-    A run that has ended may be where nothing can be written. Raises ValueError where one has to be.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        if not has_ended(folder):
-            raise ValueError(f"{folder} cannot be written ({error.strerror}); choose a place by paths.runs=…") from None
-        lock = nullcontext()
-    with lock as file:
-        if file:
-            hold(file, folder, label)
-            clear_temporaries(folder, FILES)
-            if has_ended(folder):  # its process was killed before it could do so
-                (folder / CHECKPOINT).unlink(missing_ok=True)
-        yield
-
-
-def hold(lock: IO[str], folder: Path, label: str) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(label, f"waits for another process, which has this run in {folder}")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-
-
-def has_ended(folder: Path) -> bool:
-    record = read_run(folder)
-    return record is not None and record.status in FINAL
-
-
-def write_end(folder: Path, record: RunRecord) -> None:
-    """Write how the run ended, or say why that cannot be written; what was recorded before stays."""
-    end_session(record)
-    try:
-        write_run(folder, record)
-    except OSError as error:
-        print(f"cannot write {folder}/run.json: {error}; free space and run again to continue", file=sys.stderr)
-
-
-def record_loss(config: Mapping[str, Any], exit_code: int) -> Outcome:
-    """Record the run that `config` describes as failed, since its process died with `exit_code`, minus the signal's
-    number; one that had ended, or that another process goes on with, stays as it is."""
-    folder = run_folder(config)
-    died = f"was killed (signal {-exit_code})" if exit_code < 0 else f"ended with exit status {exit_code}"
-    perhaps = ", perhaps for memory" if exit_code == -signal.SIGKILL else ""
-    reason = f"its process {died}{perhaps}; run again to continue"
-    if is_held(folder):
-        return Outcome("failed", folder, reason)
-    with only_process_in(folder, describe(config)):
-        record = read_run(folder)
-        if record is None:
-            record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
-        if record.status not in FINAL:
-            record.status, record.reason = "failed", reason
-            write_end(folder, record)
-    return Outcome(record.status, folder, record.reason)
-
-
-def describe(config: Mapping[str, Any]) -> str:
-    """A run in a few words, for progress lines."""
-    parts = [config[part]["name"] for part in ("optimizer", "dataset")]
-    if config["optimizer"].get("bp_layers") is not None:
-        parts[0] += f" bp_layers={config['optimizer']['bp_layers']}"
-    if config["memory_budget"]["name"] != "unlimited":
-        parts.append(config["memory_budget"]["name"])
-    return f"{' · '.join(parts)} · seed {config['seed']}"
-
-
-def report(label: str, done: float, accuracy: float, seconds: float) -> None:
-    left = seconds / done - seconds if done else float("nan")
-    remaining = f", {left:.0f} s left" if done else ""
-    say(label, f"{done:4.0%} accuracy {accuracy:.2%} after {seconds:.1f} s of training{remaining}")
-
-
-def say(label: str, text: str) -> None:
-    print(f"[{label}] {text}", flush=True)
