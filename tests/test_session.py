@@ -401,16 +401,48 @@ PRETRAINING = {
     ],
     ids=["gone", "cut", "renamed", "other shapes", "no weights", "flipped"],
 )
-def test_pretrained_weights_that_are_not_those_on_record_are_refused_with_the_remedy(
-    change: Callable[[Path], object], message: str, tmp_path: Path
+def test_pretrained_weights_that_are_not_those_on_record_are_made_again_beside_the_record(
+    change: Callable[[Path], object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     carry_out(config(tmp_path, pretraining=PRETRAINING))
     (weights,) = (tmp_path / "pretraining").glob("*/weights.pt")
+    record, content = (weights.parent / "run.json").read_bytes(), weights.read_bytes()
     change(weights)
     outcome = carry_out(config(tmp_path, pretraining=PRETRAINING, optimizer=MEZO))
-    assert outcome.status == "failed"
-    remedy = rf"; put the file back, or delete {weights.parent} to pretrain again \(\d+ s\)"
-    assert re.search(f"weights.pt ({message}).*{remedy}", outcome.reason)
+    assert outcome.status == "finished"
+    assert re.search(rf"weights.pt ({message}).*; pretraining again \(\d+ s\)", capsys.readouterr().out)
+    assert weights.read_bytes() == content
+    assert (weights.parent / "run.json").read_bytes() == record
+    assert not (weights.parent / "again").exists()
+
+
+def test_pretraining_that_ends_with_other_weights_than_those_on_record_is_no_replacement(tmp_path: Path) -> None:
+    carry_out(config(tmp_path, pretraining=PRETRAINING))
+    (weights,) = (tmp_path / "pretraining").glob("*/weights.pt")
+    path = weights.parent / "run.json"
+    content = json.loads(path.read_text())
+    content["summary"]["weights_sha256"] = "3" * 64  # as of another machine
+    path.write_text(json.dumps(content))
+    for _ in range(2):
+        outcome = carry_out(config(tmp_path, pretraining=PRETRAINING, optimizer=MEZO))
+        assert outcome.status == "failed"
+        assert re.search(
+            r"again ended with weights of sha256 \w+…, not 3+… as on record.* or move .* away", outcome.reason
+        )
+    assert json.loads(path.read_text()) == content
+
+
+def test_pretraining_that_is_made_again_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    longer = {**PRETRAINING, "training": {"epochs": 4, "evaluations": 4, "batch_size": 16}}
+    carry_out(config(tmp_path, pretraining=longer))
+    (weights,) = (tmp_path / "pretraining").glob("*/weights.pt")
+    content = weights.read_bytes()
+    weights.unlink()
+    with killed_at_second_checkpoint():
+        carry_out(config(tmp_path, pretraining=longer, optimizer=MEZO))
+    outcome = carry_out(config(tmp_path, pretraining=longer, optimizer=MEZO))
+    assert outcome.status == "finished"
+    assert weights.read_bytes() == content
 
 
 def flip_a_bit(path: Path) -> None:

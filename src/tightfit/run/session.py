@@ -11,8 +11,7 @@ from torch import nn
 from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
-from tightfit.records.record import FINAL, RunRecord, read_run, require
-from tightfit.run import checkpoint
+from tightfit.records.record import FINAL, RunRecord, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
 from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
@@ -21,7 +20,7 @@ from tightfit.run.fitting import refusal
 from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import run_folder
-from tightfit.run.loop import WEIGHTS, run
+from tightfit.run.loop import run
 from tightfit.run.parts import (
     build,
     build_dataset,
@@ -30,8 +29,9 @@ from tightfit.run.parts import (
     choose_device,
     without_descriptions,
 )
+from tightfit.run.pretraining import pretraining_config, take_pretrained
 from tightfit.run.progress import describe, say
-from tightfit.run.spellings import NO_ADAPTER, in_todays_form
+from tightfit.run.spellings import in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.run.trust import check_data
 
@@ -137,31 +137,6 @@ def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, ada
     with unknown_settings_told("model", config["model"]):
         model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
-        take_pretrained(model, carry_out(pretraining_config(config)))
+        take_pretrained(model, pretraining_config(config), carry_out)
     adapter.inject(model, config["seed"])
     return model
-
-
-def take_pretrained(model: nn.Module, outcome: Outcome) -> None:
-    """Give `model` the weights that its pretraining ended with. Raises ValueError when they are not to be had."""
-    folder, record = outcome.folder, read_run(outcome.folder)
-    if outcome.status != "finished" or record is None:
-        raise ValueError(f"pretraining ended as {outcome.status} in {folder}; see run.json there")
-    require(folder, record, "summary.weights_sha256", "summary.train_seconds")
-    again = f"put the file back, or delete {folder} to pretrain again ({record.summary['train_seconds']:.0f} s)"
-    checkpoint.take_weights(model, folder / WEIGHTS, record.summary["weights_sha256"], again)
-
-
-def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run whose weights `config` starts from: a run like any other, shared by all that need it. It trains the model
-    itself: an adapter comes afterwards."""
-    unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
-    return {
-        **config,
-        **config["pretraining"],
-        "experiment": "pretraining",
-        "cell": None,
-        "memory_budget": unlimited,
-        "pretraining": None,
-        "adapter": NO_ADAPTER,
-    }
