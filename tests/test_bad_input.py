@@ -79,8 +79,8 @@ TEXT = ("model=llama_tiny", "tracker=local", "profile=smoke", "dataset=text_file
 WORDS = ("dataset.verbalizers={bad: terrible, good: great}", "dataset.validation_size=4", "dataset.test_size=4")
 
 
-def runs(message: str, *words: str) -> tuple[str, tuple[str, ...], int, str]:
-    return "run", (*BARS, *words), 2, message
+def runs(message: str, *words: str, code: int = 2) -> tuple[str, tuple[str, ...], int, str]:
+    return "run", (*BARS, *words), code, message
 
 
 def recorded(message: str, *words: str) -> tuple[str, tuple[str, ...], int, str]:
@@ -129,6 +129,16 @@ LIMITS = [
     runs(f"dataset.{name}={said} is not a whole number or null", f"dataset.{name}={said}")
     for name in ("train_limit", "test_limit")
     for said in ("1.5", "true", "many")
+] + [
+    fails(
+        "run", f"dataset.{name}=1.5 is not a whole number", "tracker=local", f"dataset={dataset}", f"dataset.{name}=1.5"
+    )
+    for dataset, name in (
+        *(("rotated_mnist_30", name) for name in ("subset_seed", "train_size", "test_size", "held_out")),
+        ("modelnet40", "points"),
+        ("mnist_points", "points"),
+        ("mnist_points", "threshold"),
+    )
 ]
 UNKNOWN = [
     runs("init_from is no setting of a run; it has optimizer, model", "+init_from=x"),
@@ -163,6 +173,25 @@ UNKNOWN = [
         "+dataset.test_path=x",
         code=1,
     ),
+    runs("training.epoch is no setting of training; write training.epochs; it has", "training.epoch=1"),
+    runs(
+        "training.epoch is no setting of training; write training.epochs; it has",
+        "seed=0,1",
+        "training.epoch=1",
+        code=1,
+    ),
+    runs("optimizer.querys is no setting of MeZO; write optimizer.queries; it has", "optimizer.querys=1"),
+    runs("optimizer.rule is no setting of MeZO; it has lr, eps", "optimizer.rule.beta1=1"),
+    runs("optimizer.lr.gamma is no setting of StepDecay; it has initial", "optimizer.lr.gamma=1"),
+    runs("optimizer.rule.beta is no setting of Adam; write", "optimizer=bp_adam", "optimizer.rule.beta=1"),
+    runs("memory_budget.enforce=true but unlimited has no size", "memory_budget.enforce=true"),
+    runs("memory_budget.enforced is no setting of MemoryBudget", "memory_budget=17GB", "memory_budget.enforced=true"),
+    runs("tracker.mode is no setting of LocalOnly; it has none", "tracker.mode=online"),
+    runs("model.width is no setting of lenet5", "model.width=3"),
+    runs("paths.run is no setting of paths; write paths.runs", "paths.run=x"),
+    runs("seed={'x': 1} is no whole number from 0", "seed.x=1"),
+    runs("profile={'x': 1} is no name of a profile", "profile.x=1"),
+    runs("pretraining.seed cannot be set, for pretraining=null has no settings; write +", "pretraining.seed=1"),
     runs("Could not override 'lr'", "lr=3"),
     runs("model.lora is adapter=lora now; write adapter=lora adapter.rank=…", "model.lora=3"),
     runs("Could not find 'adapter/lorra'", "adapter=lorra"),
@@ -261,6 +290,7 @@ LAYERS = [
     shown("training.batch_size=0 counts nothing", "training.batch_size=0"),
     shown("bp_layers=9 but LeNet5 has 5 layers", "optimizer=elastic_zo", "optimizer.bp_layers=9"),
     shown("checkpoint is no setting of a run", "+checkpoint=x"),
+    shown("training.epoch is no setting of training; write training.epochs", "training.epoch=1"),
     shown("memory budget '12XB' is not a size", "memory_budget=12XB"),
     shown("Error parsing override 'lenet5'", "lenet5"),
     shown("Could not override 'lr'", "lr=3"),
@@ -291,6 +321,7 @@ REPRODUCE = [
         code=2,
     ),
     reproduced("training.epochs=-1 is no amount of training", "training.epochs=-1"),
+    reproduced("training.epoch is no setting of training; write training.epochs", "training.epoch=1"),
     reproduced("init_from is no setting of a run", "+init_from=x"),
     reproduced("threads=0 is no whole number from 1", "threads=0"),
     reproduced("tracker.mode='x' is unknown", "tracker=wandb", "tracker.mode=x"),
@@ -396,6 +427,15 @@ TEXT_FILES = [
         reads(f"dataset.{name}={said}", "good.tsv", *WORDS, f"dataset.{name}={said}")
         for name in ("sequence_length", "train_size", "train_limit")
         for said in ("0", "1.5", "abc")
+    ),
+    *(
+        reads(
+            f"dataset.subset_seed={shown_as} is no whole number from 0",
+            "good.tsv",
+            *WORDS,
+            f"dataset.subset_seed={said}",
+        )
+        for said, shown_as in (("1.5", "1.5"), ("-1", "-1"), ("true", "True"), ("abc", "abc"), ("null", "None"))
     ),
     fails("run", "dataset.title", *TEXT, "dataset.path={tmp}/good.tsv", *WORDS, "dataset.title=[1]"),
 ]

@@ -70,6 +70,12 @@ def check_count(name: str, count: object, least: int = 1) -> None:
         raise ValueError(f"dataset.{name}={count} leaves nothing; choose {least} or more")
 
 
+def check_seed(name: str, seed: object) -> None:
+    """Raise ValueError unless the setting `name` is a seed: a whole number from 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"dataset.{name}={seed} is no whole number from 0; choose one")
+
+
 def check_limits(**limits: object) -> None:
     """As `check_count`; a limit may be None too."""
     for name, limit in limits.items():

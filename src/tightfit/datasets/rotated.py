@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits, check_seed
 from tightfit.datasets.fashion_mnist import fashion_mnist
 from tightfit.datasets.mnist import mnist
 from tightfit.seeds import generator
@@ -46,6 +46,7 @@ def rotated(
     check_rotation(upright, angle)
     check_limits(train_size=train_size, test_size=test_size, train_limit=train_limit, test_limit=test_limit)
     check_count("held_out", held_out, least=0)
+    check_seed("subset_seed", subset_seed)
     whole = UPRIGHT[upright](folder=folder, cache=cache)
     train = draw(whole.train, train_size + held_out, subset_seed, "train")
     scored = train[train_size:] if held_out else draw(whole.test, test_size, subset_seed, "test")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits, check_seed
 from tightfit.seeds import generator
 
 ANSWER = "{label}"
@@ -89,6 +89,7 @@ class Prompting:
             raise ValueError(f"dataset.scored={self.scored!r} is not a split; choose test or validation")
         for name in ("sequence_length", "validation_size"):
             check_count(name, getattr(self, name))
+        check_seed("subset_seed", self.subset_seed)
         check_limits(**{n: getattr(self, n) for n in ("train_size", "test_size", "train_limit", "test_limit")})
 
 

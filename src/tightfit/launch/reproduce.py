@@ -29,7 +29,7 @@ from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
 from tightfit.commands.verbs import REPRODUCE
 from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
-from tightfit.run.configuration import cores_for, resolved
+from tightfit.run.configuration import cores_for, resolved, with_new_settings
 from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
@@ -96,7 +96,7 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
 
     Raises HydraException for names that do not exist, ValueError for a profile or a row that does not.
     """
-    overrides = with_profile(overrides)
+    overrides = with_new_settings(with_profile(overrides))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         parse = OverridesParser.create().parse_overrides
         fixed = [str(o.input_line) for o in parse(list(overrides)) if not o.is_sweep_override()]

@@ -20,7 +20,7 @@ from tightfit.optimizers.base import undifferentiated
 from tightfit.records.places import CONF
 from tightfit.records.record import RunRecord
 from tightfit.run.checks import check_configuration
-from tightfit.run.configuration import resolved
+from tightfit.run.configuration import resolved, with_new_settings
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.faults import EXPECTED
 from tightfit.run.fitting import choose_batch_size, rehearsed_inference_peak, rehearsed_peak
@@ -61,8 +61,9 @@ def layers(said: Said) -> int:
 
 def task_of(words: Sequence[str]) -> Task:
     """The parts of the run that `words` describe, as a run would build them."""
+    overrides = with_new_settings(in_todays_words(words))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        config = resolved(compose("config", overrides=in_todays_words(words)))
+        config = resolved(compose("config", overrides=overrides))
     check_configuration(config)
     return build_task({**config, "pretraining": None}, RunRecord(key="", experiment="", config={}))
 

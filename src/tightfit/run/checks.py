@@ -65,8 +65,11 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
 
 
 def check_places(config: Mapping[str, Any]) -> None:
-    """Raise ValueError unless `experiment` and `paths.runs` name folders, the first inside the second."""
+    """Raise ValueError unless `experiment` and `paths.runs` name folders, the first inside the second, and `profile`
+    is a name."""
     experiment = config["experiment"]
+    if not isinstance(config["profile"], str):
+        raise ValueError(f"profile={written(config['profile'])} is no name of a profile; write profile=…")
     if not isinstance(experiment, str) or not experiment or {"..", ""} & set(experiment.split("/")):
         raise ValueError(
             f"experiment={written(experiment)} is no folder within paths.runs; write a name such as scratch"

@@ -16,14 +16,17 @@ from tightfit.records.places import CONF, HOME
 os.environ.setdefault("TIGHTFIT_ROOT", str(HOME))  # conf/ refers to it to make experiments/ a config group
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
+from tightfit.commands.vocabulary import PLAIN
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_form, in_todays_words
 
@@ -92,7 +95,7 @@ def missing_in(part: Any, name: str = "") -> list[str]:
 def main(words: Sequence[str]) -> int:
     """Run what `words` describe, one run or, where one has several values, a sweep; the exit code."""
     try:
-        sys.argv[1:] = as_a_sweep(with_profile(in_todays_words(words)))  # which Hydra reads
+        sys.argv[1:] = with_new_settings(as_a_sweep(with_profile(in_todays_words(words))))  # which Hydra reads
     except ValueError as error:
         return refuse(str(error))
     began.clear()
@@ -101,6 +104,66 @@ def main(words: Sequence[str]) -> int:
     except SystemExit as ended:
         return WRONG_WORDS if ended.code == FAILED and not began else as_code(ended.code)
     return DONE
+
+
+def with_new_settings(words: Sequence[str]) -> list[str]:
+    """`words`; one that sets what the parts chosen do not set yet adds it to them, as `++` does in Hydra's grammar.
+
+    A part may take more than its option sets, such as memory_budget.enforce; for what it does not take, whoever checks
+    the part has a better answer than Hydra. Settings that an experiment sweeps over are left alone: they are there.
+
+    Raises ValueError for a setting of a part that is null.
+    """
+    deeper = {word: key for word in words if (key := setting_within(word))}
+    if not deeper:
+        return list(words)
+    try:
+        parsed = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("-")])
+        chosen = [first_of(override) for override in parsed if override.input_line not in deeper]
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            config = compose("config", overrides=chosen, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):  # which Hydra will tell
+        return list(words)
+    swept = config.hydra.sweeper.params or {}
+    if not swept:
+        for key in deeper.values():
+            check_part_is_there(key, config)
+    new = {word for word, key in deeper.items() if key not in swept and is_new(key, config)}
+    return [f"++{word}" if word in new else word for word in words]
+
+
+def check_part_is_there(key: str, config: DictConfig) -> None:
+    """Raise ValueError where the setting `key` is of a part that `config` is without, such as pretraining."""
+    part = key.partition(".")[0]
+    if config.get(part) is None:
+        raise ValueError(f"{key} cannot be set, for {part}=null has no settings; write +{key}=… to give it one")
+
+
+def setting_within(word: str) -> str:
+    """The name that `word` sets, where it is that of a setting within a part of a run, such as optimizer.lr."""
+    said = PLAIN.fullmatch(word)
+    is_within = said is not None and said["within"] and "/" not in said["key"] and said["key"] != "hydra"
+    return word.partition("=")[0] if is_within else ""
+
+
+def first_of(override: Override) -> str:
+    """What `override` says; of several values the first."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+
+
+def is_new(key: str, config: DictConfig) -> bool:
+    """Whether `config` has the part that the setting `key` is of, and not the setting."""
+    first, *names = key.split(".")
+    part = config.get(first)
+    if part is None:
+        return False
+    for name in names:
+        if not OmegaConf.is_dict(part) or name not in list(part.keys()):  # `in part` passes over what has no value
+            return True
+        part = None if OmegaConf.is_missing(part, name) else part[name]
+    return False
 
 
 def as_code(code: str | int | None) -> int:
