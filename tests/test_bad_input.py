@@ -419,6 +419,17 @@ TEXT_FILES = [
     reads("choose fewer", "few.jsonl"),
     reads("file.txt is no file this reads; choose a .jsonl, .tsv or .csv file", "file.txt"),
     reads("dataset.verbalizers", "good.tsv", "dataset.verbalizers=[bad, good]"),
+    *(
+        fails(
+            "run",
+            "and null is no label here",
+            *TEXT,
+            "dataset.path={tmp}/good.tsv",
+            f"{plus}dataset.verbalizers={said}",
+        )
+        for plus in ("", "+")
+        for said in ("{null: No, 1: Yes}", "{1: Yes,NULL : No}")
+    ),
     reads("label 'good' has no verbalizer", "good.tsv", "dataset.verbalizers={bad: terrible}"),
     reads("must have the place of the answer", "good.tsv", *WORDS, "dataset.template=hello"),
     reads("nosuch", "good.tsv", *WORDS, "dataset.template='{nosuch} {label}'"),

@@ -15,6 +15,7 @@ OTHERS = ("plan", "hydra")  # folders of conf/ that are no part of a run
 # A word that chooses an option or sets a value: none that adds (+, ++) or removes (~), and no flag of Hydra's.
 PLAIN = re.compile(r"(?P<key>[\w/]+)(@[\w.]*)?(?P<within>\.[\w.]+)?=(?P<values>.*)", re.DOTALL)
 NAMES = re.compile(r"[\w./-]+(,[\w./-]+)*")
+NULL_LABEL = re.compile(r"[^=]*=.*[{,]\s*null\s*:.*", re.DOTALL | re.IGNORECASE)
 UNSAID = "smaller"  # set by experiments alone
 
 
@@ -47,11 +48,17 @@ def defaults() -> Mapping[str, Any]:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise WrongWords for a plain word that sets what no run has, or chooses an option that is not there."""
+    """Raise WrongWords for a plain word that sets what no run has, or chooses an option that is not there, and for a
+    word with a name that can be no label."""
     there = options()
     groups = {parent.as_posix() for option in there for parent in Path(option).parents[:-1]}
     known = [*defaults(), UNSAID]
     for word in words:
+        if NULL_LABEL.fullmatch(word):
+            raise WrongWords(
+                f"{word} gives null a value, and null is no label here: rows without one are to be left out; the text "
+                'null is a label in an option of your own (--config-dir), as "null": …'
+            )
         said = PLAIN.fullmatch(word)
         if said is None or said["key"].split("/")[0] == "hydra":
             continue
