@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tightfit.settings import Verb, Word, text, truth, whole_number
 
+FOLDER = "runs/scratch/0123456789ab"  # of a run, in examples
 TRUSTED = Word("trust", "true where the run names a model or a data set that is code of your own", "false", truth)
 
 RUN = Verb(
@@ -92,13 +93,13 @@ REPLAY = Verb(
     "tightfit.run.replay",
     words=(TRUSTED,),
     named="folder of a run",
-    such_as="runs/scratch/0123456789ab",
+    such_as=FOLDER,
     about=(
         "The starting model is built as the run's record says, every step is made again with the losses noted "
         "instead of forward passes, and the sha256 of the weights must be the one on record. Exact on the kind of "
         "device that trained."
     ),
-    examples=("tightfit replay runs/scratch/0123456789ab",),
+    examples=(f"tightfit replay {FOLDER}",),
     former="tightfit.replay",
 )
 GAIN = Verb(
@@ -107,7 +108,7 @@ GAIN = Verb(
     "tightfit.run.gain",
     words=(Word("csv", "a file to append the numbers to"), TRUSTED),
     named="folder of a run",
-    such_as="runs/scratch/0123456789ab",
+    such_as=FOLDER,
     about=(
         "A run's model is scored as it began and as it ended on the same examples, of which a run may have scored "
         "but a part (`dataset.test_limit`): all of the split are taken here. Examples that both get right, or "
@@ -151,7 +152,7 @@ TRAIN_PROGRAM = Verb(
         "two losses of each direction into the slope that the next call updates by. Leaves the losses "
         "(losses.f32), the adapters (adapters.safetensors) and what it cost (device_train.json)."
     ),
-    examples=("tightfit train-program program=runs/scratch/0123456789ab/on_device/onnx/program.onnx",),
+    examples=(f"tightfit train-program program={FOLDER}/on_device/onnx/program.onnx",),
     former="tightfit.device_train",
 )
 SCORE_PROGRAM = Verb(

@@ -29,6 +29,13 @@ class HasRows(Protocol):
         ...
 
 
+@runtime_checkable
+class HasAccumulators(Protocol):
+    """A module whose results are staged in wider integers until they are rounded; with the bytes of one."""
+
+    accumulator_bytes: int
+
+
 ELEMENTWISE = (torch.ops.aten.relu.default, torch.ops.aten.maximum.default)
 
 
@@ -148,7 +155,7 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
                 outputs=output[0].numel(),
                 bytes_per_element=output.element_size(),
                 inputs=given[0].numel(),
-                accumulator_bytes=getattr(module, "accumulator_bytes", 0),
+                accumulator_bytes=module.accumulator_bytes if isinstance(module, HasAccumulators) else 0,
                 frozen=parameters - sum(map(math.prod, shapes)),
                 shapes=shapes,
                 operations=operations(module, output),
@@ -186,7 +193,7 @@ class ShapesOfResults(LightMode):
 
 def operations(module: nn.Module, output: torch.Tensor) -> int:
     """Two for each product of a weight and an input that goes into one example of `output`."""
-    weight = getattr(module, "weight", None)
+    weight = weight_of(module)
     if weight is None or weight.dim() < 2 or isinstance(module, nn.Embedding):
         return 0
     channels = output.shape[-1 if weight.dim() == 2 else 1]  # of a linear layer, or of a convolution
@@ -195,8 +202,13 @@ def operations(module: nn.Module, output: torch.Tensor) -> int:
 
 def held_bytes(module: nn.Module) -> int:
     """Of one weight in floating point; 0 where a module has none."""
-    weight = getattr(module, "weight", None)
+    weight = weight_of(module)
     return weight.element_size() if weight is not None and weight.is_floating_point() else 0
+
+
+def weight_of(module: nn.Module) -> nn.Parameter | None:
+    """The parameter that a layer calls its weight, by PyTorch's custom; None where it has none of its own."""
+    return dict(module.named_parameters(recurse=False)).get("weight")
 
 
 def first_tensor(value: Any) -> torch.Tensor:

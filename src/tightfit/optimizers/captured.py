@@ -47,16 +47,35 @@ def obstacle_to_capture(learner: Learner) -> str:
     return learner.obstacle_to_capture
 
 
-class CapturedLearner:
+class SteppedByDevice:
+    """A learner whose steps `device_step` makes: what is asked of it between them finds the weights at rest."""
+
+    def __init__(self, learner: ZerothOrderLearner, device_step: DeviceStep) -> None:
+        self._learner, self._device_step = learner, device_step
+        self.phases = learner.phases
+
+    def resting_model(self) -> nn.Module:
+        self._device_step.rest()
+        return self._learner.resting_model()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._device_step.rest()
+        return self._learner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._device_step.rest()
+        self._learner.load_state_dict(state)
+
+
+class CapturedLearner(SteppedByDevice):
     """Makes the steps of `learner` by graphs, one for each shape of batches.
 
     Between reports that are read, losses are on the device: `Deferred` reports are of those.
     """
 
     def __init__(self, learner: ZerothOrderLearner, device: torch.device) -> None:
-        self._learner, self._model = learner, learner.model
-        self.phases, self.undifferentiated = learner.phases, learner.undifferentiated
-        self._device_step = DeviceStep([learner.perturbation()], self._losses, device)
+        super().__init__(learner, DeviceStep([learner.perturbation()], self._losses, device))
+        self._model, self.undifferentiated = learner.model, learner.undifferentiated
         written = list(self._model.buffers())
         self._graphs = Graphs(self._device_step, lambda: self._device_step.idling(written))
         self._values: Values | None = None  # on the device
@@ -104,18 +123,6 @@ class CapturedLearner:
         for (deferred, (_, eps, clip)), of_step in zip(unread, losses, strict=True):
             deferred.report = self._learner.report_of(of_step, eps, clip)
         note(self._learner.objective, until_not_finite(losses))
-
-    def resting_model(self) -> nn.Module:
-        self._device_step.rest()
-        return self._learner.resting_model()
-
-    def state_dict(self) -> dict[str, Any]:
-        self._device_step.rest()
-        return self._learner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._device_step.rest()
-        self._learner.load_state_dict(state)
 
 
 def until_not_finite(losses: list[list[float]]) -> list[float]:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from tightfit.optimizers.base import Batch, Learner, note, without_notes
-from tightfit.optimizers.captured import NOT_BY_GRAPHS, until_not_finite
+from tightfit.optimizers.captured import NOT_BY_GRAPHS, SteppedByDevice, until_not_finite
 from tightfit.optimizers.device_step import CAPACITY, DeviceStep, Tail
 from tightfit.optimizers.graphs import Graphs, in_bucket
 from tightfit.optimizers.zeroth_order import Values, ZerothOrderLearner
@@ -160,27 +160,11 @@ class Stack:
             self._over(number)
 
 
-class Lane:
+class Lane(SteppedByDevice):
     """What a run of a stack asks of its learner: all but the steps, which the stack makes."""
-
-    def __init__(self, learner: ZerothOrderLearner, device_step: DeviceStep) -> None:
-        self._learner, self._device_step = learner, device_step
-        self.phases = learner.phases
 
     def step(self, batch: Batch) -> Any:
         raise NotImplementedError("a stack makes the steps of all its runs")
-
-    def resting_model(self) -> nn.Module:
-        self._device_step.rest()
-        return self._learner.resting_model()
-
-    def state_dict(self) -> dict[str, Any]:
-        self._device_step.rest()
-        return self._learner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._device_step.rest()
-        self._learner.load_state_dict(state)
 
 
 class Batches:

@@ -120,11 +120,8 @@ def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, co
     """Write float32 weights + the noise of each move, one after the other, for all rows of `plan`."""
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
     for row in plan:
-        size = np.int64(row[SIZE])
-        source = array_at(row[SOURCE], size, np.float32)
-        target = array_at(row[TARGET], size, np.float32)
-        for start in range(0, size, TILE):
-            part = _moved_tile(source, target, start)
+        for start in range(0, np.int64(row[SIZE]), TILE):
+            part = _moved_tile(row, start, np.float32)
             for move in range(scales.size):
                 _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 for lane in range(part.size):
@@ -136,11 +133,8 @@ def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scal
     """The same for the bits of bfloat16 (`brain`) or float16 numbers, each sum rounded to the nearest."""
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
     for row in plan:
-        size = np.int64(row[SIZE])
-        source = array_at(row[SOURCE], size, np.uint16)
-        target = array_at(row[TARGET], size, np.uint16)
-        for start in range(0, size, TILE):
-            part = _moved_tile(source, target, start)
+        for start in range(0, np.int64(row[SIZE]), TILE):
+            part = _moved_tile(row, start, np.uint16)
             for move in range(scales.size):
                 _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 if brain:
@@ -159,11 +153,8 @@ def _add_to_halves_stochastically(
     noise, words, chances = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64), np.empty(TILE // 4, np.uint64)
     carries = chances.view(np.uint16)
     for row in plan:
-        size = np.int64(row[SIZE])
-        source = array_at(row[SOURCE], size, np.uint16)
-        target = array_at(row[TARGET], size, np.uint16)
-        for start in range(0, size, TILE):
-            part, first = _moved_tile(source, target, start), (np.int64(row[FIRST]) * TILE + start) // 4
+        for start in range(0, np.int64(row[SIZE]), TILE):
+            part, first = _moved_tile(row, start, np.uint16), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
                 _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 _hash(chances[: (part.size + 3) // 4], first, row[ROUNDING], _mix(counters[move] ^ row[COUNTERS]))
@@ -175,12 +166,14 @@ def _add_to_halves_stochastically(
                         part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
 
 
-@njit(nogil=True, cache=True)
-def _moved_tile(source: Array, target: Array, start: int) -> Array:
-    """The tile of `target`, with the numbers of `source`: sums in place are what the compiler makes fast."""
-    part = target[start : start + TILE]
-    if source.ctypes.data != target.ctypes.data:
-        part[:] = source[start : start + TILE]
+@njit(inline="always")
+def _moved_tile(row: Array, start: int, dtype: Any) -> Array:
+    """The tile of what `row` is written to, with the numbers it is read from: sums in place are what the compiler makes
+    fast."""
+    size = np.int64(row[SIZE])
+    part = array_at(row[TARGET], size, dtype)[start : start + TILE]
+    if row[SOURCE] != row[TARGET]:
+        part[:] = array_at(row[SOURCE], size, dtype)[start : start + TILE]
     return part
 
 

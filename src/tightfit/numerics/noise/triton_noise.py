@@ -58,22 +58,45 @@ def _add(
     numbers: tl.constexpr,
     stochastically: tl.constexpr,
 ) -> None:
-    """One program's numbers as rows that share a word, for a word is hashed once."""
-    per_word: tl.constexpr = 64 // field_bits * width
-    rows: tl.constexpr = numbers // per_word
-    index = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)[:, None]  # of words
-    lane = tl.arange(0, per_word)[None, :]
-    place = index * per_word + lane
-    row = (_word(index, low, high) >> (field_bits * (lane // width)).to(tl.uint64)) & ((1 << field_bits) - 1)
+    """The sums of one program's numbers."""
+    index, lane, place = _places(tl.program_id(0).to(tl.int64), 64 // field_bits * width, numbers)
+    row = _field(_word(index, low, high), lane, width, field_bits)
     noise = tl.load(table + row.to(tl.int32) * width + lane % width) * scale
     total = tl.load(source + place, mask=place < size).to(tl.float32) + noise
     brain: tl.constexpr = target.dtype.element_ty == tl.bfloat16
     if stochastically:
         bits = _word(place // 4, rounding_low, rounding_high) >> (16 * (place % 4)).to(tl.uint64)
         total = _rounded(total, (bits & 0xFFFF).to(tl.uint32), brain)
-    elif brain:  # to the nearest, ties to even; not left to the conversion, for Triton's interpreter truncates
-        total = _rounded(total, 0x7FFF + ((total.to(tl.uint32, bitcast=True) >> 16) & 1), brain)
+    elif brain:
+        total = _nearest(total)
     tl.store(target + place, total.to(target.dtype.element_ty), mask=place < size)
+
+
+@triton.jit
+def _places(
+    program: tl.tensor, per_word: tl.constexpr, numbers: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Of the numbers of a program, in rows that share a word, for a word is hashed once: which word, which of those
+    that share it, and which number."""
+    rows: tl.constexpr = numbers // per_word
+    index = program * rows + tl.arange(0, rows)[:, None]
+    lane = tl.arange(0, per_word)[None, :]
+    return index, lane, index * per_word + lane
+
+
+@triton.jit
+def _field(word: tl.tensor, lane: tl.tensor, width: tl.constexpr, field_bits: tl.constexpr) -> tl.tensor:
+    """The row of the table that the bits of `word` pick for each `lane`; `width` neighbours have one row."""
+    return (word >> (field_bits * (lane // width)).to(tl.uint64)) & ((1 << field_bits) - 1)
+
+
+@triton.jit
+def _nearest(total: tl.tensor) -> tl.tensor:
+    """The bfloat16 numbers nearest to `total`, ties to even, as float32.
+
+    Not left to the conversion, for Triton's interpreter truncates.
+    """
+    return _rounded(total, 0x7FFF + ((total.to(tl.uint32, bitcast=True) >> 16) & 1), True)
 
 
 @triton.jit

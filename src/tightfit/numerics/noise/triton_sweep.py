@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from tightfit.numerics.noise.counter_noise import TensorKeys, as_int64, field_bits, width
-from tightfit.numerics.noise.triton_noise import HOW_COMPILED, NUMBERS, _mixed, _rounded, _word
+from tightfit.numerics.noise.triton_noise import HOW_COMPILED, NUMBERS, _field, _mixed, _nearest, _places, _word
 
 ELEMENTS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 ALIGNED = 16  # bytes that are read and written at once, where all weights begin at a multiple of them
@@ -66,18 +66,15 @@ def _add_moves(
     numbers: tl.constexpr,
     aligned: tl.constexpr,
 ) -> None:
-    """One program's numbers of one tensor, as rows that share a word; what is read of the plan is one number each."""
+    """One program's numbers of one tensor; what is read of the plan is one number each."""
     per_word: tl.constexpr = 64 // field_bits * width
-    rows: tl.constexpr = numbers // per_word
     program = tl.program_id(0)
     row = plan + tl.load(row_of_program + program).to(tl.int64) * COLUMNS
     run = tl.load(row + 5)
     first = tl.load(skipped + run)
     if first < moves:
         size, low, key = tl.load(row + 1), tl.load(row + 3), tl.load(row + 4)
-        index = (program - tl.load(row + 2)) * rows + tl.arange(0, rows)[:, None]  # of words
-        lane = tl.arange(0, per_word)[None, :]
-        place = index * per_word + lane
+        index, lane, place = _places(program - tl.load(row + 2), per_word, numbers)
         weights = tl.load(row).to(tl.pointer_type(element)) + place
         if aligned:  # what the compiler cannot tell of an address that is read
             weights = tl.max_contiguous(tl.multiple_of(weights, [1, 16]), [1, per_word])
@@ -86,15 +83,12 @@ def _add_moves(
         for move in tl.static_range(moves):
             scale, counter = tl.load(scales + move * runs + run), tl.load(counters + move * runs + run)
             word = _word(index, low, _mixed(counter.to(tl.uint64) ^ key.to(tl.uint64)))
-            field = (word >> (field_bits * (lane // width)).to(tl.uint64)) & ((1 << field_bits) - 1)
+            field = _field(word, lane, width, field_bits)
             if per_word == 64:  # signs: a row of their table says what its number's bits say
                 moved = total + tl.where(((field >> (lane % width).to(tl.uint64)) & 1) == 1, scale, -scale)
             else:
                 moved = total + tl.load(table + field.to(tl.int32)) * scale
-            if element == tl.bfloat16:  # as `triton_noise`: not left to the conversion
-                moved = _rounded(moved, 0x7FFF + ((moved.to(tl.uint32, bitcast=True) >> 16) & 1), True)
-            else:
-                moved = moved.to(element).to(tl.float32)
+            moved = _nearest(moved) if element == tl.bfloat16 else moved.to(element).to(tl.float32)
             total = tl.where(move >= first, moved, total)
         if whole:
             tl.store(weights, total.to(element))
