@@ -13,7 +13,7 @@ from tightfit.run.replay import rebuild
 from tightfit.run.session import carry_out
 
 from .killing import killed_at_second_checkpoint
-from .on_device.test_programs import P_RGE
+from .on_device.test_programs import ADAPTER, P_RGE
 from .test_language_runs import optimizer, text_config, tiny_llama
 
 LENGTHS = {"epochs": 2, "evaluations": 2, "batch_size": 16}
@@ -71,6 +71,6 @@ def test_the_weights_are_rebuilt_from_the_losses_alone(tmp_path: Path) -> None:
 def test_a_program_of_the_training_can_be_prepared(tmp_path: Path) -> None:
     model = tiny_llama()
     model["settings"] = {**model["settings"], "num_hidden_layers": 1}
-    folder = carry_out(own_file(tmp_path, model=model, optimizer=P_RGE)).folder
+    folder = carry_out(own_file(tmp_path, model=model, optimizer=P_RGE, adapter=ADAPTER)).folder
     _, _, run = prepared(folder)
     assert run.task.dataset.details["verbalizers"] == ["No", "Yes"]

@@ -33,7 +33,7 @@ METHODS = {
     },
 }
 REPEATED = "{text} {text} {text} It was {label}"  # prompts of several widths
-LORA = {"_target_": "tightfit.models.hf_causal_lm.LoRA", "rank": 2, "alpha": 4}
+LORA = {"_target_": "tightfit.models.adapters.lora.LoRA", "name": "lora", "rank": 2, "alpha": 4}
 SENTENCES = {
     "_target_": "tests.synthetic.sentences",
     "name": "sentences",
@@ -41,7 +41,7 @@ SENTENCES = {
 }
 
 
-def tiny_llama(lora: bool = False, **changes: Any) -> dict[str, Any]:
+def tiny_llama(**changes: Any) -> dict[str, Any]:
     settings = {
         "vocab_size": 256,
         "hidden_size": 16,
@@ -56,14 +56,14 @@ def tiny_llama(lora: bool = False, **changes: Any) -> dict[str, Any]:
         "name": "llama_tiny",
         "architecture": "llama",
         "settings": settings,
-        "lora": LORA if lora else None,
         "tokenizer": {"_target_": "tightfit.models.hf_tokenizer.HashedWords", "vocabulary": 256},
         **changes,
     }
 
 
 def text_config(runs: Path, lora: bool = False, **changes: Any) -> dict[str, Any]:
-    return config(runs, **{"model": tiny_llama(lora), "dataset": SENTENCES, **changes})
+    adapter = {"adapter": LORA} if lora else {}
+    return config(runs, **{"model": tiny_llama(), "dataset": SENTENCES, **adapter, **changes})
 
 
 def optimizer(name: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def test_lora_needs_gradients_for_its_own_weights_alone(tmp_path: Path) -> None:
 def test_frozen_weights_of_16_bits_train_in_either_type_and_peak_where_it_was_rehearsed(
     name: str, compute: str, tmp_path: Path
 ) -> None:
-    model = tiny_llama(lora=True, dtype="bfloat16", compute=compute)
+    model = tiny_llama(dtype="bfloat16", compute=compute)
     budget = {
         "_target_": "tightfit.memory.budget.MemoryBudget",
         "name": "custom",
@@ -115,7 +115,7 @@ def test_frozen_weights_of_16_bits_train_in_either_type_and_peak_where_it_was_re
         "decided_by": "peak_live",
     }
     record = ended(
-        carry_out(text_config(tmp_path, optimizer=optimizer(name), model=model, memory_budget=budget)).folder
+        carry_out(text_config(tmp_path, True, optimizer=optimizer(name), model=model, memory_budget=budget)).folder
     )
     assert record["status"] == "finished"
     assert record["machine"]["choices"]["compute"] == compute

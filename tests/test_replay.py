@@ -24,7 +24,8 @@ from .test_language_runs import text_config
 from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
-PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
+PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge"}
+MP_LORA = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", "rank": 2, "alpha": 4}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 
@@ -58,7 +59,9 @@ def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_
 
 @pytest.mark.parametrize("parallel", ["none", "outer", "inner", "both"])
 def test_passes_that_hold_several_copies_leave_a_log_all_the_same(parallel: str, tmp_path: Path) -> None:
-    folder = carry_out(config(tmp_path, optimizer={**PRGE, "parallel": parallel}, training=KEEP_LOSSES)).folder
+    folder = carry_out(
+        config(tmp_path, optimizer={**PRGE, "parallel": parallel}, adapter=MP_LORA, training=KEEP_LOSSES)
+    ).folder
     assert not (folder / WEIGHTS).exists()
     rebuild(folder)
 
@@ -84,17 +87,19 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE], ids=["mezo", "p_rge"])
+@pytest.mark.parametrize(
+    "method", [{"optimizer": MEZO}, {"optimizer": PRGE, "adapter": MP_LORA}], ids=["mezo", "p_rge"]
+)
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
-    keep: str, optimizer: dict[str, Any], tmp_path: Path
+    keep: str, method: dict[str, Any], tmp_path: Path
 ) -> None:
-    training = {**KEEP_LOSSES, "keep": keep}
-    whole = carry_out(config(tmp_path / "whole", optimizer=optimizer, training=training)).folder
+    method = {**method, "training": {**KEEP_LOSSES, "keep": keep}}
+    whole = carry_out(config(tmp_path / "whole", **method)).folder
     with killed_at_second_checkpoint() as saves:
-        carry_out(config(tmp_path / "killed", optimizer=optimizer, training=training))
+        carry_out(config(tmp_path / "killed", **method))
     assert (saves[0].stat().st_size < 10_000) == (keep == "losses")
-    resumed = carry_out(config(tmp_path / "killed", optimizer=optimizer, training=training)).folder
+    resumed = carry_out(config(tmp_path / "killed", **method)).folder
     assert summary(resumed)["weights_sha256"] == summary(whole)["weights_sha256"]
     assert (resumed / REPLAY_LOG).read_bytes() == (whole / REPLAY_LOG).read_bytes()
     assert not (resumed / CHECKPOINT).exists()

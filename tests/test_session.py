@@ -24,8 +24,8 @@ from tightfit.run import loop as runner
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_key
 from tightfit.run.parts import choose_device
+from tightfit.run.pretraining import NO_ADAPTER
 from tightfit.run.session import carry_out
-from tightfit.run.spellings import NO_ADAPTER
 from tightfit.run.trust import checksums
 from tightfit.tracking.local import LocalOnly
 

@@ -1,4 +1,4 @@
-"""Adapters on any model: what is trained, in which blocks, by which words of a command line; and former spellings."""
+"""Adapters on any model: what is trained, in which blocks, by which words of a command line, former ones too."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from tests.synthetic import adapted
-from tests.test_language_runs import tiny_llama
 from tests.test_session import config
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table, parameter_bytes
@@ -28,7 +27,7 @@ from tightfit.run.configuration import resolved
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.parts import check_parts
 from tightfit.run.session import carry_out
-from tightfit.run.spellings import in_todays_form, in_todays_words
+from tightfit.run.spellings import in_todays_words
 
 IMAGES = Batch(torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(8), 0, 0.0)
 EACH = {"lora": LoRA(2, 4), "lora_8_bits": LoRA(2, 4, frozen_bits=8), "mp_lora": MPLoRA(2, 4)}
@@ -123,58 +122,6 @@ def test_two_parts_that_choose_different_adapters_end_in_one_line(tmp_path: Any)
     small = {"_target_": "tests.synthetic.sentences", "name": "s", "template": "{text} It was {label}"}
     outcome = carry_out({**composed(*words), "dataset": small})
     assert outcome.reason.endswith("adapters, and this model has none; choose adapter=mp_lora")
-
-
-def former_and_present(tmp_path: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Configurations as they were recorded, and as they are."""
-    p_rge = {"_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "lr": 0.1, "eps": 0.1}
-    settings: dict[str, Any] = {"rank": 3, "alpha": 6, "targets": None}
-    model = tiny_llama()
-    lora = {"_target_": "tightfit.models.hf_causal_lm.LoRA", "rank": 2, "alpha": 4}
-    todays = {"_target_": "tightfit.models.adapters.lora.LoRA", "name": "lora", **lora} | {
-        "_target_": "tightfit.models.adapters.lora.LoRA",
-        "targets": None,
-        "frozen_bits": None,
-    }
-    mp_lora = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", **settings}
-    none = {"_target_": "tightfit.models.adapters.adapter.NoAdapter", "name": "none"}
-    without = {name: value for name, value in model.items() if name != "lora"}
-    return [
-        (config(tmp_path, optimizer={**p_rge, **settings}), config(tmp_path, optimizer=p_rge, adapter=mp_lora)),
-        (config(tmp_path, model={**without, "lora": lora}), config(tmp_path, model=without, adapter=todays)),
-        (config(tmp_path, model={**without, "lora": None}), config(tmp_path, model=without, adapter=none)),
-        (config(tmp_path), config(tmp_path, adapter=none)),
-        (
-            config(tmp_path, smaller={"model": {**without, "lora": lora}}),
-            config(tmp_path, smaller={"model": without, "adapter": todays}, adapter=none),
-        ),
-    ]
-
-
-def test_former_configurations_mean_todays(tmp_path: Any) -> None:
-    for former, present in former_and_present(tmp_path):
-        assert in_todays_form(former) == in_todays_form(present) == present
-
-
-def test_settings_of_another_adapter_than_the_one_chosen_are_refused(tmp_path: Any) -> None:
-    mp_lora = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora"}
-    model = {**tiny_llama(), "lora": {"rank": 2}}
-    with pytest.raises(ValueError, match="are settings of adapter=lora, but adapter=mp_lora is chosen"):
-        in_todays_form(config(tmp_path, model=model, adapter=mp_lora))
-
-
-def test_settings_of_the_adapter_itself_count_before_those_under_former_names(tmp_path: Any) -> None:
-    mp_lora = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", "rank": 3, "alpha": 32}
-    p_rge = {
-        "_target_": "tightfit.optimizers.p_rge.PRGE",
-        "name": "p_rge",
-        "lr": 0.1,
-        "eps": 0.1,
-        "rank": 5,
-        "alpha": 6,
-    }
-    adapter = in_todays_form(config(tmp_path, optimizer=p_rge, adapter=mp_lora))["adapter"]
-    assert (adapter["rank"], adapter["alpha"]) == (3, 6)
 
 
 def test_pretraining_trains_the_model_itself_and_an_adapter_comes_after(tmp_path: Any) -> None:

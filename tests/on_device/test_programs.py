@@ -33,9 +33,13 @@ P_RGE = {
     "lr": {"_target_": "tightfit.optimizers.schedules.StepDecay", "initial": 0.5, "factor": 0.5, "every_epochs": 1},
     "eps": 0.05,
     "queries": 2,
-    "rank": 3,  # so that the last word of an adapter's noise is not used up
-    "alpha": 6,
     "direction": drawn("rademacher"),
+}
+ADAPTER = {
+    "_target_": "tightfit.models.adapters.mp_lora.MPLoRA",
+    "name": "mp_lora",
+    "rank": 3,  # so that the last word of its noise is not used up
+    "alpha": 6,
 }
 # Modules that a device does not have. PyTorch is among them where the runtime does not bring it.
 ABSENT = ("tightfit.models", "tightfit.optimizers", "tightfit.numerics", "tightfit.run.loop", "transformers", "hydra")
@@ -58,6 +62,7 @@ def p_rge_config(runs: Path, **optimizer: Any) -> dict[str, Any]:
     return text_config(
         runs,
         model=model,
+        adapter=ADAPTER,
         dataset={**SENTENCES, "template": REPEATED},  # of several widths: the program's is fixed
         optimizer={**P_RGE, **optimizer},
         training={"epochs": 2, "evaluations": 2, "batch_size": 16},

@@ -22,7 +22,6 @@ from tightfit.run.keys import run_folder
 from tightfit.run.loop import Run, prepared
 from tightfit.run.progress import describe, say
 from tightfit.run.session import build_task, carry_out
-from tightfit.run.spellings import in_todays_form
 from tightfit.run.stack import CannotStack, Stack
 from tightfit.run.trust import check_data
 from tightfit.tracking.local import LocalOnly
@@ -39,7 +38,6 @@ def carry_out_stacked(configs: Sequence[Config], most: int) -> list[Outcome | Ba
     Raises KeyboardInterrupt when told to stop, once what is under way is recorded.
     """
     keep_freed_memory()
-    configs = [in_todays_form(config) for config in configs]
     answers: dict[int, Outcome | BaseException] = {}
     for group in groups_of(configs, most):
         if len(group) > 1:

@@ -28,7 +28,6 @@ from tightfit.run.faults import EXPECTED
 from tightfit.run.loop import Run
 from tightfit.run.parts import build_optimizer
 from tightfit.run.session import build_task
-from tightfit.run.spellings import in_todays_form
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
 from tightfit.tracking.local import LocalOnly
@@ -90,7 +89,7 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
         raise WrongWords(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
-    optimizer = build_optimizer(in_todays_form(record.config))
+    optimizer = build_optimizer(record.config)
     if not isinstance(optimizer, PRGE):
         raise WrongWords(
             f"optimizer={record.config['optimizer']['name']} is nothing a program does; export a run of optimizer=p_rge"

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
 from tightfit.commands.vocabulary import PLAIN
 from tightfit.run.profiles import with_profile
-from tightfit.run.spellings import in_todays_form, in_todays_words
+from tightfit.run.spellings import in_todays_words
 
 # What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
 TABLES = ("rows", "box", "trial", "profiles")
@@ -58,7 +58,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise ValueError(unresolved(config, error)) from error
     assert isinstance(plain, dict)
     told = {str(name): value for name, value in plain.items() if name not in TABLES}
-    return in_todays_form(settled(told, str(plain.get("device", "cpu"))))
+    return settled(told, str(plain.get("device", "cpu")))
 
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:

@@ -15,14 +15,12 @@ from tightfit.optimizers.base import Optimizer
 from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.faults import is_expected
 from tightfit.run.keys import DESCRIPTIONS
-from tightfit.run.spellings import in_todays_form
 
 DESCRIBED = ("optimizer", "adapter")  # parts with settings that only describe them
 
 
 def check_parts(config: Mapping[str, Any]) -> None:
     """Raise ValueError for what can be told of `config` to be impossible without its data and its model."""
-    config = in_todays_form(config)
     check_configuration(config)
     checked_device(config)
     for part in ("memory_budget", "optimizer", "adapter", "tracker"):

@@ -16,9 +16,9 @@ from tightfit.run.attempt import Outcome
 from tightfit.run.holding import only_process_in
 from tightfit.run.loop import WEIGHTS
 from tightfit.run.progress import describe, say
-from tightfit.run.spellings import NO_ADAPTER
 
 AGAIN = "again"  # a folder in that of the run, while it is made again for its weights
+NO_ADAPTER = {"_target_": "tightfit.models.adapters.adapter.NoAdapter", "name": "none"}
 NO_TRACKER = {"_target_": "tightfit.tracking.local.LocalOnly"}
 
 

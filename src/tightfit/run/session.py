@@ -31,7 +31,6 @@ from tightfit.run.parts import (
 )
 from tightfit.run.pretraining import pretraining_config, take_pretrained
 from tightfit.run.progress import describe, say
-from tightfit.run.spellings import in_todays_form
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.run.trust import check_data
 
@@ -47,7 +46,6 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     if Interruption.process_is_stopping:
         raise KeyboardInterrupt
     keep_freed_memory()
-    config = in_todays_form(config)
     check_configuration(config)
     folder = run_folder(config)
     label = describe(config)
@@ -87,7 +85,6 @@ def build_task(config: Mapping[str, Any], record: RunRecord) -> Task:
     smallest batch; they may have a `smaller` of their own.
     Raises ValueError for impossible values and DataUnavailable when the data set cannot be had.
     """
-    config = in_todays_form(config)
     passed_over: list[dict[str, str]] = []
     while True:
         task = assemble(config, record)
