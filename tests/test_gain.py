@@ -9,8 +9,8 @@ import torch
 
 from tightfit.records.record import read_evals
 from tightfit.run import checkpoint
+from tightfit.run.checkpoint import WEIGHTS
 from tightfit.run.gain import Gain, gain, main
-from tightfit.run.loop import WEIGHTS
 from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from tightfit.optimizers.base import Batch
 from tightfit.records.record import read_run
 from tightfit.run import checkpoint
+from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.gain import main as gain
-from tightfit.run.loop import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.loss_log import LossLog
 from tightfit.run.replay import REBUILT, main, rebuild
 from tightfit.run.session import carry_out
@@ -150,7 +150,7 @@ def test_a_log_of_another_length_than_the_run_is_refused_and_never_trained_on(
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     path = folder / REPLAY_LOG
     path.write_bytes(change(path.read_bytes()))
-    monkeypatch.setattr("tightfit.run.loop.cross_entropy", passes)
+    monkeypatch.setattr("tightfit.run.course.cross_entropy", passes)
     assert main([str(folder), TRUST]) == 1
     assert capsys.readouterr().err == f"ValueError: {path}: {message}; put the whole file back\n"
     assert not (folder / REBUILT).exists()

@@ -18,7 +18,7 @@ from tightfit.program.runtimes import RUNTIMES
 from tightfit.program.score import score_adapters
 from tightfit.program.train import ADAPTERS, COST, LOSSES
 from tightfit.run import checkpoint
-from tightfit.run.loop import WEIGHTS
+from tightfit.run.checkpoint import WEIGHTS
 from tightfit.run.session import carry_out
 
 

@@ -24,13 +24,12 @@ from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
 from tightfit.program.runtimes import check_format
 from tightfit.records.record import RunRecord, read_run, write_atomically
+from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
-from tightfit.run.loop import Run
 from tightfit.run.parts import build_optimizer
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
-from tightfit.tracking.local import LocalOnly
 
 PROGRAM, DATA = "program", "data.safetensors"
 
@@ -41,13 +40,13 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
     Raises ValueError when the run cannot be a program, and when the program does not compute what the run does.
     """
     check_format(format_name)
-    record, optimizer, run = prepared(folder)
+    record, optimizer, course = prepared(folder)
     write = writer_for(format_name)  # imports the exporter, which takes long: after all that may be refused
-    data = data_of(run, optimizer, record.summary.get("steps", run.steps))
-    batches = [batch_of(data, run, step) for step in range(min(STEPS, len(data["order"])))]
-    reference = first_steps(optimizer, run.task.model, run.task.seed, batches)
-    step = TrainingStep(run.task.model, run.task.seed, optimizer.direction.noise, optimizer.queries)
-    manifest = manifest_of(format_name, run, optimizer, data, reference, step)
+    data = data_of(course, optimizer, record.summary.get("steps", course.steps))
+    batches = [batch_of(data, course, step) for step in range(min(STEPS, len(data["order"])))]
+    reference = first_steps(optimizer, course.task.model, course.task.seed, batches)
+    step = TrainingStep(course.task.model, course.task.seed, optimizer.direction.noise, optimizer.queries)
+    manifest = manifest_of(format_name, course, optimizer, data, reference, step)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".unchecked.") as unchecked:
         written = Path(unchecked) / manifest.program
@@ -61,7 +60,7 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
 
 def manifest_of(
     format_name: str,
-    run: Run,
+    course: Course,
     optimizer: PRGE,
     data: dict[str, torch.Tensor],
     reference: Reference,
@@ -72,10 +71,10 @@ def manifest_of(
         format=format_name,
         program=PROGRAM + SUFFIXES[format_name],
         data=DATA,
-        run=run.record.key,
-        seed=run.task.seed,
+        run=course.record.key,
+        seed=course.task.seed,
         noise=optimizer.direction.noise,
-        batch_size=run.stream.batch_size,
+        batch_size=course.stream.batch_size,
         example_shape=list(data["inputs"].shape[1:]),
         queries=optimizer.queries,
         adapters={name: list(B.shape) for name, B in reference.adapters.items()},
@@ -84,7 +83,7 @@ def manifest_of(
     )
 
 
-def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
+def prepared(folder: Path) -> tuple[RunRecord, PRGE, Course]:
     """The run in `folder` as it began. Raises ValueError when there is none, or one that no device could do."""
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
@@ -96,28 +95,28 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Run]:
         )
     check_noise_of_device(optimizer.direction.noise)
     task = build_task(record.config, copy.deepcopy(record))
-    return record, optimizer, Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
+    return record, optimizer, Course(task, record, folder, record.memory["batch_size"])
 
 
-def data_of(run: Run, optimizer: PRGE, steps: int) -> dict[str, torch.Tensor]:
+def data_of(course: Course, optimizer: PRGE, steps: int) -> dict[str, torch.Tensor]:
     """The examples as the model takes them, which of them each step takes, and with what rates.
 
     inputs (n, …); labels (n,) int64; order (steps, b) int32; lr, eps, clip (steps,) float64
     """
-    examples = run.task.dataset.train
+    examples = course.task.dataset.train
     rates = {
-        name: torch.tensor([value_at(getattr(optimizer, name), run.epoch(step)) for step in range(steps)]).double()
+        name: torch.tensor([value_at(getattr(optimizer, name), course.epoch(step)) for step in range(steps)]).double()
         for name in ("lr", "eps", "clip")
     }
-    order = torch.stack([run.stream.chosen(step) for step in range(steps)]).int()
-    encode = encoding_for(run.task.model, run.task.dataset)
+    order = torch.stack([course.stream.chosen(step) for step in range(steps)]).int()
+    encode = encoding_for(course.task.model, course.task.dataset)
     return {"inputs": encode(examples.inputs), "labels": examples.labels, "order": order, **rates}
 
 
-def batch_of(data: dict[str, torch.Tensor], run: Run, step: int) -> Batch:
+def batch_of(data: dict[str, torch.Tensor], course: Course, step: int) -> Batch:
     """The examples of a step, all of the same width."""
     chosen = data["order"][step]
-    return Batch(data["inputs"][chosen], data["labels"][chosen], step, run.epoch(step))
+    return Batch(data["inputs"][chosen], data["labels"][chosen], step, course.epoch(step))
 
 
 def write_data(path: Path, data: dict[str, torch.Tensor]) -> None:

@@ -9,7 +9,6 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import SCORE_PROGRAM
-from tightfit.datasets.stream import encoding_for
 from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.program.export import folder_of, prepared
 from tightfit.run.evaluate import Score, cross_entropy, score
@@ -25,9 +24,10 @@ def score_adapters(folder: Path, path: Path) -> Score:
     """
     from safetensors.torch import load_file  # of the extra `export`
 
-    _, optimizer, run = prepared(folder)
-    optimizer.bind(run.task.model, cross_entropy, run.task.seed)
-    trained, own = load_file(path), {f"{name}.B": adapter.B for name, adapter in adapters_of(run.task.model).items()}
+    _, optimizer, course = prepared(folder)
+    task = course.task
+    optimizer.bind(task.model, cross_entropy, task.seed)
+    trained, own = load_file(path), {f"{name}.B": adapter.B for name, adapter in adapters_of(task.model).items()}
     shapes = [{name: tuple(B.shape) for name, B in each.items()} for each in (trained, own)]
     if shapes[0] != shapes[1]:
         different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
@@ -35,7 +35,7 @@ def score_adapters(folder: Path, path: Path) -> Score:
     with torch.no_grad():
         for name, B in own.items():
             B.copy_(trained[name])
-    return score(run.task.model, run.scored, encoding_for(run.task.model, run.task.dataset))
+    return score(task.model, task.dataset.test.to(task.device), course.encode)
 
 
 def main(words: Sequence[str]) -> int:

@@ -15,8 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.records.record import write_atomically
+from tightfit.records.record import EVALS, write_atomically
 
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.pt"
+REPLAY_LOG = "losses.f32"
+FILES = ("run.json", EVALS, CHECKPOINT, WEIGHTS, REPLAY_LOG)
 SEAL = "tightfit checkpoint, sha256 {}\n"
 SEAL_BYTES = len(SEAL.format("0" * 64))
 FROM_THE_BEGINNING = "delete it to start the run again from its beginning (the steps so far are lost)"

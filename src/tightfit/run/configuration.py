@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from tightfit.records.places import CONF, HOME
@@ -124,18 +124,19 @@ def with_new_settings(words: Sequence[str]) -> list[str]:
             config = compose("config", overrides=chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException):  # which Hydra will tell
         return list(words)
-    swept = config.hydra.sweeper.params or {}
+    there: Any = OmegaConf.to_container(config)
+    swept = there["hydra"]["sweeper"]["params"] or {}
     if not swept:
         for key in deeper.values():
-            check_part_is_there(key, config)
-    new = {word for word, key in deeper.items() if key not in swept and is_new(key, config)}
+            check_part_is_there(key, there)
+    new = {word for word, key in deeper.items() if key not in swept and is_new(key, there)}
     return [f"++{word}" if word in new else word for word in words]
 
 
-def check_part_is_there(key: str, config: DictConfig) -> None:
-    """Raise ValueError where the setting `key` is of a part that `config` is without, such as pretraining."""
+def check_part_is_there(key: str, there: Mapping[str, Any]) -> None:
+    """Raise ValueError where the setting `key` is of a part that is not `there`, such as pretraining."""
     part = key.partition(".")[0]
-    if config.get(part) is None:
+    if there.get(part) is None:
         raise ValueError(f"{key} cannot be set, for {part}=null has no settings; write +{key}=… to give it one")
 
 
@@ -153,16 +154,16 @@ def first_of(override: Override) -> str:
     return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
-def is_new(key: str, config: DictConfig) -> bool:
-    """Whether `config` has the part that the setting `key` is of, and not the setting."""
+def is_new(key: str, there: Mapping[str, Any]) -> bool:
+    """Whether the part that the setting `key` is of is `there`, and the setting is not."""
     first, *names = key.split(".")
-    part = config.get(first)
+    part = there.get(first)
     if part is None:
         return False
     for name in names:
-        if not OmegaConf.is_dict(part) or name not in list(part.keys()):  # `in part` passes over what has no value
+        if not isinstance(part, Mapping) or name not in part:
             return True
-        part = None if OmegaConf.is_missing(part, name) else part[name]
+        part = part[name]
     return False
 
 

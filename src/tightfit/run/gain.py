@@ -19,9 +19,9 @@ from tightfit.datasets.stream import encoding_for
 from tightfit.records.machine import commit
 from tightfit.records.record import RunRecord, append_csv, read_run, require
 from tightfit.run import checkpoint
+from tightfit.run.checkpoint import REPLAY_LOG, WEIGHTS
 from tightfit.run.evaluate import cross_entropy, right_answers
 from tightfit.run.faults import EXPECTED
-from tightfit.run.loop import REPLAY_LOG, WEIGHTS
 from tightfit.run.replay import NEEDED, rebuild
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from tightfit.records.record import FINAL, LOCK, clear_temporaries, read_run
-from tightfit.run.loop import CHECKPOINT, FILES
+from tightfit.run.checkpoint import CHECKPOINT, FILES
 from tightfit.run.progress import say
 
 

@@ -4,67 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.optimizers.base import Batch, Deferred, Report
-from tightfit.optimizers.captured import Capture, captured
 from tightfit.records.record import (
-    EVALS,
     RunRecord,
     Status,
     append_eval,
-    keep_evals,
     read_evals,
     seal_of_evals,
     write_atomically,
     write_run,
 )
 from tightfit.run import checkpoint
-from tightfit.run.clock import Clock
-from tightfit.run.evaluate import cross_entropy, score
+from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
+from tightfit.run.course import Course
+from tightfit.run.evaluate import score
 from tightfit.run.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
 from tightfit.run.history import end_session, take_up
 from tightfit.run.interruption import Interruption
-from tightfit.run.loss_log import LossLog
 from tightfit.run.measurement import inference_peak
 from tightfit.run.pace import Pace
 from tightfit.run.task import Task
 from tightfit.tracking.tracker import Tracker
 
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.pt"
-REPLAY_LOG = "losses.f32"
-FILES = ("run.json", EVALS, CHECKPOINT, WEIGHTS, REPLAY_LOG)
 # Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
 Progress = Callable[[float, float, float], None]
-
-
-@dataclass
-class Position:
-    """Where a run stands between two steps; with the learner's state, all that a checkpoint holds."""
-
-    step: int = 0
-    evaluations: int = 0  # of those asked for, how many are over: made, or left out because they take too long
-    forward_passes: int = 0
-    backward_passes: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    scalars: dict[str, float] = field(default_factory=dict)
-
-    def advance(self, report: Report) -> None:
-        """Past a step; without its number, which is counted as it is made."""
-        self.forward_passes += report.forward_passes
-        self.backward_passes += report.backward_passes
-        self.loss_sum += report.loss
-        self.loss_count += 1
-        self.scalars = dict(report.scalars)
 
 
 def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
@@ -105,22 +75,16 @@ def prepared(task: Task, record: RunRecord, folder: Path, tracker: Tracker, prog
     return under_way
 
 
-class Run:
+class Run(Course):
     """One run under way."""
 
     def __init__(
         self, task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress, batch_size: int
     ) -> None:
-        self.task, self.record, self.folder, self.tracker, self.progress = task, record, folder, tracker, progress
-        self.clock = Clock(task.device)
+        super().__init__(task, record, folder, batch_size)
+        self.tracker, self.progress = tracker, progress
         self.pace = Pace(task.training.evaluations, limited=task.training.seconds is not None)
-        self.position = Position()
-        self.encode = encoding_for(task.model, task.dataset)
-        self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
-        self.steps = task.training.steps(self.stream.steps_per_epoch)
         self.scored = task.dataset.test.to(task.device)
-        self.losses = LossLog(cross_entropy)
-        task.model.to(task.device)
         self.limit = Limit(task.budget, task.device)
         self.unread: list[Report | Deferred] = []  # of the steps since the last reading
 
@@ -132,12 +96,6 @@ class Run:
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
-
-    def stand(self, capture: Capture | None = None) -> int | None:
-        """Bind the model and continue from the checkpoint; returns its step, or None for a run from the beginning."""
-        self.bind(capture)
-        self.record.model["initial_weights_sha256"] = checkpoint.weights_digest(self.task.model)
-        return self.resume()
 
     def announce(self, resumed_at: int | None) -> None:
         """Record that the run is under way."""
@@ -163,37 +121,6 @@ class Run:
                     self.save()
                     self.renew_limit()
         return self.finish()
-
-    def bind(self, capture: Capture | None = None) -> None:
-        """capture: instead of what the run's settings say."""
-        task = self.task
-        learner = task.optimizer.bind(task.model, self.losses, task.seed)
-        self.learner, self.execution = captured(learner, capture or task.training.capture, task.device)
-        self.buffers = checkpoint.buffers_digest(task.model)
-
-    def replay(self, losses: bytes, steps: int) -> None:
-        """Take the learner through its first `steps` steps by the losses noted then, without forward passes.
-
-        Raises ValueError when `losses` are not as many as the steps took.
-        """
-        with self.losses.replaying(losses):
-            for step in range(steps):
-                self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
-
-    @property
-    def is_replayable(self) -> bool:
-        """Whether the losses noted are all that the weights depend on.
-
-        A pass over several perturbed copies gives several losses, one that compares integers none. Statistics that
-        passes move, as those of batch normalisation, are not to be had without the passes.
-        """
-        position = self.position
-        noted = position.backward_passes == 0 and position.forward_passes <= len(self.losses)
-        return noted and checkpoint.buffers_digest(self.task.model) == self.buffers
-
-    @property
-    def keeps_weights(self) -> bool:
-        return self.task.training.keep == "weights" or not self.is_replayable
 
     def done(self) -> float:
         """The part of this run that is over, by steps or by seconds, whichever is further."""
@@ -224,10 +151,6 @@ class Run:
                 self.record.reason = f"loss is {known.loss} at step {step}; lower the learning rate or clip the slope"
                 return False
         return True
-
-    def epoch(self, step: int) -> float:
-        """The epoch of the full protocol in which `step` stands."""
-        return step * self.task.training.epochs / self.steps
 
     def evaluate(self) -> None:
         """Score the model at rest and record a row; the training clock stands still."""
@@ -271,35 +194,6 @@ class Run:
             "measured_inference_peak_bytes": inference_peak(self.task.model, batch),
         }
         self.task.budget.check(measured.tensors.bytes, MEASURED)
-
-    def resume(self) -> int | None:
-        """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""
-        path = self.folder / CHECKPOINT
-        state = checkpoint.unseal(path, self.record.key, self.task.device)
-        evals = state["evals"] if state else seal_of_evals(self.folder, most=0)
-        keep_evals(self.folder, evals, otherwise=f"delete {path.name} to start the run again from its beginning")
-        if state is None:
-            return None
-        self.position = Position(**state["position"])
-        if "learner" in state:
-            self.learner.load_state_dict(state["learner"])
-            self.losses.continue_after(state["losses"])
-        else:
-            self.replay(state["losses"], self.position.step)
-        self.clock.load_state_dict(state["clock"])
-        self.learner.phases.seconds = state["phases"]
-        return self.position.step
-
-    def save(self) -> None:
-        state = {
-            **({"learner": self.learner.state_dict()} if self.keeps_weights else {}),
-            "losses": bytes(self.losses),
-            "clock": self.clock.state_dict(),
-            "phases": self.learner.phases.seconds,
-            "position": asdict(self.position),
-            "evals": seal_of_evals(self.folder),
-        }
-        checkpoint.seal(self.folder / CHECKPOINT, self.record.key, state)
 
     def interrupt(self) -> RunRecord:
         self.clock.settle()

@@ -13,8 +13,8 @@ from torch import nn
 from tightfit.records.record import RunRecord, read_run, require
 from tightfit.run import checkpoint
 from tightfit.run.attempt import Outcome
+from tightfit.run.checkpoint import WEIGHTS
 from tightfit.run.holding import only_process_in
-from tightfit.run.loop import WEIGHTS
 from tightfit.run.progress import describe, say
 
 AGAIN = "again"  # a folder in that of the run, while it is made again for its weights

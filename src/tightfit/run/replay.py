@@ -13,13 +13,12 @@ from tightfit.commands import DONE, carry_out, told
 from tightfit.commands.verbs import REPLAY
 from tightfit.models.base import traits_of
 from tightfit.records.record import read_run, require, write_atomically
-from tightfit.run.checkpoint import weights_digest
+from tightfit.run.checkpoint import REPLAY_LOG, weights_digest
+from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
-from tightfit.run.loop import REPLAY_LOG, Run
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
-from tightfit.tracking.local import LocalOnly
 
 REBUILT = "model.safetensors"
 PARTS = ("optimizer", "model", "dataset", "training", "memory_budget", "pretraining", "seed", "device", "threads")
@@ -36,13 +35,13 @@ def rebuild(folder: Path) -> nn.Module:
         raise WrongWords(f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one")
     require(folder, record, *NEEDED)
     task = build_task(record.config, copy.deepcopy(record))
-    run = Run(task, record, folder, LocalOnly(), lambda *_: None, record.memory["batch_size"])
-    run.bind()
+    course = Course(task, record, folder, record.memory["batch_size"])
+    course.bind()
     try:
-        run.replay((folder / REPLAY_LOG).read_bytes(), record.summary["steps"])
+        course.replay((folder / REPLAY_LOG).read_bytes(), record.summary["steps"])
     except ValueError as error:
         raise ValueError(f"{folder / REPLAY_LOG}: {error}; put the whole file back") from error
-    model = run.learner.resting_model()
+    model = course.learner.resting_model()
     digest, expected = weights_digest(model), record.summary["weights_sha256"]
     if digest != expected:
         raise ValueError(

@@ -10,8 +10,8 @@ from typing import Any
 
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.records.record import FINAL, RunRecord, read_run, rests_on_own_files
+from tightfit.run.checkpoint import CHECKPOINT
 from tightfit.run.checks import own_targets, targets_in
-from tightfit.run.loop import CHECKPOINT
 from tightfit.run.parts import build_dataset, build_tokenizer
 from tightfit.settings import TRUST, WrongWords
 
