@@ -125,6 +125,7 @@ def test_table_1_is_estimated_without_int8_products_where_the_processor_is_slow_
 ) -> None:
     """Every row of the short profile in integers, on images made on the spot."""
     monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    monkeypatch.setattr(integer_matmul, "int8_is_exact", lambda: True)
     images = {"_target_": "tests.synthetic.bars", "name": "bars", "count": 300}
     runs = [run for name in INTEGER_TABLE_1 for run in plan([f"experiments=elasticzo/{name}", "profile=short"])]
     configs = [{**run.config, "dataset": images} for run in runs if run.config["dataset"]["name"] == "mnist"]

@@ -67,6 +67,7 @@ def test_means_of_multiplying_integers_are_on_record(
     asked: str, fast: bool, means: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    monkeypatch.setattr(integer_matmul, "int8_is_exact", lambda: True)
     niti = {"_target_": "tightfit.optimizers.niti_bp.NITIBP", "name": "niti_bp", "bits": 5}
     training = {"epochs": 1, "evaluations": 1, "batch_size": 48}
     described = config(tmp_path, model={**INTEGERS, "backend": asked}, optimizer=niti, training=training)

@@ -75,6 +75,7 @@ def test_frozen_weights_keep_fewer_activations() -> None:
 
 def test_integers_have_operations_and_keep_nothing_for_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: True)
+    monkeypatch.setattr(integer_matmul, "int8_is_exact", lambda: True)
     _, rows = table_of("lenet5_int8", 4)
     products = [row for row in rows if row.kind == "_int_mm"]
     assert [row.module for row in products] == ["conv1", "conv2", "fc1", "fc2", "fc3"]

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +18,7 @@ from tightfit.numerics.int8.matmul import (
     convolution_input_error,
     convolution_weight_gradient,
     convolve,
+    int8_is_exact,
     matmul,
     matmul_of_whole_tiles,
     whole_tiles,
@@ -21,6 +26,7 @@ from tightfit.numerics.int8.matmul import (
 from tightfit.numerics.speed import by_instructions, has_fast_int8, is_faster_when_timed
 
 SIZES = st.integers(1, 9)
+EXACT = [backend for backend in BACKENDS if backend != "int8" or int8_is_exact()]  # here
 
 
 def integers(seed: int, *shape: int) -> torch.Tensor:
@@ -33,7 +39,7 @@ def integers(seed: int, *shape: int) -> torch.Tensor:
 def test_every_backend_multiplies_like_python_integers(m: int, k: int, n: int, seed: int) -> None:
     left, right = integers(seed, m, k), integers(seed + 1, k, n)
     expected = reference.matmul(left.tolist(), right.tolist())
-    assert [matmul(left, right, backend).tolist() for backend in BACKENDS] == [expected] * len(BACKENDS)
+    assert [matmul(left, right, backend).tolist() for backend in EXACT] == [expected] * len(EXACT)
 
 
 def as_on_cuda(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -93,7 +99,7 @@ def test_every_backend_convolves_alike_forward_and_backward(b: int, c: int, o: i
     exact_images, exact_weight = images.double().requires_grad_(), weight.double().requires_grad_()
     output = F.conv2d(exact_images, exact_weight, padding=kernel // 2)
     output.backward(errors.double())  # whole numbers below 2**53 are exact
-    for backend in BACKENDS:
+    for backend in EXACT:
         assert torch.equal(convolve(images, weight, backend).double(), output.detach())
         assert torch.equal(convolution_input_error(errors, weight, backend).double(), exact_images.grad)
         assert torch.equal(convolution_weight_gradient(images, errors, kernel, backend).double(), exact_weight.grad)
@@ -102,7 +108,7 @@ def test_every_backend_convolves_alike_forward_and_backward(b: int, c: int, o: i
 @pytest.mark.parametrize("terms", [TERMS_EXACT_IN_FLOAT32, TERMS_EXACT_IN_FLOAT32 + 1, 2001, 4 * 1040 + 3])
 def test_sums_too_large_for_float32_are_still_exact(terms: int) -> None:
     left, right = torch.full((1, terms), 127, dtype=torch.int8), torch.full((terms, 1), 127, dtype=torch.int8)
-    assert [matmul(left, right, backend).item() for backend in BACKENDS] == [terms * 127 * 127] * len(BACKENDS)
+    assert [matmul(left, right, backend).item() for backend in EXACT] == [terms * 127 * 127] * len(EXACT)
     left, right = integers(0, 3, terms), integers(1, terms, 5)
     assert torch.equal(matmul(left, right, "float32"), matmul(left, right, "reference"))
 
@@ -135,6 +141,56 @@ def test_timing_disturbs_no_count_of_tensors_and_is_done_once() -> None:
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_is_the_faster_backend_and_others_are_what_they_say(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: fast)
+    monkeypatch.setattr(integer_matmul, "int8_is_exact", lambda: True)
     assert chosen("auto", torch.device("cpu")) == ("int8" if fast else "float32")
     assert chosen("auto", torch.device("cuda")) == "int8"
     assert [chosen(backend, torch.device("cpu")) for backend in BACKENDS[1:]] == list(BACKENDS[1:])
+
+
+def saturating(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """`torch._int_mm` of a processor without VNNI, step by step: see `int8_is_exact`."""
+    unsigned = left.long() + 128
+    products = unsigned[:, :, None] * right.long()[None]  # (m, k, n)
+    pairs = F.pad(products, (0, 0, 0, products.shape[1] % 2)).unflatten(1, (-1, 2)).sum(2)
+    return (pairs.clamp(-(2**15), 2**15 - 1).sum(1) - 128 * right.long().sum(0)).to(torch.int32)
+
+
+def test_int8_that_saturates_is_found_out_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = torch.full((1, 2), 127, dtype=torch.int8)
+    assert saturating(two, two.t()).item() == 255
+    small = torch.full((3, 6), 7, dtype=torch.int8)
+    assert torch.equal(saturating(small, small.t()), matmul(small, small.t(), "reference"))
+    monkeypatch.setattr(torch, "_int_mm", saturating)
+    assert not int8_is_exact.__wrapped__()
+    monkeypatch.setattr(integer_matmul, "int8_is_exact", lambda: False)
+    monkeypatch.setattr(integer_matmul, "has_fast_int8", lambda: True)
+    cpu = torch.device("cpu")
+    assert [chosen(backend, cpu) for backend in ("auto", "float32", "reference")] == ["float32", "float32", "reference"]
+    for multiply in (lambda: matmul(two, two.t(), "int8"), lambda: chosen("int8", cpu)):
+        with pytest.raises(ValueError, match=r"backend=int8 but .* has no VNNI; choose backend=auto or float32"):
+            multiply()
+    assert chosen("int8", torch.device("cuda")) == "int8"
+
+
+MULTIPLIED = """
+import torch
+from tightfit.numerics.int8.matmul import matmul
+left = torch.randint(-127, 128, (37, 65), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+expected = matmul(left, left.t(), "reference")
+assert torch.equal(matmul(left, left.t(), "auto"), expected)
+try:
+    assert torch.equal(matmul(left, left.t(), "int8"), expected)
+except ValueError as error:
+    assert "no VNNI" in str(error)
+"""
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX2_VNNI", "AVX512_CORE"])
+def test_int8_is_right_or_refused_whatever_instructions_there_are(instructions: str) -> None:
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    done = subprocess.run([sys.executable, "-c", MULTIPLIED], env=limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_trying_int8_disturbs_no_count_of_tensors() -> None:
+    assert peak_live_bytes(int8_is_exact.__wrapped__, resident=()) == 0

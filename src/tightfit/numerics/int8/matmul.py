@@ -8,26 +8,62 @@ output. Most of it is zeros, but int8 instructions multiply these sooner than a 
 
 from __future__ import annotations
 
+import functools
+from itertools import product
 from typing import Literal
 
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from tightfit.numerics.speed import has_fast_int8
 
-# auto: int8 where the processor has instructions for it, and on CUDA; float32 elsewhere.
+# auto: int8 where the processor has instructions for it that are exact, and on CUDA; float32 elsewhere.
 Backend = Literal["auto", "int8", "float32", "reference"]
 BACKENDS = ("auto", "int8", "float32", "reference")
 # Whole numbers up to 2**24 are exact in float32, and a product of two int8 values is at most 127².
 TERMS_EXACT_IN_FLOAT32 = 2**24 // 127**2
+# Of products by which int8 is tried: oneDNN has other code for vectors, and for sides that fill its tiles.
+SIDES_TRIED = ((1, 2, 1), (1, 64, 48), (48, 64, 1), (3, 5, 7), (48, 64, 48))
 TILE, LEAST_ROWS = 8, 17  # what torch._int_mm asks of CUDA tensors
 
 
 def chosen(backend: Backend, device: torch.device) -> Backend:
-    """The backend that `backend` stands for on `device`."""
-    if backend != "auto":
-        return backend
-    return "int8" if device.type != "cpu" or has_fast_int8() else "float32"
+    """The backend that `backend` stands for on `device`.
+
+    Raises ValueError for int8 where its products are not exact.
+    """
+    if device.type != "cpu":
+        return "int8" if backend == "auto" else backend
+    if backend == "auto":
+        return "int8" if int8_is_exact() and has_fast_int8() else "float32"
+    if backend == "int8" and not int8_is_exact():
+        raise ValueError(
+            "backend=int8 but this processor's int8 products are wrong where sums of two pass 16 bits, for it has no "
+            "VNNI; choose backend=auto or float32"
+        )
+    return backend
+
+
+@functools.cache
+def int8_is_exact() -> bool:
+    """Whether `torch._int_mm` is exact on this CPU, by products of the largest numbers, which any saturation changes.
+
+    Without VNNI oneDNN, which multiplies for PyTorch, makes one factor unsigned by adding 128, sums two products at a
+    time in 16 bits that saturate (VPMADDUBSW), and takes the 128 out again: 127² + 127² comes out as 255.
+    Source: oneDNN, doc/advanced_topics/int8_computations.md; src/cpu/gemm/s8x8s32/simple_gemm_s8s8s32.cpp.
+    What watches operators does not see it.
+    """
+    with _disable_current_modes():
+        return all(
+            bool((torch._int_mm(filled(rows, inner, a), filled(inner, columns, b)) == inner * a * b).all())
+            for (rows, inner, columns) in SIDES_TRIED
+            for a, b in product((127, -127), repeat=2)
+        )
+
+
+def filled(rows: int, columns: int, value: int) -> torch.Tensor:
+    return torch.full((rows, columns), value, dtype=torch.int8)
 
 
 def check_backend(backend: str) -> None:
