@@ -26,9 +26,9 @@ from tightfit.numerics.noise.half_bits import (
     float16_nearest,
     float16_value,
 )
+from tightfit.numerics.noise.hashed import hash_words, mix
 from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.threads import Work
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 Moves = Sequence[tuple[float, int]]  # scales and counters
 
@@ -39,8 +39,6 @@ PART = 2**18  # numbers of a piece of work, at most
 # tensor that it begins with, how many weights it has, and the keys of its tensor.
 SOURCE, TARGET, FIRST, SIZE, WORDS, COUNTERS, ROUNDING = range(7)
 
-SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
-MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
 LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
 
 
@@ -166,7 +164,7 @@ def _add_to_halves_stochastically(
             part, first = _moved_tile(source, target, start), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
                 _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
-                _hash(chances[: (part.size + 3) // 4], first, row[ROUNDING], _mix(counters[move] ^ row[COUNTERS]))
+                hash_words(chances[: (part.size + 3) // 4], first, row[ROUNDING], mix(counters[move] ^ row[COUNTERS]))
                 if brain:
                     for lane in range(part.size):
                         part[lane] = bfloat16_by_chance(bfloat16_value(part[lane]) + noise[lane], carries[lane])
@@ -198,7 +196,7 @@ def _fill(
 ) -> None:
     """The noise of `size` numbers that begin `start` numbers into `row`, and of what shares a word with them."""
     words = words[: (size + per_word - 1) // per_word]
-    _hash(words, (np.int64(row[FIRST]) * TILE + start) // per_word, row[WORDS], _mix(counter ^ row[COUNTERS]))
+    hash_words(words, (np.int64(row[FIRST]) * TILE + start) // per_word, row[WORDS], mix(counter ^ row[COUNTERS]))
     if per_word == 64:  # signs: a row of their table says what its number's bits say
         for index in range(words.size):
             word, signs = words[index], noise[64 * index : 64 * index + 64]
@@ -213,17 +211,3 @@ def _fill(
         fields = words.view(np.uint16)
         for lane in range(fields.size):
             noise[lane] = numbers[fields[lane]] * scale
-
-
-@njit(nogil=True, cache=True)
-def _hash(words: Array, first: Any, low: np.uint64, high: np.uint64) -> None:
-    """As `counter_noise.random_words`."""
-    for index in range(words.size):
-        words[index] = _mix(_mix(np.uint64(first + index) ^ low) + high)
-
-
-@njit(inline="always")
-def _mix(x: np.uint64) -> np.uint64:
-    x = (x ^ (x >> SHIFT_1)) * MULTIPLIER_1
-    x = (x ^ (x >> SHIFT_2)) * MULTIPLIER_2
-    return x ^ (x >> SHIFT_3)
