@@ -17,7 +17,7 @@ PLAIN = re.compile(r"(?P<key>[\w/]+)(@[\w.]*)?(?P<within>\.[\w.]+)?=(?P<values>.
 NAMES = re.compile(r"[\w./-]+(,[\w./-]+)*")
 UNSAID = "smaller"  # set by experiments alone
 # What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
-TABLES = ("rows", "box", "trial", "profiles")
+TABLES = ("rows", "box", "trial", "chosen", "profiles")
 
 
 def options() -> dict[str, Path]:
