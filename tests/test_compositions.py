@@ -153,7 +153,8 @@ def test_runs_of_an_experiment_differ_and_know_their_cell(experiment: str) -> No
     for run in one_of_each_row(runs):
         check_configuration(run.config)
     cells = {(run.config["cell"]["row"], run.config["cell"]["column"], run.config["seed"]) for run in runs}
-    assert len(cells) == len(runs)
+    trials = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text()).get("box", {"": {}})
+    assert len(cells) * len(trials) == len(runs)
 
 
 def one_of_each_row(runs: list[Planned]) -> list[Planned]:

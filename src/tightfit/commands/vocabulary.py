@@ -16,6 +16,8 @@ OTHERS = ("plan", "hydra")  # folders of conf/ that are no part of a run
 PLAIN = re.compile(r"(?P<key>[\w/]+)(@[\w.]*)?(?P<within>\.[\w.]+)?=(?P<values>.*)", re.DOTALL)
 NAMES = re.compile(r"[\w./-]+(,[\w./-]+)*")
 UNSAID = "smaller"  # set by experiments alone
+# What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
+TABLES = ("rows", "box", "trial", "chosen", "profiles")
 
 
 def options() -> dict[str, Path]:
@@ -50,7 +52,7 @@ def check_words(words: Sequence[str]) -> None:
     """Raise WrongWords for a plain word that sets what no run has, or chooses an option that is not there."""
     there = options()
     groups = {parent.as_posix() for option in there for parent in Path(option).parents[:-1]}
-    known = [*defaults(), UNSAID]
+    known = [*defaults(), UNSAID, *TABLES]
     for word in words:
         said = PLAIN.fullmatch(word)
         if said is None or said["key"].split("/")[0] == "hydra":
