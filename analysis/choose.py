@@ -1,7 +1,7 @@
 """What the trials of an experiment choose: `python -m analysis.choose elasticzo/tuning/table1`.
 
 Prints each contender's trials, its winner and whether that lies at an edge, then the lines to freeze in the file of
-the experiment. Trials are those committed and, where there are any, the local ones.
+the experiment. Trials are those committed and, where there are any, the local ones that have ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tightfit.records.record import FINAL
 
 from .load import EXPERIMENTS, WORK, flat, load_results, load_runs, merge
 from .names import column_title, in_order, method
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None, experiments: Path = EXPERIMENTS
         there = ", ".join(dict.fromkeys(one.tuning for one in known))
         parser.error(f"{options.tuning} has the trials of no comparison in protocol.yaml; choose {there}")
     records = merge(load_results(options.tuning, experiments), load_runs(options.runs, options.tuning))
-    trials = [records.full[key] for key in records.runs["key"]]
+    trials = [records.full[key] for key in records.runs["key"] if records.full[key]["status"] in FINAL]
     if not trials:
         print(f"{options.tuning} has no recorded trials; run tightfit reproduce {options.tuning}")
         return

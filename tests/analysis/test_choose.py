@@ -98,8 +98,11 @@ def test_the_command_reads_committed_and_local_trials(tmp_path: Path, capsys: py
     assert "has no recorded trials; run tightfit reproduce paper/tuning/table" in capsys.readouterr().out
     for lr, final in ((0.1, 0.5), (0.2, 0.9), (0.4, 0.3)):
         make_run(runs, "paper/tuning/table", "full_zo", "mnist", [0.1, final], optimizer={"name": "mezo", "lr": lr})
+    make_run(runs, "paper/tuning/table", "full_bp", "mnist", status="interrupted")
     main(["paper/tuning/table", "--runs", str(runs)], experiments)
-    assert "full_zo: {lr: 0.2}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "full_zo: {lr: 0.2}" in said
+    assert "Full BP" not in said  # it has not ended
     with pytest.raises(SystemExit):
         main(["paper/tuning/other", "--runs", str(runs)], experiments)
     assert "paper/tuning/other has the trials of no comparison in protocol.yaml; choose paper/tuning/table" in (
