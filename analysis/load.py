@@ -29,6 +29,7 @@ MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_s
 # Rehearsed without data, where that decides about a budget, and measured.
 PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
 JOIN = " + "  # between the commits, or processors, that share a run
+MACHINE = ("cpu", "capability", "device", "device_capability", "python", "torch")
 SETTINGS_OF = ("optimizer", "adapter", "model", "dataset", "training")  # parts whose settings are columns
 PHASES = ("forward", "backward", "perturb", "update")
 RUN_COLUMNS = {
@@ -54,7 +55,7 @@ RUN_COLUMNS = {
     "cpu": TEXT,
     "cores": COUNT,
     "threads": COUNT,
-    **dict.fromkeys(("device", "python", "torch", "started_at"), TEXT),
+    **dict.fromkeys(("device", "capability", "device_capability", "python", "torch", "started_at"), TEXT),
     "protocol": COUNT,
 }
 EVAL_COLUMNS = {
@@ -219,7 +220,7 @@ def run_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
         **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.get("phase_seconds", {})).items()},
         **{name: machine.get(name) for name in ("cores", "threads")},
-        **{name: joined(s["machine"].get(name) for s in worked) for name in ("cpu", "device", "python", "torch")},
+        **{name: joined(s["machine"].get(name) for s in worked) for name in MACHINE},
         "profile": config["profile"],
         "cell_row": cell.get("row"),
         "cell_column": cell.get("column"),

@@ -29,8 +29,8 @@ def options() -> dict[str, Path]:
     for folder in (CONF, EXPERIMENTS, *own_folders()):
         for path in sorted(folder.rglob("*.yaml")):
             option = path.relative_to(EXPERIMENTS.parent if folder == EXPERIMENTS else folder).with_suffix("")
-            if len(option.parts) == 1 or option.parts[0] in OTHERS:
-                continue
+            if len(option.parts) == 1 or option.parts[0] in OTHERS or path.parent == EXPERIMENTS:
+                continue  # in experiments/ itself there is none, but what is said of all
             if option.as_posix() in found:
                 raise WrongWords(f"{path} has the name of an option that is there, {option}; rename the file")
             found[option.as_posix()] = path
