@@ -50,6 +50,7 @@ def base(tmp_path: Path) -> dict[str, Any]:
         ("optimizer.lr", 1.0),
         ("optimizer.direction.kernel", "portable"),
         ("optimizer.direction.usual_lr", 3),
+        ("optimizer.descent", {"_target_": "tightfit.optimizers.descents.plain.Plain", "name": "plain"}),
     ],
 )
 def test_key_ignores_what_cannot_change_the_result(base: dict[str, Any], path: str, value: Any) -> None:

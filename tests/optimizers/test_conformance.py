@@ -16,6 +16,7 @@ from tightfit.numerics.noise import counter_noise, streams
 from tightfit.numerics.noise.perturbation import NOISES
 from tightfit.numerics.noise.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
+from tightfit.optimizers.descents.momentum import Momentum
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
@@ -76,6 +77,13 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
 
 METHODS = {f"{name}_{restore}": m for restore in ("merged", "exact") for name, m in methods(restore).items()}
 EXACT_AT_REST = methods("exact", lr=0.0)
+# Of a first step with one direction, those that move along it.
+DESCENTS = {"momentum": Momentum()}
+DESCENDING = {
+    f"{name}_{restore}": MeZO(0.5, 0.25, restore=restore, descent=descent)
+    for restore in ("merged", "exact")
+    for name, descent in DESCENTS.items()
+}
 
 
 def batch(step: int) -> Batch:
@@ -169,7 +177,7 @@ def every(rows: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", rows.values(), ids=rows.keys())
 
 
-@every(METHODS)
+@every({**METHODS, **DESCENDING})
 def test_direction_probed_is_direction_applied(method: Optimizer) -> None:
     check_direction_probed_is_direction_applied(method)
 
@@ -187,7 +195,7 @@ def test_estimate_is_unbiased_on_a_quadratic(method: Optimizer) -> None:
     check_unbiased_on_a_quadratic(method)
 
 
-@every(METHODS)
+@every({**METHODS, **DESCENDING})
 def test_threads_change_nothing(method: Optimizer) -> None:
     check_threads_change_nothing(method)
 

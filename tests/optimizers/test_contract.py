@@ -20,6 +20,7 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.momentum import Momentum
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
@@ -88,6 +89,7 @@ METHODS = {
     ),
     "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
+    "zo_momentum": Method(MeZO(0.0005, 1e-3, clip=20.0, descent=Momentum()), 500, (0.4, 0.8), 2.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

@@ -30,6 +30,9 @@ from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.along import AlongDirections
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.plain import Plain
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
@@ -74,6 +77,7 @@ AXES: dict[str, dict[str, Any]] = {
         "rademacher": Independent("rademacher", kernel="portable"),
         "torch_legacy": TorchLegacy(),
     },
+    "descent": {"plain": Plain(), "momentum": Momentum(0.5)},
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
@@ -85,12 +89,13 @@ INPUTS = {
     "llama": torch.randint(1, 32, (8, 8), generator=torch.Generator().manual_seed(0)),
     "lenet5": random_inputs(1, 28, 28),
 }
+ALONG_DIRECTIONS = {name for name, descent in AXES["descent"].items() if isinstance(descent, AlongDirections)}
 # What each method is made of beside the model and the adapter, and how it is made of that.
 METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "bp": (("rule", "activations"), lambda **parts: Backprop(1e-3, **parts)),
-    "mezo": (("direction", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
+    "mezo": (("direction", "descent", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
     "elastic_zo": (
-        ("rule", "direction", "restore"),
+        ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
@@ -102,7 +107,8 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
-        return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
+        along = cell["descent"] in ALONG_DIRECTIONS
+        return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True
 
 

@@ -23,10 +23,11 @@ from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
 class MeZO(ZerothOrder):
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Exactly inference: parameters and activations (ElasticZO, eq. 3). What a direction holds to move the weights
-        counts as parameters too."""
+        counts as parameters too, and what a descent holds between steps comes on top."""
         return Breakdown(
             parameters=parameter_bytes(table.rows) + self.direction.bytes_held(table.rows, self.restore),
             activations=output_bytes(table.rows, batch_size),
+            optimizer_state=self.descent.state_bytes(table.rows),
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:

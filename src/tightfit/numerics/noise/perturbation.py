@@ -14,7 +14,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from tightfit.numerics.noise.counter_noise import TABLES
+from tightfit.numerics.noise.counter_noise import (
+    MANTISSA_BITS,
+    TABLES,
+    Key,
+    rounded_stochastically,
+    rounding_bits,
+)
 from tightfit.numerics.noise.streams import PIECE, CounterStream, Stream, fused_sweep, streams_for
 from tightfit.numerics.threads import share_out, threads_for
 
@@ -41,6 +47,16 @@ class Piece:
     place: slice  # among the flat weights of the parameter
     weights: torch.Tensor  # (n,), in place
     directions: list[torch.Tensor]  # (n,) each
+    rounding: Key  # of the chances by which sums are rounded to 16 bits
+
+    def add_(self, change: torch.Tensor) -> None:
+        """Add `change` (n,) to the weights; where they have 16 bits the sum is rounded up or down by chance, so that a
+        change too small for them is kept on average. `change` may be overwritten."""
+        if self.weights.dtype not in MANTISSA_BITS:
+            self.weights.add_(change)
+            return
+        bits = rounding_bits(self.place.start, len(self.weights), self.rounding, self.weights.device)
+        self.weights.copy_(rounded_stochastically(change.add_(self.weights), bits, self.weights.dtype))
 
 
 class Perturbation:
@@ -100,9 +116,10 @@ class Perturbation:
         """
         for parameter, stream in self.streams.items():
             draws = [stream.draws(self.counter(step, query)) for query in queries]
+            rounding = stream.rounding(self.counter(step, queries[0]))
             for number, (weights, *directions) in enumerate(zip(stream.weights.split(PIECE), *draws, strict=True)):
                 start = number * PIECE
-                change(Piece(parameter, slice(start, start + len(weights)), weights, directions))
+                change(Piece(parameter, slice(start, start + len(weights)), weights, directions, rounding))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
