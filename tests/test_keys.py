@@ -75,6 +75,7 @@ def test_module_may_move_within_tightfit(base: dict[str, Any], monkeypatch: pyte
         ("optimizer.lr", 1.5),
         ("optimizer._target_", "mine.MeZO"),
         ("optimizer.direction.noise", "rademacher"),
+        ("optimizer.descent", {"_target_": "tightfit.optimizers.descents.sign.Sign", "name": "plain"}),
         ("model._target_", "mine.models.lenet5"),
     ],
 )

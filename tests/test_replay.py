@@ -25,6 +25,13 @@ from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
+DESCENTS = "tightfit.optimizers.descents."
+ADAM = {**MEZO, "descent": {"_target_": DESCENTS + "adam.Adam"}}
+ONE_SIDED = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.one_sided.OneSided",
+    "descent": {"_target_": DESCENTS + "normalised.Normalised"},
+}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 
@@ -84,7 +91,7 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE], ids=["mezo", "p_rge"])
+@pytest.mark.parametrize("optimizer", [MEZO, PRGE, ADAM, ONE_SIDED], ids=["mezo", "p_rge", "adam", "one_sided"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path
@@ -200,8 +207,10 @@ def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:
     [
         {"direction": {"_target_": "tightfit.optimizers.directions.torch_legacy.TorchLegacy"}, "queries": 1},
         {"restore": "exact"},
+        {"descent": {"_target_": DESCENTS + "sign.Sign"}},
+        {"descent": {"_target_": DESCENTS + "momentum.Momentum"}},
     ],
-    ids=["torch_legacy", "exact"],
+    ids=["torch_legacy", "exact", "sign", "momentum"],
 )
 def test_losses_rebuild_weights_where_they_matter_to_the_last_bit_or_no_layer_runs(
     settings: dict[str, Any], tmp_path: Path

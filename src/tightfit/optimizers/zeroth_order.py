@@ -204,5 +204,8 @@ def clipped_slope(plus: float | torch.Tensor, minus: float | torch.Tensor, eps: 
     Taken in the type of the losses: float64 for numbers, a tensor's own otherwise.
     A loss that is not a number stays so: the runner then ends the run as diverged.
     """
-    slope = float((plus - minus) / (2 * eps))
+    return bounded(float((plus - minus) / (2 * eps)), clip)
+
+
+def bounded(slope: float, clip: float) -> float:
     return slope if slope != slope else max(-clip, min(clip, slope))

@@ -117,9 +117,10 @@ class Perturbation:
         for parameter, stream in self.streams.items():
             draws = [stream.draws(self.counter(step, query)) for query in queries]
             rounding = stream.rounding(self.counter(step, queries[0]))
-            for number, (weights, *directions) in enumerate(zip(stream.weights.split(PIECE), *draws, strict=True)):
-                start = number * PIECE
-                change(Piece(parameter, slice(start, start + len(weights)), weights, directions, rounding))
+            for number, weights in enumerate(stream.weights.split(PIECE)):
+                place = slice(number * PIECE, number * PIECE + len(weights))
+                # Without names, so that the numbers are gone before those of the next piece are drawn.
+                change(Piece(parameter, place, weights, [next(draw) for draw in draws], rounding))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""

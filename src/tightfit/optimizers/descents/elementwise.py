@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,8 +24,14 @@ from tightfit.optimizers.directions.direction import Direction, Parameters
 class Elementwise:
     """What such descents share: each says its `moments`, and its `change`."""
 
-    kind: ClassVar[str]
-    moments: ClassVar[tuple[str, ...]] = ()  # the numbers kept for each weight, by name: zeros before the first step
+    @property
+    def kind(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The numbers kept for each weight, by name: zeros before the first step."""
+        return ()
 
     def change(self, estimate: torch.Tensor, moments: list[torch.Tensor], lr: float, count: int) -> torch.Tensor:
         """What is added to some weights, (n,) like their `estimate`, which may be overwritten; renews their `moments`.
