@@ -32,6 +32,7 @@ ONE_SIDED = {
     "_target_": "tightfit.optimizers.one_sided.OneSided",
     "descent": {"_target_": DESCENTS + "normalised.Normalised"},
 }
+ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "queries": 1, "epochs": 4}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 
@@ -91,7 +92,9 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE, ADAM, ONE_SIDED], ids=["mezo", "p_rge", "adam", "one_sided"])
+@pytest.mark.parametrize(
+    "optimizer", [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED], ids=["mezo", "p_rge", "adam", "adamu", "one_sided"]
+)
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

@@ -23,6 +23,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.one_sided import OneSided
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
 SHAPES = [(), (1,), (1, 1, 10), (3, 37), (17,), (100_003,)]
@@ -92,6 +93,10 @@ DESCENDING = {
     f"{name}_{restore}": MeZO(0.5, 0.25, restore=restore, descent=descent, direction=Independent("rademacher"))
     for restore in ("merged", "exact")
     for name, descent in DESCENTS.items()
+}
+DESCENDING |= {
+    f"adamu_{restore}": ZOAdaMU(0.5, 0.25, restore=restore, direction=Independent("rademacher"), epochs=1.0)
+    for restore in ("merged", "exact")
 }
 ONE_SIDED = {f"one_sided_{restore}": OneSided(0.5, 0.25, restore=restore) for restore in ("merged", "exact")}
 

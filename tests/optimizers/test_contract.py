@@ -33,6 +33,7 @@ from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 
 
@@ -104,6 +105,7 @@ METHODS = {
         (0.55, 0.65),
         1.0,
     ),
+    "zo_adamu": Method(ZOAdaMU(0.003, 1e-3, clip=20.0, epochs=50), 500, (0.6, 0.7), 1.3),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

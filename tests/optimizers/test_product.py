@@ -44,6 +44,7 @@ from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
 
@@ -109,6 +110,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("direction", "restore"),
         lambda **parts: OneSided(1e-4, 1e-3, queries=3, descent=Normalised(), **parts),
     ),
+    "zo_adamu": (
+        ("direction", "restore"),
+        lambda **parts: ZOAdaMU(1e-3, 1e-3, epochs=1.0, **parts),
+    ),
     "elastic_zo": (
         ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
@@ -122,7 +127,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
-        if method == "fzoo":
+        if method in ("fzoo", "zo_adamu"):
             return False
         along = cell["descent"] in ALONG_DIRECTIONS
         return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"

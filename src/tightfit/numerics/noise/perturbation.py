@@ -114,13 +114,20 @@ class Perturbation:
         For what no sum `weights + scale × z` is: a function of several directions, or of the weights or a state too.
         No more than a piece of each direction ever exists.
         """
-        for parameter, stream in self.streams.items():
-            draws = [stream.draws(self.counter(step, query)) for query in queries]
-            rounding = stream.rounding(self.counter(step, queries[0]))
-            for number, weights in enumerate(stream.weights.split(PIECE)):
-                place = slice(number * PIECE, number * PIECE + len(weights))
-                # Without names, so that the numbers are gone before those of the next piece are drawn.
-                change(Piece(parameter, place, weights, [next(draw) for draw in draws], rounding))
+        for parameter in self.streams:
+            self.sweep_one(parameter, change, step, queries)
+
+    def sweep_one(
+        self, parameter: nn.Parameter, change: Callable[[Piece], object], step: int, queries: Sequence[int] = (0,)
+    ) -> None:
+        """The same for the weights of one tensor."""
+        stream = self.streams[parameter]
+        draws = [stream.draws(self.counter(step, query)) for query in queries]
+        rounding = stream.rounding(self.counter(step, queries[0]))
+        for number, weights in enumerate(stream.weights.split(PIECE)):
+            place = slice(number * PIECE, number * PIECE + len(weights))
+            # Without names, so that the numbers are gone before those of the next piece are drawn.
+            change(Piece(parameter, place, weights, [next(draw) for draw in draws], rounding))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""

@@ -189,7 +189,7 @@ class LayerByLayer:
         """They are, and were while they were probed."""
 
 
-def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
+def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> ProbeInPieces:
     """The probe that `restore` names; warns of weights that moving in place would spoil."""
     if restore == "exact":
         return LayerByLayer(model, perturbation)
