@@ -55,6 +55,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "adamu"},
     ),
     (
+        {"_target_": OURS + "dp_zo.DPZO", **RATES},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

@@ -64,6 +64,13 @@ def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_
         assert (folder / REPLAY_LOG).exists() == (bp_layers == 0)
 
 
+def test_a_private_run_leaves_no_losses_of_its_examples_to_be_rebuilt_from(tmp_path: Path) -> None:
+    private = {**MEZO, "_target_": "tightfit.optimizers.dp_zo.DPZO", "queries": 1, "noise_multiplier": 1.0}
+    folder = carry_out(config(tmp_path, optimizer=private, training=KEEP_LOSSES)).folder
+    assert not (folder / REPLAY_LOG).exists()
+    assert (folder / WEIGHTS).exists()
+
+
 @pytest.mark.parametrize("parallel", ["none", "outer", "inner", "both"])
 def test_passes_that_hold_several_copies_leave_a_log_all_the_same(parallel: str, tmp_path: Path) -> None:
     folder = carry_out(config(tmp_path, optimizer={**PRGE, "parallel": parallel}, training=KEEP_LOSSES)).folder

@@ -25,6 +25,7 @@ from tightfit.optimizers.descents.momentum import Momentum
 from tightfit.optimizers.descents.normalised import Normalised
 from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
@@ -106,6 +107,7 @@ METHODS = {
         1.0,
     ),
     "zo_adamu": Method(ZOAdaMU(0.003, 1e-3, clip=20.0, epochs=50), 500, (0.6, 0.7), 1.3),
+    "dp_zo": Method(DPZO(0.01, 1e-3, bound=0.01, noise_multiplier=1.0), 500, (0.55, 0.65), 1.01),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

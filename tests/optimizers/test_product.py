@@ -38,6 +38,7 @@ from tightfit.optimizers.descents.plain import Plain
 from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.one_sided import OneSided
@@ -114,6 +115,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("direction", "restore"),
         lambda **parts: ZOAdaMU(1e-3, 1e-3, epochs=1.0, **parts),
     ),
+    "dp_zo": (
+        ("direction", "restore"),
+        lambda **parts: DPZO(1e-3, 1e-3, bound=1.0, noise_multiplier=1e-6, **parts),
+    ),
     "elastic_zo": (
         ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
@@ -127,7 +132,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
-        if method in ("fzoo", "zo_adamu"):
+        if method in ("fzoo", "zo_adamu", "dp_zo"):
             return False
         along = cell["descent"] in ALONG_DIRECTIONS
         return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"
