@@ -17,6 +17,7 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.perturbation import Noise, Perturbation
 from tightfit.optimizers.base import Batch
+from tightfit.optimizers.captured import obstacle_to_capture
 from tightfit.optimizers.descents.adam import Adam
 from tightfit.optimizers.descents.descent import Descent
 from tightfit.optimizers.descents.momentum import Momentum
@@ -27,6 +28,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.one_sided import OneSided
+from tightfit.optimizers.schedules import Power
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
 
@@ -74,8 +76,9 @@ class Recorded:
         return drawn
 
     def _estimate(self, method: MeZO, step: int) -> torch.Tensor:
-        directions = self.directions(method, step)
-        return sum(s * z for s, z in zip(self.slopes[step], directions, strict=True)) / method.queries
+        slopes = self.slopes[step]
+        directions = self.directions(method, step)[: len(slopes)]
+        return sum(s * z for s, z in zip(slopes, directions, strict=True)) / len(slopes)
 
 
 def start() -> torch.Tensor:
@@ -269,6 +272,50 @@ def test_one_sided_passes_and_sweeps_are_planned_for() -> None:
         method = replace(FZOO, restore=restore)
         assert method.cost(table, 8) == Cost(forward=9, sweeps=sweeps)
     assert FZOO.memory(table, 8) == MeZO(1e-3, 1e-3).memory(table, 8)
+
+
+GROWING = Power(2.0, 1.0)  # 1 for the first ten steps of the tiny problem, a tenth of an epoch each, then 2 for five, 3
+
+
+@pytest.mark.parametrize("method", [MeZO, OneSided])
+def test_directions_that_become_more_are_never_repeated(method: type[MeZO]) -> None:
+    model, seen = tiny_model(), []
+    model[0].register_forward_hook(lambda module, *_: seen.append(module.weight.detach().numpy().tobytes()))
+    learner = method(0.0, 0.25, queries=3, growth=GROWING, restore="exact").bind(model, cross_entropy, seed=0)
+    passes = [learner.step(tiny_batch(step)).forward_passes for step in range(20)]
+    directions = [1] * 10 + [2] * 5 + [3] * 5
+    if method is MeZO:
+        assert passes == [2 * count for count in directions]
+        assert len(set(seen)) == len(seen)
+    else:
+        assert passes == [1 + count for count in directions]
+        assert len(set(seen)) == 1 + sum(directions)  # at rest it is the same weights
+
+
+@pytest.mark.parametrize("descent", [Plain(), Momentum()])
+@pytest.mark.parametrize("restore", ["merged", "exact"])
+def test_a_step_of_fewer_directions_takes_their_mean(descent: Descent, restore: Any) -> None:
+    method = MeZO(LR, 1e-3, queries=3, growth=Power(2.0, 0.0), restore=restore, descent=descent)
+    recorded = Recorded(method, steps=1)
+    (first, second, _), ((of_first, of_second),) = recorded.directions(method, 0), recorded.slopes
+    mean = (of_first * first + of_second * second) / 2
+    torch.testing.assert_close(recorded.weights, start() - LR * mean, rtol=1e-5, atol=1e-5)
+
+
+def test_directions_that_are_as_many_as_there_are_room_for_are_those_of_mezo_bit_for_bit() -> None:
+    plain = MeZO(0.01, 1e-3, queries=3)
+    assert torch.equal(trained(replace(plain, growth=Power(7.0, 0.0))), trained(plain))
+
+
+def test_steps_whose_directions_become_more_are_not_captured() -> None:
+    learner = MeZO(LR, 1e-3, queries=3, growth=GROWING).bind(tiny_model(), cross_entropy, seed=0)
+    assert obstacle_to_capture(learner) == "such steps have as many directions all along"
+
+
+@pytest.mark.parametrize("descent", [Sign(), SlopeSign(), Momentum(), Adam()])
+def test_steps_of_other_descents_are_not_captured(descent: Descent) -> None:
+    learner = MeZO(LR, 1e-3, descent=descent).bind(tiny_model(), cross_entropy, seed=0)
+    assert "descent=plain" in obstacle_to_capture(learner)
 
 
 @pytest.mark.parametrize(

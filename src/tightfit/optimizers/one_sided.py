@@ -53,7 +53,7 @@ class OneSidedLearner(ZerothOrderLearner):
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         at_rest = self._loss_at_rest(batch)
-        losses = [float(self._loss(batch, eps, query)) for query in range(self._optimizer.queries)]
+        losses = [float(self._loss(batch, eps, query)) for query in range(self._optimizer.queries_at(batch.epoch))]
         slopes = [bounded((loss - at_rest) / eps, clip) for loss in losses]
         with self.phases("update"):
             self._update(lr, slopes, batch)

@@ -70,7 +70,14 @@ class ZerothOrder(TwoSided):
         super().__post_init__()
         check_restore(self.restore)
         self.direction.check(self.queries, self.restore)
-        self.descent.check(self.queries, self.direction)
+        self.descent.check(self.queries_at(0.0), self.direction)
+
+    # Whether each step has as many directions.
+    steady = True
+
+    def queries_at(self, epoch: float) -> int:
+        """How many directions a step has at `epoch`: at most `queries`."""
+        return self.queries
 
     @property
     def sweeps(self) -> int:
@@ -100,12 +107,12 @@ class ZerothOrderLearner(WeightsOnly):
         self.undifferentiated = [parameter for _, parameter in parameters]
         check_rounding((parameter for _, parameter in parameters), value_at(optimizer.eps, 0.0))
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
-        self._descender = optimizer.descent.begin(parameters)
+        self._descender = optimizer.descent.begin(parameters, optimizer.queries)
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         losses: list[float | torch.Tensor] = []
-        for query in range(self._optimizer.queries):
+        for query in range(self._optimizer.queries_at(batch.epoch)):
             losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
@@ -134,6 +141,8 @@ class ZerothOrderLearner(WeightsOnly):
         """Why no step can be made for many runs at once (`run.stack`); empty where it can."""
         if not isinstance(self._probe, InPlace) or self._optimizer.descent != PLAIN:
             return "such steps move weights in place, by independent numbers, restore=merged and descent=plain"
+        if not self._optimizer.steady:
+            return "such steps have as many directions all along"
         return obstacle_to_device_sweep(self._probe.perturbation)
 
     # What of the model is backpropagated, and whether the passes at +eps and at −eps give its gradients.

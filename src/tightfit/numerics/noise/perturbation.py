@@ -65,7 +65,7 @@ class Perturbation:
     parameters: (name, tensor) pairs. A tensor's stream depends on its own name alone, so training fewer
         tensors (ElasticZO) draws the same directions for those that remain.
     seed: the root seed of the run.
-    queries: directions per step.
+    queries: directions per step, at most: their number parts those of one step from those of another.
     noise, kernel: one of `NOISES` and of `KERNELS`; the kernel changes the time of a sweep and nothing else.
     """
 

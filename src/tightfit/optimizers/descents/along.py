@@ -31,19 +31,20 @@ class AlongDirections:
         """Merged, each move is made on the way to the next probe."""
         return queries if restore == "exact" else 0
 
-    def begin(self, parameters: Parameters) -> Descender:
-        return MoverAlong(self.coefficients)
+    def begin(self, parameters: Parameters, queries: int) -> Descender:
+        return MoverAlong(self.coefficients, queries)
 
 
 class MoverAlong:
-    def __init__(self, coefficients: Coefficients) -> None:
-        self._coefficients = coefficients
+    def __init__(self, coefficients: Coefficients, queries: int) -> None:
+        self._coefficients, self._queries = coefficients, queries
 
     def step_(self, probe: Probe, lr: float, slopes: Sequence[float], step: int) -> None:
         coefficients = self._coefficients(slopes)
+        more = self._queries / len(coefficients)  # of a share of the rate, where a step has fewer directions: else 1
         last = len(coefficients) - 1
         for query in [last, *range(last)]:  # first the last: on the way back from its probe
-            probe.update_(lr, coefficients[query], step, query)
+            probe.update_(lr, coefficients[query] * more, step, query)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

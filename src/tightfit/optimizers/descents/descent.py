@@ -36,7 +36,7 @@ class Descent(Protocol):
         ...
 
     def check(self, queries: int, direction: Direction) -> None:
-        """Raise ValueError for settings of the method that the descent cannot serve."""
+        """Raise ValueError for settings of the method that the descent cannot serve. queries: the fewest of a step."""
         ...
 
     def state_bytes(self, rows: Sequence[LayerRow]) -> int:
@@ -47,6 +47,7 @@ class Descent(Protocol):
         """Passes over the trained weights, or over as large a state, in the update of a step: see `memory.cost`."""
         ...
 
-    def begin(self, parameters: Parameters) -> Descender:
-        """Ready to move `parameters`; nothing of their size is allocated before the first step."""
+    def begin(self, parameters: Parameters, queries: int) -> Descender:
+        """Ready to move `parameters` along at most `queries` directions a step; nothing of their size is allocated
+        before the first step."""
         ...

@@ -57,7 +57,7 @@ class Elementwise:
         moments are read and written."""
         return (restore == "merged") + queries + len(self.moments)
 
-    def begin(self, parameters: Parameters) -> Descender:
+    def begin(self, parameters: Parameters, queries: int) -> Descender:
         return MoverOfElements(self, parameters)
 
 
