@@ -121,8 +121,17 @@ class CounterStream:
 
     def draws(self, counter: int) -> Iterator[torch.Tensor]:
         for number, piece in enumerate(self.weights.split(PIECE)):
-            start = number * PIECE
-            yield noise_at(slice(start, start + len(piece)), self.table, self.keys.of(counter))
+            yield self._drawn(number * PIECE, len(piece), counter)
+
+    def _drawn(self, first: int, count: int, counter: int) -> torch.Tensor:
+        """`count` numbers of z(counter) from place `first` on, float32."""
+        if self.kernel is not None:
+            return noise_at(slice(first, first + count), self.table, self.keys.of(counter))
+        from tightfit.numerics.noise.fused_noise import draw_  # optional, so imported only here
+
+        numbers = torch.empty(count, dtype=torch.float32, device=self.weights.device)
+        draw_(numbers, first, self.keys, self.noise, counter)
+        return numbers
 
     def rounding(self, counter: int) -> Key:
         return self.keys.of_rounding(counter)
