@@ -21,6 +21,9 @@ from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
@@ -88,6 +91,9 @@ METHODS = {
     ),
     "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
+    "sparse_mezo": Method(MeZO(0.01, 1e-3, clip=20.0, direction=Sparse(0.5)), 500, (0.55, 0.65), 1.01),
+    "lozo": Method(MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.0),
+    "subzero": Method(MeZO(0.003, 1e-3, clip=20.0, direction=Subspace(4, 10)), 500, (0.55, 0.65), 1.0),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

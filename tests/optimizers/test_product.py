@@ -31,6 +31,9 @@ from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
@@ -73,6 +76,9 @@ AXES: dict[str, dict[str, Any]] = {
         "gaussian_fast": Independent("gaussian_fast", kernel="portable"),
         "rademacher": Independent("rademacher", kernel="portable"),
         "torch_legacy": TorchLegacy(),
+        "sparse": Sparse(0.5),
+        "low_rank": LowRank(2, 3),
+        "subspace": Subspace(2, 3),
     },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
@@ -100,7 +106,7 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
-        return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
+        return cell["adapter"] == "mp_lora" and cell["direction"] in ("gaussian", "gaussian_fast", "rademacher")
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True

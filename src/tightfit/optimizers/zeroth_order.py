@@ -154,6 +154,14 @@ class ZerothOrderLearner(WeightsOnly):
         self._probe.rest()
         return super().resting_model()
 
+    def state_dict(self) -> dict[str, Any]:
+        of_directions = self._probe.state()
+        return {**super().state_dict(), **({"directions": of_directions} if of_directions else {})}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._probe.load_state(state.get("directions", []))
+
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
         last = len(slopes) - 1
         for query in [last, *range(last)]:  # first the last: on the way back from its probe

@@ -51,6 +51,12 @@ class Probe(Protocol):
         """Bring the weights to rest, with all updates made."""
         ...
 
+    def state(self) -> list[float]:
+        """What directions depend on beside the weights at rest, the seed and the step: mostly nothing."""
+        ...
+
+    def load_state(self, state: list[float]) -> None: ...
+
 
 class InPlace:
     """Moves the weights, and from one probe straight to the next, past the updates between them."""
@@ -79,6 +85,12 @@ class InPlace:
     def rest(self) -> None:
         self._plan_return()
         self._move()
+
+    def state(self) -> list[float]:
+        return self._perturbation.state()
+
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
 
     def _plan_move_to(self, scale: float, step: int, query: int) -> None:
         if self._direction != (step, query):
@@ -170,6 +182,12 @@ class LayerByLayer:
 
     def rest(self) -> None:
         """They are, and were while they were probed."""
+
+    def state(self) -> list[float]:
+        return self._perturbation.state()
+
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
 
 
 def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
