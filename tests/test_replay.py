@@ -25,6 +25,21 @@ from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
+DIRECTIONS: dict[str, dict[str, Any]] = {
+    "sparse": {"_target_": "tightfit.optimizers.directions.sparse.Sparse", "keep": 0.5},
+    "low_rank": {"_target_": "tightfit.optimizers.directions.low_rank.LowRank", "rank": 2, "period": 3},
+    "subspace": {"_target_": "tightfit.optimizers.directions.subspace.Subspace", "rank": 2, "period": 3},
+    "rank_one": {
+        "_target_": "tightfit.optimizers.directions.low_rank.LowRank",
+        "rank": 1,
+        "period": 1,
+        "probed": "activations",
+    },
+}
+ALONG = {
+    name: {**MEZO, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
+    for name, direction in DIRECTIONS.items()
+}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 
@@ -84,7 +99,12 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE], ids=["mezo", "p_rge"])
+@pytest.mark.parametrize("optimizer", ALONG.values(), ids=ALONG.keys())
+def test_directions_are_drawn_again_by_a_replay(optimizer: dict[str, Any], tmp_path: Path) -> None:
+    rebuild(carry_out(config(tmp_path, optimizer=optimizer, training=KEEP_LOSSES)).folder)
+
+
+@pytest.mark.parametrize("optimizer", [MEZO, PRGE, *ALONG.values()], ids=["mezo", "p_rge", *ALONG])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

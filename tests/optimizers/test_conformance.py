@@ -28,7 +28,7 @@ SHAPES = [(), (1,), (1, 1, 10), (3, 37), (5, 2, 3, 3), (17,), (211, 173), (100_0
 MANY = 20_000  # steps, whose directions may not repeat: these do not depend on the type of the weights
 FEWER = 2_500  # by which weights of 16 bits would have drifted, and the broken twins do
 SHARED_OUT = 300_001  # elements that threads share out
-DIRECTIONS = {"sparse_mezo": Sparse(0.5), "lozo": LowRank(2, 10), "subzero": Subspace(2, 10)}
+DIRECTIONS = {"sparse_mezo": Sparse(0.5), "lozo": LowRank(2, 10), "subzero": Subspace(2, 10), "rank_one": LowRank(1, 1)}
 
 
 class Held(nn.Module):

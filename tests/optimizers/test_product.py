@@ -79,6 +79,7 @@ AXES: dict[str, dict[str, Any]] = {
         "sparse": Sparse(0.5),
         "low_rank": LowRank(2, 3),
         "subspace": Subspace(2, 3),
+        "rank_one": LowRank(1, 1, "activations"),
     },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
@@ -107,6 +108,8 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] in ("gaussian", "gaussian_fast", "rademacher")
+    if cell.get("direction") == "rank_one":
+        return cell["restore"] == "exact" and method != "elastic_zo"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True

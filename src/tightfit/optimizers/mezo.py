@@ -22,15 +22,15 @@ from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
 @dataclass(frozen=True)
 class MeZO(ZerothOrder):
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Exactly inference: parameters and activations (ElasticZO, eq. 3). What a direction holds to move the weights
-        counts as parameters too."""
+        """Exactly inference: parameters and activations (ElasticZO, eq. 3), of as many batches as are passed together.
+        What a direction holds to move the weights counts as parameters too."""
         return Breakdown(
             parameters=parameter_bytes(table.rows) + self.direction.bytes_held(table.rows, self.restore),
-            activations=output_bytes(table.rows, batch_size),
+            activations=output_bytes(table.rows, batch_size) * self.direction.together,
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
-        return Cost(forward=2 * self.queries, sweeps=self.sweeps)
+        return Cost(forward=2 * self.queries, sweeps=self.sweeps, together=self.direction.together)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "mezo")

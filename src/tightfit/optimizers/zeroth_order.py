@@ -11,11 +11,13 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from tightfit.numerics.noise.both_ends import BothEnds
 from tightfit.numerics.noise.device_sweep import obstacle_to_device_sweep
 from tightfit.numerics.noise.draws import Draws
 from tightfit.numerics.noise.perturbation import Perturbation
@@ -53,7 +55,7 @@ class TwoSided:
         check_positive("optimizer.clip", self.clip)
 
     def facts(self) -> Facts:
-        return Facts(2 * self.queries, 0, self.queries, self.direction.noise)
+        return Facts(2 * self.queries // self.direction.together, 0, self.queries, self.direction.noise)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ class ZerothOrder(TwoSided):
     @property
     def sweeps(self) -> int:
         """Passes over the trained weights in a step. Exactly: a copy for each end of a direction, and its update.
-        Merged: to each end of a direction; all else is done on the way (see `numerics.noise.probes`)."""
-        return 3 * self.queries if self.restore == "exact" else 2 * self.queries
+        Merged: to each end of a direction; all else is done on the way (see `numerics.noise.probes`). None of the
+        weights moves to an end where both are probed together."""
+        to_ends = 2 * self.queries if self.direction.together == 1 else 0
+        return to_ends + (self.queries if self.restore == "exact" else 0)
 
 
 class ZerothOrderLearner(WeightsOnly):
@@ -98,7 +102,7 @@ class ZerothOrderLearner(WeightsOnly):
         lr, eps, clip = self.values_at(batch.epoch)
         losses: list[float | torch.Tensor] = []
         for query in range(self._optimizer.queries):
-            losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
+            losses += self._losses(batch, eps, query)
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
         return self.report_of(losses, eps, clip)
@@ -114,7 +118,8 @@ class ZerothOrderLearner(WeightsOnly):
         """The report of a step with these losses at both ends of each direction."""
         means = [(float(plus) + float(minus)) / 2 for plus, minus in pairs(losses)]
         scalars = {"slope": slopes_of(losses, eps, clip)[-1]}
-        return Report(sum(means) / len(means), len(losses), self._backward_passes, scalars)
+        passes = len(losses) // self._optimizer.direction.together
+        return Report(sum(means) / len(means), passes, self._backward_passes, scalars)
 
     @property
     def obstacle_to_capture(self) -> str:
@@ -166,6 +171,25 @@ class ZerothOrderLearner(WeightsOnly):
         last = len(slopes) - 1
         for query in [last, *range(last)]:  # first the last: on the way back from its probe
             self._probe.update_(lr, slopes[query], batch.step, query)
+
+    def _losses(self, batch: Batch, eps: float, query: int) -> Sequence[float | torch.Tensor]:
+        """The losses at both ends of the direction of `query`."""
+        if isinstance(self._probe, BothEnds):
+            return self._losses_together(self._probe, batch, eps, query)
+        return [self._loss(batch, scale, query) for scale in (eps, -eps)]
+
+    @torch.no_grad()
+    def _losses_together(self, probe: BothEnds, batch: Batch, eps: float, query: int) -> Sequence[float]:
+        """The same by one pass over the batch twice."""
+
+        @cache  # not before it is asked for: a log of losses that replays them needs no pass
+        def logits() -> tuple[torch.Tensor, ...]:
+            repeated = batch.inputs.repeat(2, *[1] * (batch.inputs.dim() - 1))
+            with probe.both(eps, batch.step, query), self._draws.of(batch.step):
+                return self._model(repeated).chunk(2)
+
+        with self.phases("forward"):
+            return [self._objective(lambda _, end=end: logits()[end], batch).item() for end in (0, 1)]
 
     @torch.no_grad()
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:

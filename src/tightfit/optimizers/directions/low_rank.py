@@ -17,10 +17,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, get_args
 
 from torch import nn
 
 from tightfit.memory.table import LayerRow, largest_trained_bytes
+from tightfit.numerics.noise.both_ends import PRODUCTS, BothEnds
 from tightfit.numerics.noise.factored import NUMBERS, FactoredStream, LazyStream
 from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.numerics.noise.probes import Probe, Restore, probe_for
@@ -29,36 +31,56 @@ from tightfit.optimizers.directions.direction import Parameters
 
 FLOAT32_BYTES = 4
 MakeStream = Callable[..., FactoredStream]
+Where = Literal["weights", "activations"]
+OF_PRODUCTS = {kind.__name__ for kind in PRODUCTS} | {"WideLinear"}
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """rank: of a direction, r, at most a side of the matrix; period: steps that V stays."""
+    """rank: of a direction, r, at most a side of the matrix; period: steps that V stays; probe: what is moved to take
+    losses, the weights, or the activations for both ends of a direction in one pass (`numerics.noise.both_ends`)."""
 
     rank: int = 4
     period: int = 50
+    probed: Where = "weights"
 
-    noise = "low_rank"
     slope_in_loss_type = False
 
     def __post_init__(self) -> None:
         check_whole("rank", self.rank)
         check_whole("period", self.period)
+        if self.probed not in get_args(Where):
+            raise ValueError(f"optimizer.direction.probed={self.probed!r} is not moved; choose weights or activations")
+
+    @property
+    def noise(self) -> str:
+        return "rank_one" if self.rank == 1 else "low_rank"
+
+    @property
+    def together(self) -> int:
+        return 2 if self.probed == "activations" else 1
 
     def check(self, queries: int, restore: Restore) -> None:
-        pass
+        if self.probed == "activations" and restore != "exact":
+            raise ValueError(
+                f"restore={restore} but probed=activations leaves the weights at rest; choose restore=exact, or "
+                "optimizer.direction.probed=weights"
+            )
 
     def bytes_held(self, rows: tuple[LayerRow, ...], restore: Restore) -> int:
-        """The factors of one matrix, the largest; with restore=exact a moved copy of the largest layer."""
+        """The factors of one matrix, the largest; with restore=exact a moved copy of the largest layer, but of a
+        product none if its outputs are moved."""
         factors = max((factor_bytes(shape, self.rank) for row in rows for shape in row.shapes), default=0)
-        return factors + (largest_trained_bytes(rows) if restore == "exact" else 0)
+        copied = tuple(row for row in rows if self.probed == "weights" or row.kind not in OF_PRODUCTS)
+        return factors + (largest_trained_bytes(copied) if restore == "exact" else 0)
 
     def perturbation(self, parameters: Parameters, seed: int, queries: int) -> Perturbation:
         make = partial(LazyStream, rank=self.rank, period=self.period)
         return Perturbation.of(factored_streams(parameters, seed, queries, make), queries)
 
     def probe(self, model: nn.Module, parameters: Parameters, seed: int, queries: int, restore: Restore) -> Probe:
-        return probe_for(restore, model, self.perturbation(parameters, seed, queries))
+        perturbation = self.perturbation(parameters, seed, queries)
+        return BothEnds(model, perturbation) if self.together == 2 else probe_for(restore, model, perturbation)
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:

@@ -32,6 +32,7 @@ class Sparse:
 
     noise = "sparse"
     slope_in_loss_type = False
+    together = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:

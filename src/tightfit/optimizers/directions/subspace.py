@@ -33,6 +33,7 @@ class Subspace:
 
     noise = "subspace"
     slope_in_loss_type = False
+    together = 1
 
     def __post_init__(self) -> None:
         check_whole("rank", self.rank)
