@@ -201,7 +201,7 @@ def test_models_whose_examples_do_not_go_side_by_side_are_refused(
 def test_settings_that_need_weights_to_move_are_refused() -> None:
     with pytest.raises(ValueError, match="restore=merged but probed=activations leaves the weights at rest"):
         method(BOTH, "merged")
-    with pytest.raises(ValueError, match="choose probed=weights, or optimizer=mezo"):
+    with pytest.raises(ValueError, match=r"choose optimizer\.direction\.probed=weights, or"):
         ElasticZO(0.1, 0.1, bp_lr=0.1, bp_layers=1, restore="exact", direction=BOTH)
     with pytest.raises(ValueError, match="probed='outputs' is not moved; choose weights or activations"):
         LowRank(1, 1, "outputs")

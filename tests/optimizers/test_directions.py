@@ -8,6 +8,7 @@ from torch import nn
 
 from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
+from tightfit.numerics.noise import streams
 from tightfit.numerics.noise.factored import rectangles
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.masked import BITS, packed, threshold_of
@@ -17,6 +18,7 @@ from tightfit.optimizers.directions.low_rank import LowRank
 from tightfit.optimizers.directions.sparse import Sparse
 from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.mezo import MeZO
+from tightfit.records.machine import has_numba
 from tightfit.run.evaluate import cross_entropy
 
 from .test_conformance import SHAPES, Model, at_rest, batch
@@ -72,6 +74,21 @@ def test_tensors_of_one_axis_move_as_by_mezo_bit_for_bit(direction: Any) -> None
     vectors = [(), (17,), (40_003,)]
     factored = moved(direction, torch.float32, "merged", 2, vectors)
     assert torch.equal(factored, moved(Independent(), torch.float32, "merged", 2, vectors))
+
+
+@pytest.mark.skipif(not has_numba(), reason="numba is not installed")
+@pytest.mark.filterwarnings("ignore:restore='merged' rounds")
+@both_restores
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "direction", [Sparse(0.4), Sparse(0.4, "rademacher"), Sparse(0.4, "gaussian_fast"), LowRank(3, 2), Subspace(3, 2)]
+)
+def test_compiled_pieces_are_the_same_to_the_bit(
+    direction: Any, dtype: torch.dtype, restore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = moved(direction, dtype, restore, 2, [*SHAPES, (300, 700)])
+    monkeypatch.setattr(streams, "has_numba", lambda: False)
+    assert torch.equal(compiled, moved(direction, dtype, restore, 2, [*SHAPES, (300, 700)]))
 
 
 # Masks.

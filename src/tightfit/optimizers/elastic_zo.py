@@ -47,8 +47,8 @@ class ElasticZO(ZerothOrder):
             raise ValueError(f"queries={self.queries} but elastic_zo probes one direction a step; choose queries=1")
         if self.direction.together > 1:
             raise ValueError(
-                "elastic_zo backpropagates a pass at one end of a direction, and optimizer.direction.probed=activations "
-                "makes one for both; choose probed=weights, or optimizer=mezo"
+                "elastic_zo backpropagates the pass at one end of a direction, and probed=activations makes one for "
+                "both; choose optimizer.direction.probed=weights, or optimizer=mezo"
             )
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")

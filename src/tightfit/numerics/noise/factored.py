@@ -37,6 +37,11 @@ class FactoredStream(PiecewiseStream):
 
         def drawn(weights: torch.Tensor, start: int, scale: float) -> torch.Tensor:
             noise, done = torch.empty(len(weights), device=weights.device), 0
+            if self.compiled:
+                from tightfit.numerics.noise.compiled_pieces import fill_product
+
+                fill_product(noise, left, right, start, scale)
+                return noise
             for rows, columns in rectangles(start, start + len(weights), self.shape[1]):
                 part = noise[done : done + size(rows) * size(columns)].view(size(rows), size(columns))
                 torch.mul(left[0, rows, None], right[0, columns], out=part)

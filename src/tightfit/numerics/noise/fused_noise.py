@@ -124,7 +124,7 @@ def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, co
         for start in range(0, size, TILE):
             part = _moved_tile(source, target, start)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 for lane in range(part.size):
                     part[lane] += noise[lane]
 
@@ -140,7 +140,7 @@ def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scal
         for start in range(0, size, TILE):
             part = _moved_tile(source, target, start)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 if brain:
                     for lane in range(part.size):
                         part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
@@ -163,7 +163,7 @@ def _add_to_halves_stochastically(
         for start in range(0, size, TILE):
             part, first = _moved_tile(source, target, start), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 hash_words(chances[: (part.size + 3) // 4], first, row[ROUNDING], mix(counters[move] ^ row[COUNTERS]))
                 if brain:
                     for lane in range(part.size):
@@ -183,7 +183,7 @@ def _moved_tile(source: Array, target: Array, start: int) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _fill(
+def fill(
     noise: Array,
     words: Array,
     size: int,

@@ -35,10 +35,12 @@ class MaskedStream(PiecewiseStream):
         self._unpacked = BITS.to(self.weights.device)
 
     def draw(self, counter: int) -> Draw:
-        step, key = counter // self._queries, self._keys.of(counter)
+        step, key = counter // self._queries, self.keys.of(counter)
         is_new, self._step = step != self._step, step
 
         def drawn(weights: torch.Tensor, start: int, scale: float) -> torch.Tensor:
+            if self.compiled:
+                return self._drawn_by_compiled_code(weights, start, scale, counter, is_new)
             frozen = self._frozen(weights, start, is_new)
             noise = noise_at(slice(start, start + len(weights)), self._table, key).mul_(scale)
             return noise.masked_fill_(frozen, -0.0)  # the one number that changes no weight, not even −0
@@ -53,9 +55,23 @@ class MaskedStream(PiecewiseStream):
         """The weights were replaced too, so the next mask is made anew whatever the step."""
         self._threshold, self._step = threshold, None
 
+    def _bits_of(self, weights: torch.Tensor, start: int) -> torch.Tensor:
+        return self._bits[start // 8 : -(-(start + len(weights)) // 8)]
+
+    def _drawn_by_compiled_code(
+        self, weights: torch.Tensor, start: int, scale: float, counter: int, is_new: bool
+    ) -> torch.Tensor:
+        from tightfit.numerics.noise.compiled_pieces import fill_masked, mark  # optional, so imported only here
+
+        bits, noise = self._bits_of(weights, start), torch.empty(len(weights))
+        if is_new:
+            mark(bits, weights.float(), self._threshold)
+        fill_masked(noise, bits, self._noise, self.keys, start, scale, counter)
+        return noise
+
     def _frozen(self, weights: torch.Tensor, start: int, is_new: bool) -> torch.Tensor:
         """Where a piece of the weights does not move: (n,) bool."""
-        bits = self._bits[start // 8 : -(-(start + len(weights)) // 8)]
+        bits = self._bits_of(weights, start)
         if is_new:
             frozen = weights.abs() > self._threshold
             bits.copy_(packed(frozen))
