@@ -40,6 +40,7 @@ ALONG = {
     name: {**MEZO, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
     for name, direction in DIRECTIONS.items()
 }
+ALONG["lozo_m"] = {**ALONG["low_rank"], "_target_": "tightfit.optimizers.lozo_m.LOZOM"}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 

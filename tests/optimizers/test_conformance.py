@@ -21,6 +21,7 @@ from tightfit.optimizers.directions.low_rank import LowRank
 from tightfit.optimizers.directions.sparse import Sparse
 from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
@@ -77,6 +78,7 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
         )
     for name, direction in DIRECTIONS.items():
         built[name] = MeZO(lr, eps, restore=restore, direction=direction)
+    built["lozo_m_first_step"] = LOZOM(lr, eps, restore=restore, direction=DIRECTIONS["lozo"], beta=0.0)
     return built
 
 

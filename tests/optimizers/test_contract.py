@@ -26,6 +26,7 @@ from tightfit.optimizers.directions.sparse import Sparse
 from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
@@ -93,6 +94,7 @@ METHODS = {
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
     "sparse_mezo": Method(MeZO(0.01, 1e-3, clip=20.0, direction=Sparse(0.5)), 500, (0.55, 0.65), 1.01),
     "lozo": Method(MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.0),
+    "lozo_m": Method(LOZOM(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.02),
     "subzero": Method(MeZO(0.003, 1e-3, clip=20.0, direction=Subspace(4, 10)), 500, (0.55, 0.65), 1.0),
     "mezo_rank_one": Method(
         MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(1, 1, "activations"), restore="exact"), 500, (0.5, 0.65), 1.9

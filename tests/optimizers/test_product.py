@@ -36,6 +36,7 @@ from tightfit.optimizers.directions.sparse import Sparse
 from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
@@ -100,6 +101,7 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("rule", "direction", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
+    "lozo_m": (("direction", "restore", "queries"), lambda **parts: LOZOM(1e-3, 1e-3, **parts)),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -108,6 +110,8 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] in ("gaussian", "gaussian_fast", "rademacher")
+    if method == "lozo_m" and cell["direction"] not in ("low_rank", "rank_one"):
+        return False
     if cell.get("direction") == "rank_one":
         return cell["restore"] == "exact" and method != "elastic_zo"
     if cell.get("direction") == "torch_legacy":

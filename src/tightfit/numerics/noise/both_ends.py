@@ -85,8 +85,8 @@ class BothEnds(LayerByLayer):
         """Whether to move the outputs of `module` is to move its `own` parameters."""
         if not isinstance(module, PRODUCTS) or getattr(module, "groups", 1) > 1 or not module.weight.is_contiguous():
             return False
-        is_own = any(module.weight is parameter for parameter in own)
-        return not is_own or isinstance(self._perturbation.streams[module.weight], FactoredStream)
+        streams = [self._perturbation.streams[parameter] for parameter in own if parameter is module.weight]
+        return all(isinstance(stream, FactoredStream) for stream in streams)
 
     def _move(
         self,

@@ -55,9 +55,9 @@ def add_by_chance(source: torch.Tensor, target: torch.Tensor, noise: torch.Tenso
     """Write 16-bit `source` + `noise` to `target`, rounded up or down as `write_sum` does."""
     if not has_data(source):
         return
-    of_bits = (tensor.detach().view(torch.uint16).numpy() for tensor in (source, target))
-    key = [np.uint64(half) for half in rounding]
-    _add_by_chance(source.dtype == torch.bfloat16, *of_bits, as_array(noise), *key, start)
+    before, after = (tensor.detach().view(torch.uint16).numpy() for tensor in (source, target))
+    low, high = (np.uint64(half) for half in rounding)
+    _add_by_chance(source.dtype == torch.bfloat16, before, after, as_array(noise), low, high, start)
 
 
 @functools.cache

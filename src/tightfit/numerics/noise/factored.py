@@ -33,7 +33,10 @@ class FactoredStream(PiecewiseStream):
         raise NotImplementedError
 
     def draw(self, counter: int) -> Draw:
-        left, right = self.factors(counter)
+        return self.product(*self.factors(counter))
+
+    def product(self, left: torch.Tensor, right: torch.Tensor) -> Draw:
+        """What makes the pieces of leftᵀ right."""
 
         def drawn(weights: torch.Tensor, start: int, scale: float) -> torch.Tensor:
             noise, done = torch.empty(len(weights), device=weights.device), 0
@@ -71,9 +74,18 @@ class LazyStream(FactoredStream):
         self._rank, self._period = min(rank, *self.shape), period
 
     def factors(self, counter: int) -> Factors:
-        m, n = self.shape
-        left = self.normal("rows", counter, self._rank, m).div_(math.sqrt(self._rank))
-        return left, self.normal("columns", counter // self._queries // self._period, self._rank, n)
+        return self.rows(counter), self.columns(self.period_of(counter // self._queries))
+
+    def rows(self, counter: int) -> torch.Tensor:
+        """U / √r, as (r, m)."""
+        return self.normal("rows", counter, self._rank, self.shape[0]).div_(math.sqrt(self._rank))
+
+    def period_of(self, step: int) -> int:
+        return step // self._period
+
+    def columns(self, period: int) -> torch.Tensor:
+        """V of that period, as (r, n)."""
+        return self.normal("columns", period, self._rank, self.shape[1])
 
 
 class SubspaceStream(FactoredStream):

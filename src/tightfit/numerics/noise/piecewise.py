@@ -49,7 +49,13 @@ class PiecewiseStream:
         return self.keys.of_rounding(counter)
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
-        draw, scale = self.draw(counter), within(scale, torch.float32)
+        return self.work_of(self.draw(counter), target, scale, counter, stochastically)
+
+    def work_of(
+        self, draw: Draw, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False
+    ) -> list[Work]:
+        """The same for what `draw` makes in place of z(counter)."""
+        scale = within(scale, torch.float32)
         rounding = self.rounding(counter) if stochastically and target.dtype in MANTISSA_BITS else None
         size = self._size_of_pieces()
         pieces = enumerate(zip(self.weights.split(size), target.split(size), strict=True))

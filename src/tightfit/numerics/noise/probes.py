@@ -128,6 +128,10 @@ class LayerByLayer:
             if (own := [p for p in module.parameters(recurse=False) if p in perturbation.streams])
         ]
 
+    @property
+    def perturbation(self) -> Perturbation:
+        return self._perturbation
+
     @contextmanager
     def at(self, scale: float, step: int, query: int = 0, *, without_pass: bool = False) -> Generator[None]:
         """Raises ValueError when a loss was taken without running the module of some parameter."""

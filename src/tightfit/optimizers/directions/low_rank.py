@@ -114,3 +114,6 @@ def factor_bytes(shape: tuple[int, ...], rank: int) -> int:
 def check_whole(name: str, value: int) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"optimizer.direction.{name}={value} but it counts from 1; choose 1 or more")
+
+
+LAZY = LowRank()
