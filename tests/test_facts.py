@@ -19,6 +19,7 @@ ADAM = {"_target_": OURS + "rules.adam.Adam"}
 CHECKPOINTED = {"_target_": OURS + "activations.checkpointed.Checkpointed"}
 SIGNS = {"_target_": OURS + "directions.independent.Independent", "noise": "rademacher"}
 NORMALISED = {"_target_": OURS + "descents.normalised.Normalised"}
+RANK_ONE = {"_target_": OURS + "directions.low_rank.LowRank", "rank": 1, "period": 1, "probed": "activations"}
 RATES = {"lr": 1e-4, "eps": 1e-3}
 INT8 = {"_target_": OURS + "elastic_zo_int8.ElasticZOInt8", "r_max": 15, "p_zero": 0.3}
 NOTHING = dict.fromkeys(("noise", "rule", "descent", "activations", "adapter"))
@@ -30,6 +31,24 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"_target_": OURS + "mezo.MeZO", **RATES, "queries": 2, "direction": SIGNS},
         {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo.MeZO", **RATES, "direction": {"_target_": OURS + "directions.sparse.Sparse"}},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "sparse", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo.MeZO", **RATES, "restore": "exact", "queries": 2, "direction": RANK_ONE},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "rank_one", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "lozo_m.LOZOM", **RATES, "direction": {"_target_": OURS + "directions.low_rank.LowRank"}},
+        {
+            "forward_passes": 2,
+            "backward_passes": 0,
+            "queries": 1,
+            "noise": "low_rank",
+            "descent": "factors",
+        },
     ),
     (
         {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 1},

@@ -33,6 +33,22 @@ ONE_SIDED = {
     "descent": {"_target_": DESCENTS + "normalised.Normalised"},
 }
 ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "queries": 1, "epochs": 4}
+DIRECTIONS: dict[str, dict[str, Any]] = {
+    "sparse": {"_target_": "tightfit.optimizers.directions.sparse.Sparse", "keep": 0.5},
+    "low_rank": {"_target_": "tightfit.optimizers.directions.low_rank.LowRank", "rank": 2, "period": 3},
+    "subspace": {"_target_": "tightfit.optimizers.directions.subspace.Subspace", "rank": 2, "period": 3},
+    "rank_one": {
+        "_target_": "tightfit.optimizers.directions.low_rank.LowRank",
+        "rank": 1,
+        "period": 1,
+        "probed": "activations",
+    },
+}
+ALONG = {
+    name: {**MEZO, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
+    for name, direction in DIRECTIONS.items()
+}
+ALONG["lozo_m"] = {**ALONG["low_rank"], "_target_": "tightfit.optimizers.lozo_m.LOZOM"}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 
 
@@ -99,8 +115,15 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
+@pytest.mark.parametrize("optimizer", ALONG.values(), ids=ALONG.keys())
+def test_directions_are_drawn_again_by_a_replay(optimizer: dict[str, Any], tmp_path: Path) -> None:
+    rebuild(carry_out(config(tmp_path, optimizer=optimizer, training=KEEP_LOSSES)).folder)
+
+
 @pytest.mark.parametrize(
-    "optimizer", [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED], ids=["mezo", "p_rge", "adam", "adamu", "one_sided"]
+    "optimizer",
+    [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, *ALONG.values()],
+    ids=["mezo", "p_rge", "adam", "adamu", "one_sided", *ALONG],
 )
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(

@@ -25,9 +25,13 @@ from tightfit.optimizers.descents.momentum import Momentum
 from tightfit.optimizers.descents.normalised import Normalised
 from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.one_sided import OneSided
@@ -108,6 +112,13 @@ METHODS = {
     ),
     "zo_adamu": Method(ZOAdaMU(0.003, 1e-3, clip=20.0, epochs=50), 500, (0.6, 0.7), 1.3),
     "dp_zo": Method(DPZO(0.01, 1e-3, bound=0.01, noise_multiplier=1.0), 500, (0.55, 0.65), 1.01),
+    "sparse_mezo": Method(MeZO(0.01, 1e-3, clip=20.0, direction=Sparse(0.5)), 500, (0.55, 0.65), 1.01),
+    "lozo": Method(MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.0),
+    "lozo_m": Method(LOZOM(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.02),
+    "subzero": Method(MeZO(0.003, 1e-3, clip=20.0, direction=Subspace(4, 10)), 500, (0.55, 0.65), 1.0),
+    "mezo_rank_one": Method(
+        MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(1, 1, "activations"), restore="exact"), 500, (0.5, 0.65), 1.9
+    ),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

@@ -37,9 +37,13 @@ from tightfit.optimizers.descents.normalised import Normalised
 from tightfit.optimizers.descents.plain import Plain
 from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
@@ -82,6 +86,10 @@ AXES: dict[str, dict[str, Any]] = {
         "gaussian_fast": Independent("gaussian_fast", kernel="portable"),
         "rademacher": Independent("rademacher", kernel="portable"),
         "torch_legacy": TorchLegacy(),
+        "sparse": Sparse(0.5),
+        "low_rank": LowRank(2, 3),
+        "subspace": Subspace(2, 3),
+        "rank_one": LowRank(1, 1, "activations"),
     },
     "descent": {
         "plain": Plain(),
@@ -123,6 +131,7 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
+    "lozo_m": (("direction", "restore", "queries"), lambda **parts: LOZOM(1e-3, 1e-3, **parts)),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -130,7 +139,11 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
-        return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
+        return cell["adapter"] == "mp_lora" and cell["direction"] in ("gaussian", "gaussian_fast", "rademacher")
+    if method == "lozo_m" and cell["direction"] not in ("low_rank", "rank_one"):
+        return False
+    if cell.get("direction") == "rank_one":
+        return cell["restore"] == "exact" and method != "elastic_zo"
     if cell.get("direction") == "torch_legacy":
         if method in ("fzoo", "zo_adamu", "dp_zo"):
             return False

@@ -27,7 +27,7 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.privacy import check_accountant, epsilon
 from tightfit.optimizers.schedules import check_each, check_positive
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded, check_passes
 from tightfit.seeds import derive
 
 LOSS_BYTES = 4
@@ -55,6 +55,7 @@ class DPZO(MeZO):
             raise ValueError(f"queries={self.queries} but dp_zo gives away one slope a step; choose queries=1")
         if self.noise_multiplier and math.isinf(self.bound):
             raise ValueError("optimizer.bound=inf but noise hides no unbounded loss; choose a finite bound")
+        check_passes(self.direction, "dp_zo")
         if self.direction.slope_in_loss_type:
             raise ValueError(f"direction={self.direction.noise} replays a code without privacy; choose another")
 
@@ -68,9 +69,7 @@ class DPZO(MeZO):
         check_each_by_itself(model)
         if self.delta is not None:
             check_accountant()
-            epsilon(
-                self.noise_multiplier, 1, self.delta
-            )  # imports the accountant, before the clock runs
+            epsilon(self.noise_multiplier, 1, self.delta)  # imports the accountant, before the clock runs
         return DPZOLearner(self, model, objective, seed)
 
 
@@ -91,7 +90,7 @@ class DPZOLearner(ZerothOrderLearner):
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
-        plus, minus = (self._losses(batch, scale) for scale in (eps, -eps))
+        plus, minus = (self._losses_of_examples(batch, scale) for scale in (eps, -eps))
         differences = (plus.double() - minus.double()).clamp_(-self._private.bound, self._private.bound)
         slope = (differences.sum().item() + self._noise(batch.step)) / len(batch.labels) / (2 * eps)
         with self.phases("update"):
@@ -100,7 +99,7 @@ class DPZOLearner(ZerothOrderLearner):
         return Report(loss, 2, 0, {"slope": bounded(slope, clip), **self._account(batch)})
 
     @torch.no_grad()
-    def _losses(self, batch: Batch, scale: float) -> torch.Tensor:
+    def _losses_of_examples(self, batch: Batch, scale: float) -> torch.Tensor:
         """The loss of each example, (b,), at weights moved by `scale` along the direction."""
         with self._moved(batch, scale, 0):
             logits = self._model(batch.inputs)

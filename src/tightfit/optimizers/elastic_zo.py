@@ -24,7 +24,7 @@ from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.rules.sgd import PLAIN, SGD
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
+from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner, check_passes
 
 BPPass = Literal["minus", "plus", "mean"]
 
@@ -45,6 +45,7 @@ class ElasticZO(ZerothOrder):
         check_rate("optimizer.bp_lr", self.bp_lr)
         if self.queries != 1:
             raise ValueError(f"queries={self.queries} but elastic_zo probes one direction a step; choose queries=1")
+        check_passes(self.direction, "elastic_zo")
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
 

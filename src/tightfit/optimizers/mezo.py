@@ -36,16 +36,17 @@ class MeZO(ZerothOrder):
         return self.queries if self.growth is None else int(min(max(self.growth(epoch), 1), self.queries))
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Exactly inference: parameters and activations (ElasticZO, eq. 3). What a direction holds to move the weights
-        counts as parameters too, and what a descent holds between steps comes on top."""
+        """Exactly inference: parameters and activations (ElasticZO, eq. 3), of as many batches as are passed together.
+        What a direction holds to move the weights counts as parameters too, and what a descent holds between steps
+        comes on top."""
         return Breakdown(
             parameters=parameter_bytes(table.rows) + self.direction.bytes_held(table.rows, self.restore),
-            activations=output_bytes(table.rows, batch_size),
+            activations=output_bytes(table.rows, batch_size) * self.direction.together,
             optimizer_state=self.descent.state_bytes(table.rows),
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
-        return Cost(forward=2 * self.queries, sweeps=self.sweeps)
+        return Cost(forward=2 * self.queries, sweeps=self.sweeps, together=self.direction.together)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "mezo")

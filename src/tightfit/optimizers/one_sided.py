@@ -17,7 +17,7 @@ from tightfit.memory.table import LayerTable
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded, check_passes
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class OneSided(MeZO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_passes(self.direction, "one_sided")
         if self.direction.slope_in_loss_type:
             raise ValueError(
                 f"direction={self.direction.noise} replays a code that takes two-sided slopes; choose another "

@@ -11,11 +11,13 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from tightfit.numerics.noise.both_ends import BothEnds
 from tightfit.numerics.noise.device_sweep import obstacle_to_device_sweep
 from tightfit.numerics.noise.draws import Draws
 from tightfit.numerics.noise.perturbation import Perturbation
@@ -55,7 +57,7 @@ class TwoSided:
         check_positive("optimizer.clip", self.clip)
 
     def facts(self) -> Facts:
-        return Facts(2 * self.queries, 0, self.queries, self.direction.noise)
+        return Facts(2 * self.queries // self.direction.together, 0, self.queries, self.direction.noise)
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ class ZerothOrder(TwoSided):
 
     @property
     def sweeps(self) -> int:
-        """Passes over the trained weights in a step: to each end of a direction, or a copy for it, and the update."""
-        return 2 * self.queries + self.descent.sweeps(self.queries, self.restore)
+        """Passes over the trained weights in a step: to each end of a direction, or a copy for it, and the update. None
+        of the weights moves to an end where both are probed together."""
+        to_ends = 2 * self.queries if self.direction.together == 1 else 0
+        return to_ends + self.descent.sweeps(self.queries, self.restore)
 
     def facts(self) -> Facts:
         return replace(super().facts(), descent=self.descent.kind)
@@ -113,7 +117,7 @@ class ZerothOrderLearner(WeightsOnly):
         lr, eps, clip = self.values_at(batch.epoch)
         losses: list[float | torch.Tensor] = []
         for query in range(self._optimizer.queries_at(batch.epoch)):
-            losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
+            losses += self._losses(batch, eps, query)
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
         return self.report_of(losses, eps, clip)
@@ -129,7 +133,8 @@ class ZerothOrderLearner(WeightsOnly):
         """The report of a step with these losses at both ends of each direction."""
         means = [(float(plus) + float(minus)) / 2 for plus, minus in pairs(losses)]
         scalars = {"slope": slopes_of(losses, eps, clip)[-1]}
-        return Report(sum(means) / len(means), len(losses), self._backward_passes, scalars)
+        passes = len(losses) // self._optimizer.direction.together
+        return Report(sum(means) / len(means), passes, self._backward_passes, scalars)
 
     @property
     def obstacle_to_capture(self) -> str:
@@ -172,15 +177,35 @@ class ZerothOrderLearner(WeightsOnly):
         return super().resting_model()
 
     def state_dict(self) -> dict[str, Any]:
-        own = self._descender.state_dict()
-        return {**super().state_dict(), **({"descent": own} if own else {})}
+        own = {"descent": self._descender.state_dict(), "directions": self._probe.state()}
+        return {**super().state_dict(), **{name: state for name, state in own.items() if state}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._descender.load_state_dict(state.get("descent", {}))
+        self._probe.load_state(state.get("directions", []))
 
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
         self._descender.step_(self._probe, lr, slopes, batch.step)
+
+    def _losses(self, batch: Batch, eps: float, query: int) -> Sequence[float | torch.Tensor]:
+        """The losses at both ends of the direction of `query`."""
+        if isinstance(self._probe, BothEnds):
+            return self._losses_together(self._probe, batch, eps, query)
+        return [self._loss(batch, scale, query) for scale in (eps, -eps)]
+
+    @torch.no_grad()
+    def _losses_together(self, probe: BothEnds, batch: Batch, eps: float, query: int) -> Sequence[float]:
+        """The same by one pass over the batch twice."""
+
+        @cache  # not before it is asked for: a log of losses that replays them needs no pass
+        def logits() -> tuple[torch.Tensor, ...]:
+            repeated = batch.inputs.repeat(2, *[1] * (batch.inputs.dim() - 1))
+            with probe.both(eps, batch.step, query), self._draws.of(batch.step):
+                return self._model(repeated).chunk(2)
+
+        with self.phases("forward"):
+            return [self._objective(lambda _, end=end: logits()[end], batch).item() for end in (0, 1)]
 
     @torch.no_grad()
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
@@ -196,6 +221,15 @@ class ZerothOrderLearner(WeightsOnly):
             moved = self._probe.at(scale, batch.step, query, without_pass=is_noted(self._objective))
         with self.phases("forward"), moved, self._draws.of(batch.step):
             yield
+
+
+def check_passes(direction: Direction, method: str) -> None:
+    """Raise ValueError where both ends of a direction share a pass, for a method that needs that at one end."""
+    if direction.together > 1:
+        raise ValueError(
+            f"optimizer={method} needs the pass at one end of a direction, and probed=activations makes one for both; "
+            "choose optimizer.direction.probed=weights, or optimizer=mezo"
+        )
 
 
 def pairs(losses: Sequence[Any]) -> zip[tuple[Any, Any]]:

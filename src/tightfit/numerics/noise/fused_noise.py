@@ -133,7 +133,7 @@ def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, co
         for start in range(0, size, TILE):
             part = _moved_tile(source, target, start)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 for lane in range(part.size):
                     part[lane] += noise[lane]
 
@@ -149,7 +149,7 @@ def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scal
         for start in range(0, size, TILE):
             part = _moved_tile(source, target, start)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 if brain:
                     for lane in range(part.size):
                         part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
@@ -172,7 +172,7 @@ def _add_to_halves_stochastically(
         for start in range(0, size, TILE):
             part, first = _moved_tile(source, target, start), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 hash_words(chances[: (part.size + 3) // 4], first, row[ROUNDING], mix(counters[move] ^ row[COUNTERS]))
                 if brain:
                     for lane in range(part.size):
@@ -187,7 +187,7 @@ def _draw(target: Array, numbers: Array, per_word: int, row: Array, first: int, 
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
     for start in range(0, target.size, TILE):
         part = target[start : start + TILE]
-        _fill(noise, words, part.size, numbers, per_word, row, first + start, np.float32(1), counter)
+        fill(noise, words, part.size, numbers, per_word, row, first + start, np.float32(1), counter)
         part[:] = noise[: part.size]
 
 
@@ -201,7 +201,7 @@ def _moved_tile(source: Array, target: Array, start: int) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _fill(
+def fill(
     noise: Array,
     words: Array,
     size: int,

@@ -21,7 +21,7 @@ from tightfit.numerics.noise.counter_noise import (
     rounded_stochastically,
     rounding_bits,
 )
-from tightfit.numerics.noise.streams import PIECE, CounterStream, Stream, fused_sweep, streams_for
+from tightfit.numerics.noise.streams import PIECE, CounterStream, HasState, Stream, fused_sweep, streams_for
 from tightfit.numerics.threads import share_out, threads_for
 
 Noise = Literal["gaussian", "torch_gaussian", "rademacher", "gaussian_fast"]
@@ -78,8 +78,17 @@ class Perturbation:
         kernel: KernelName = "auto",
     ) -> None:
         check_noise(noise, kernel)
-        self.streams: dict[nn.Parameter, Stream] = streams_for(parameters, seed, noise, kernel)
-        self.queries = queries
+        self._draw_from(streams_for(parameters, seed, noise, kernel), queries)
+
+    @classmethod
+    def of(cls, streams: dict[nn.Parameter, Stream], queries: int) -> Perturbation:
+        """One whose directions are those of `streams`."""
+        made = cls.__new__(cls)
+        made._draw_from(streams, queries)
+        return made
+
+    def _draw_from(self, streams: dict[nn.Parameter, Stream], queries: int) -> None:
+        self.streams, self.queries = streams, queries
         self._shared_out = shared_out(self.streams.values())
         together = fused_together(self.streams.values())
         self._fused = [fused_sweep(streams) for streams in together]
@@ -132,6 +141,15 @@ class Perturbation:
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
         return step * self.queries + query
+
+    def state(self) -> list[float]:
+        """What directions depend on beside the weights at rest, the seed and the step: mostly nothing."""
+        return [stream.state() for stream in self.streams.values() if isinstance(stream, HasState)]
+
+    def load_state(self, state: list[float]) -> None:
+        with_state = [stream for stream in self.streams.values() if isinstance(stream, HasState)]
+        for stream, of_stream in zip(with_state, state, strict=True):
+            stream.load_state(of_stream)
 
 
 def shared_out(streams: Collection[Stream]) -> int:

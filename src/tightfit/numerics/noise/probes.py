@@ -52,6 +52,12 @@ class Probe(Protocol):
         """Bring the weights to rest, with all updates made."""
         ...
 
+    def state(self) -> list[float]:
+        """What directions depend on beside the weights at rest, the seed and the step: mostly nothing."""
+        ...
+
+    def load_state(self, state: list[float]) -> None: ...
+
 
 class ProbeInPieces(Probe, Protocol):
     """A probe whose directions can be seen piece by piece."""
@@ -94,6 +100,12 @@ class InPlace:
         self.rest()
         self._perturbation.sweep(change, step, queries)
 
+    def state(self) -> list[float]:
+        return self._perturbation.state()
+
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
+
     def _plan_move_to(self, scale: float, step: int, query: int) -> None:
         if self._direction != (step, query):
             self._plan_return()
@@ -117,6 +129,8 @@ class LayerByLayer:
     A parameter that is used outside its own module's forward pass is not moved: see `at`.
     """
 
+    asked, remedy = "restore='exact'", "choose restore=merged"
+
     def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
         self._perturbation = perturbation
         self._spare: torch.Tensor | None = None  # memory of the largest copy, between two uses
@@ -128,6 +142,10 @@ class LayerByLayer:
             if (own := [p for p in module.parameters(recurse=False) if p in perturbation.streams])
         ]
 
+    @property
+    def perturbation(self) -> Perturbation:
+        return self._perturbation
+
     @contextmanager
     def at(self, scale: float, step: int, query: int = 0, *, without_pass: bool = False) -> Generator[None]:
         """Raises ValueError when a loss was taken without running the module of some parameter."""
@@ -137,30 +155,40 @@ class LayerByLayer:
         moved: set[nn.Parameter] = set()
 
         def enter(own: list[nn.Parameter], *_: Any) -> None:
-            for parameter in own:
-                copy = self._room_for(self._at_rest[parameter])
-                self._perturbation.write(parameter, copy, scale, step, query)
-                parameter.data = shaped_as(copy, self._at_rest[parameter])
+            self._move_copies(own, scale, step, query)
             moved.update(own)
 
         def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
             del module, given
-            if any(answer is parameter for parameter in own):
-                answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
-            for parameter in own:
-                self._keep_room(parameter.data, answer)
-                parameter.data = self._at_rest[parameter]
-            return answer
+            return self._return(own, answer)
 
         with ExitStack() as hooks:
             for module, own in self._modules:
                 hooks.enter_context(module.register_forward_pre_hook(partial(enter, own)))
                 hooks.enter_context(module.register_forward_hook(partial(leave, own), always_call=True))
             yield
+        self._check_moved(moved)
+
+    def _move_copies(self, own: list[nn.Parameter], scale: float, step: int, query: int) -> None:
+        for parameter in own:
+            copy = self._room_for(self._at_rest[parameter])
+            self._perturbation.write(parameter, copy, scale, step, query)
+            parameter.data = shaped_as(copy, self._at_rest[parameter])
+
+    def _return(self, own: list[nn.Parameter], answer: Any) -> Any:
+        """What the module answers that had moved copies of its `own` parameters, now at rest again."""
+        if any(answer is parameter for parameter in own):
+            answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
+        for parameter in own:
+            self._keep_room(parameter.data, answer)
+            parameter.data = self._at_rest[parameter]
+        return answer
+
+    def _check_moved(self, moved: set[nn.Parameter]) -> None:
         unmoved = [self._names[parameter] for parameter in self._at_rest if parameter not in moved]
         if unmoved:
             raise ValueError(
-                f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
+                f"{self.asked} but {unmoved[0]} is not used by its own module's forward pass; {self.remedy}"
             )
 
     def _room_for(self, weights: torch.Tensor) -> torch.Tensor:
@@ -187,6 +215,12 @@ class LayerByLayer:
 
     def rest(self) -> None:
         """They are, and were while they were probed."""
+
+    def state(self) -> list[float]:
+        return self._perturbation.state()
+
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
 
 
 def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> ProbeInPieces:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -60,6 +60,17 @@ class Stream(Protocol):
         Sums are rounded to the nearest; or, for 16-bit weights and if asked, up or down by chance, so that a change
         too small for them is kept on average. The chances are a function of the counter too.
         """
+        ...
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """A stream whose numbers depend on more than the weights at rest, the seed and the counter."""
+
+    def state(self) -> float: ...
+
+    def load_state(self, state: float) -> None:
+        """Draw from now on as the stream with that `state` does. The weights were replaced too."""
         ...
 
 
@@ -154,8 +165,14 @@ def streams_for(
     """A stream for each of the named `parameters`; those on one device share its table."""
     if noise == "torch_gaussian":
         return {parameter: NormalStream(name, parameter.data, seed) for name, parameter in parameters}
+    return {**counter_streams_for(parameters, seed, noise, kernel)}
+
+
+def counter_streams_for(
+    parameters: Iterable[tuple[str, torch.nn.Parameter]], seed: int, noise: str, kernel: str = "auto"
+) -> dict[torch.nn.Parameter, CounterStream]:
     tables: dict[torch.device, torch.Tensor] = {}
-    streams: dict[torch.nn.Parameter, Stream] = {}
+    streams: dict[torch.nn.Parameter, CounterStream] = {}
     for name, parameter in parameters:
         device = parameter.device
         table = tables[device] if device in tables else tables.setdefault(device, TABLES[noise].to(device))

@@ -28,6 +28,11 @@ class Direction(Protocol):
         """Whether `probe` gives a `ProbeInPieces`."""
         ...
 
+    @property
+    def together(self) -> int:
+        """How many forward passes of a step are made as one, over a batch that is repeated as often."""
+        ...
+
     def check(self, queries: int, restore: Restore) -> None:
         """Raise ValueError for settings of the method that the directions cannot serve."""
         ...
