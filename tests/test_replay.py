@@ -26,6 +26,11 @@ from .test_session import config
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
+FORWARD_GRADIENT = {
+    "_target_": "tightfit.optimizers.forward_gradient.ForwardGradient",
+    "name": "forward_gradient",
+    "lr": 1e-4,
+}
 
 
 CLOUDS = {
@@ -84,7 +89,7 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE], ids=["mezo", "p_rge"])
+@pytest.mark.parametrize("optimizer", [MEZO, PRGE, FORWARD_GRADIENT], ids=lambda part: part["name"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

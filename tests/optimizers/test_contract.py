@@ -23,6 +23,7 @@ from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
@@ -137,6 +138,9 @@ METHODS |= {
     "elastic_zo_int8_star": Method(
         ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.5, 0.6), 1.01, **INT8
     ),
+}
+METHODS |= {
+    "forward_gradient": Method(ForwardGradient(0.003, clip=20.0), 500, (0.6, 0.7), 2.5),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

@@ -33,6 +33,7 @@ from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
@@ -93,6 +94,7 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("rule", "direction", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
+    "forward_gradient": (("direction", "queries"), lambda **parts: ForwardGradient(1e-3, **parts)),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -101,6 +103,8 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
+    if method == "forward_gradient":
+        return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True
