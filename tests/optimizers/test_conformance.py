@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from tightfit.numerics.noise import counter_noise, streams
+from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.perturbation import NOISES
 from tightfit.numerics.noise.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
@@ -71,6 +73,8 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
         built[f"elastic_zo_{noise}"] = ElasticZO(
             lr, eps, bp_lr=0.0, bp_layers=0, restore=restore, direction=Independent(noise)
         )
+        if noise in TABLES:
+            built[f"hizoo_{noise}"] = HiZOO(lr, eps, alpha=1e-6, restore=restore, direction=Independent(noise))
     return built
 
 

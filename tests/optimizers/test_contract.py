@@ -24,6 +24,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
@@ -141,6 +142,10 @@ METHODS |= {
 }
 METHODS |= {
     "forward_gradient": Method(ForwardGradient(0.003, clip=20.0), 500, (0.6, 0.7), 2.5),
+    "hizoo": Method(HiZOO(0.003, 1e-3, clip=20.0, alpha=1e-3), 500, (0.6, 0.7), 1.5),
+    "hizoo_exact": Method(
+        HiZOO(0.01, 1e-3, clip=20.0, alpha=1e-3, curvature="exact", restore="exact", queries=4), 150, (0.55, 0.65), 1.5
+    ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

@@ -34,6 +34,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
@@ -77,6 +78,7 @@ AXES: dict[str, dict[str, Any]] = {
     },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
+    "curvature": {"published": "published", "exact": "exact"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
     "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4)},
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
@@ -95,6 +97,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
     "forward_gradient": (("direction", "queries"), lambda **parts: ForwardGradient(1e-3, **parts)),
+    "hizoo": (
+        ("direction", "restore", "queries", "curvature"),
+        lambda **parts: HiZOO(1e-3, 1e-3, alpha=1e-3, **parts),
+    ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -103,7 +109,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
-    if method == "forward_gradient":
+    if method in ("forward_gradient", "hizoo"):
         return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
