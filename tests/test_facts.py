@@ -47,6 +47,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 5, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
     ),
     (
+        {"_target_": OURS + "mezo_svrg.MeZOSVRG", **RATES, "anchor_lr": 1e-4, "period": 1, "queries": 2},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

@@ -32,6 +32,13 @@ FORWARD_GRADIENT = {
     "lr": 1e-4,
 }
 HIZOO = {**MEZO, "_target_": "tightfit.optimizers.hizoo.HiZOO", "name": "hizoo", "alpha": 1e-4}
+SVRG = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.mezo_svrg.MeZOSVRG",
+    "name": "mezo_svrg",
+    "anchor_lr": 1e-4,
+    "anchor_batches": 2,
+}
 
 
 CLOUDS = {
@@ -90,7 +97,7 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE, FORWARD_GRADIENT, HIZOO], ids=lambda part: part["name"])
+@pytest.mark.parametrize("optimizer", [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG], ids=lambda part: part["name"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

@@ -26,6 +26,7 @@ from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
@@ -145,6 +146,13 @@ METHODS |= {
     "hizoo": Method(HiZOO(0.003, 1e-3, clip=20.0, alpha=1e-3), 500, (0.6, 0.7), 1.5),
     "hizoo_exact": Method(
         HiZOO(0.01, 1e-3, clip=20.0, alpha=1e-3, curvature="exact", restore="exact", queries=4), 150, (0.55, 0.65), 1.5
+    ),
+    "mezo_svrg": Method(MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003), 500, (0.6, 0.7), 1.5),
+    "mezo_svrg_exact": Method(
+        MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003, restore="exact", period=3, anchor_batches=2),
+        500,
+        (0.45, 0.6),
+        1.5,
     ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())

@@ -36,6 +36,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
@@ -101,6 +102,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("direction", "restore", "queries", "curvature"),
         lambda **parts: HiZOO(1e-3, 1e-3, alpha=1e-3, **parts),
     ),
+    "mezo_svrg": (
+        ("direction", "restore", "queries"),
+        lambda **parts: MeZOSVRG(1e-3, 1e-3, anchor_lr=1e-3, **parts),
+    ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -109,7 +114,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
-    if method in ("forward_gradient", "hizoo"):
+    if method in ("forward_gradient", "hizoo", "mezo_svrg"):
         return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"

@@ -171,6 +171,10 @@ class LayerByLayer:
     def rest(self) -> None:
         """They are, and were while they were probed."""
 
+    def release(self) -> None:
+        """Give back the memory that waits for the next copy."""
+        self._spare = None
+
 
 def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
     """The probe that `restore` names; warns of weights that moving in place would spoil."""
