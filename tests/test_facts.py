@@ -51,6 +51,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
     ),
     (
+        {"_target_": OURS + "seed_pool.SeedPool", **RATES, "pool": 8},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

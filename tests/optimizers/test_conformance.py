@@ -22,6 +22,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
+from tightfit.optimizers.seed_pool import SeedPool
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
 SHAPES = [(), (1,), (1, 1, 10), (3, 37), (17,), (100_003,)]
@@ -74,6 +75,7 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
         built[f"elastic_zo_{noise}"] = ElasticZO(
             lr, eps, bp_lr=0.0, bp_layers=0, restore=restore, direction=Independent(noise)
         )
+        built[f"pool_{noise}"] = SeedPool(lr, eps, pool=10_000, restore=restore, direction=Independent(noise))
         built[f"svrg_{noise}"] = MeZOSVRG(
             lr, eps, anchor_lr=lr, period=3, restore=restore, direction=Independent(noise)
         )

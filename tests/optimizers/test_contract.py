@@ -31,6 +31,7 @@ from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.run.evaluate import cross_entropy
 
 
@@ -154,6 +155,7 @@ METHODS |= {
         (0.45, 0.6),
         1.5,
     ),
+    "seed_pool": Method(SeedPool(0.003, 1e-3, clip=20.0, pool=256), 500, (0.55, 0.65), 1.01),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

@@ -40,6 +40,7 @@ from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
 
@@ -80,6 +81,7 @@ AXES: dict[str, dict[str, Any]] = {
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
     "curvature": {"published": "published", "exact": "exact"},
+    "draw": {"uniform": "uniform", "cycle": "cycle"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
     "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4)},
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
@@ -106,6 +108,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("direction", "restore", "queries"),
         lambda **parts: MeZOSVRG(1e-3, 1e-3, anchor_lr=1e-3, **parts),
     ),
+    "seed_pool": (
+        ("direction", "restore", "queries", "draw"),
+        lambda **parts: SeedPool(1e-3, 1e-3, pool=8, **parts),
+    ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -114,7 +120,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
-    if method in ("forward_gradient", "hizoo", "mezo_svrg"):
+    if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool"):
         return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
