@@ -55,6 +55,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
     ),
     (
+        {"_target_": OURS + "adazeta.AdaZeta", **RATES, "queries": 2, "scale": 2.0, "power": 0.0},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

@@ -40,6 +40,15 @@ SVRG = {
     "anchor_batches": 2,
 }
 POOL = {**MEZO, "_target_": "tightfit.optimizers.seed_pool.SeedPool", "name": "seed_pool", "pool": 8}
+ADAZETA = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.adazeta.AdaZeta",
+    "name": "adazeta",
+    "queries": 3,
+    "scale": 1.0,
+    "power": 1.0,
+}
+REPLAYED = [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA]
 
 
 CLOUDS = {
@@ -98,7 +107,9 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize("optimizer", [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG, POOL], ids=lambda part: part["name"])
+@pytest.mark.parametrize(
+    "optimizer", [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA], ids=lambda part: part["name"]
+)
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

@@ -13,11 +13,13 @@ from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.base import traits_of
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.activations.checkpointed import Checkpointed
+from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
@@ -156,6 +158,14 @@ METHODS |= {
         1.5,
     ),
     "seed_pool": Method(SeedPool(0.003, 1e-3, clip=20.0, pool=256), 500, (0.55, 0.65), 1.01),
+    "adazeta": Method(
+        AdaZeta(0.03, 1e-3, clip=20.0, queries=4),
+        400,
+        (0.5, 0.7),
+        1.3,
+        tiny_model=lambda: adapted(tiny_model(), TensorTrains(4, 8, 1)),
+        lenet5=lambda classes, seed: adapted(lenet5(classes, seed), TensorTrains()),
+    ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

@@ -18,16 +18,19 @@ from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
-from tightfit.memory.parts import trained_parameters
+from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
+from tightfit.models.base import blocks_of_modules
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
+from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
@@ -83,7 +86,7 @@ AXES: dict[str, dict[str, Any]] = {
     "curvature": {"published": "published", "exact": "exact"},
     "draw": {"uniform": "uniform", "cycle": "cycle"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
-    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4)},
+    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4), "tt": TensorTrains(2, 4, 2)},
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
 }
 INPUTS = {
@@ -111,6 +114,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "seed_pool": (
         ("direction", "restore", "queries", "draw"),
         lambda **parts: SeedPool(1e-3, 1e-3, pool=8, **parts),
+    ),
+    "adazeta": (
+        ("direction", "restore", "queries"),
+        lambda **parts: AdaZeta(1e-3, 1e-3, scale=2.0, power=0.0, **parts),
     ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
@@ -205,7 +212,12 @@ def test_it_reports_the_passes_it_made_and_leaves_no_gradient(
     method: str, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, forward, backward = model_of(cell), [], []
-    within_a_block = next(part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+    block_of, trained = blocks_of_modules(model), trained_blocks(model)  # no error reaches those before: nor a pass
+    within_a_block = next(
+        part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear | nn.Conv2d) and block_of[name] in trained
+    )
     within_a_block.register_forward_hook(lambda *_: forward.append(True))
     real = torch.Tensor.backward
     monkeypatch.setattr(

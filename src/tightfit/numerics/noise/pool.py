@@ -1,4 +1,4 @@
-"""Directions from a pool of a fixed size: whatever the number of steps, they are sums of as many directions as it has."""
+"""Directions from a pool of a fixed size: a run of any length moves the weights by a sum of as many directions."""
 
 from __future__ import annotations
 
