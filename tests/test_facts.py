@@ -59,6 +59,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
     ),
     (
+        {"_target_": OURS + "loho.LoHO", **RATES, "bp_lr": 0.1, "bp_layers": 2, "share": 0.5},
+        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "gaussian", "rule": "sgd"},
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

@@ -27,6 +27,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
@@ -158,6 +159,13 @@ METHODS |= {
         1.5,
     ),
     "seed_pool": Method(SeedPool(0.003, 1e-3, clip=20.0, pool=256), 500, (0.55, 0.65), 1.01),
+    "loho": Method(LoHO(0.003, 1e-3, bp_lr=0.1, bp_layers=2, clip=20.0), 100, (0.55, 0.65), 1.1),
+    "loho_adam_mean": Method(
+        LoHO(0.003, 1e-3, bp_lr=0.02, bp_layers=1, clip=20.0, share=0.3, rule=Adam(), bp_pass="mean"),
+        150,
+        (0.55, 0.65),
+        1.1,
+    ),
     "adazeta": Method(
         AdaZeta(0.03, 1e-3, clip=20.0, queries=4),
         400,

@@ -38,6 +38,7 @@ from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.p_rge import PRGE
@@ -119,6 +120,10 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         ("direction", "restore", "queries"),
         lambda **parts: AdaZeta(1e-3, 1e-3, scale=2.0, power=0.0, **parts),
     ),
+    "loho": (
+        ("rule", "direction"),
+        lambda **parts: LoHO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, share=0.4, **parts),
+    ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -127,7 +132,7 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
-    if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool"):
+    if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho"):
         return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
         return cell["restore"] == "merged" and cell.get("queries", "1") == "1"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tightfit.numerics.noise.counter_noise import MANTISSA_BITS, rounded_stochastically, rounding_bits
-from tightfit.numerics.noise.perturbation import Perturbation
+from tightfit.numerics.noise.perturbation import KernelName, Noise, Perturbation
 from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.noise.streams import PIECE, CounterStream
 from tightfit.numerics.threads import Work
@@ -62,10 +62,18 @@ class CurvedPerturbation(Perturbation):
     """As Perturbation, for noise by counters, with directions divided by the root of a curvature that is learned."""
 
     def __init__(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], seed: int, queries: int, noise: str, kernel: str
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        seed: int,
+        queries: int,
+        noise: Noise,
+        kernel: KernelName,
     ) -> None:
         super().__init__(parameters, seed, queries, noise, kernel)
-        self.curved = {name: CurvedStream(stream) for name, stream in self.streams.items()}
+        self.curved: dict[nn.Parameter, CurvedStream] = {}
+        for parameter, stream in self.streams.items():
+            assert isinstance(stream, CounterStream)
+            self.curved[parameter] = CurvedStream(stream)
         self.streams = dict(self.curved)
         self._fused, self._apart = [], list(self.streams.values())
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from tightfit.numerics.noise.perturbation import Perturbation
+from tightfit.numerics.noise.perturbation import KernelName, Noise, Perturbation
 from tightfit.seeds import derive, permute64
 
 Draw = Literal["uniform", "cycle"]
@@ -25,8 +25,8 @@ class PooledPerturbation(Perturbation):
         parameters: Iterable[tuple[str, nn.Parameter]],
         seed: int,
         queries: int,
-        noise: str,
-        kernel: str,
+        noise: Noise,
+        kernel: KernelName,
         size: int,
         draw: Draw,
     ) -> None:
