@@ -21,23 +21,24 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.parts import trained_parameters
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes
+from tightfit.memory.table import LayerTable
 from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.curvature import CurvedPerturbation
 from tightfit.numerics.noise.probes import probe_for
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner, pairs, slopes_of
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner, pairs, slopes_of
 
 SUBTRACTED = {"published": 0.0, "exact": 1.0}  # from z²
 BYTES_OF_ESTIMATE = 4
 
 
 @dataclass(frozen=True)
-class HiZOO(ZerothOrder):
-    """As ZerothOrder, along independent numbers by counters. alpha: how fast the curvature is learned, 0 for never;
+class HiZOO(MeZO):
+    """As MeZO, along independent numbers by counters. alpha: how fast the curvature is learned, 0 for never;
     curvature: published or exact, what a step teaches (see above)."""
 
     alpha: Schedulable = field(default=1e-6, kw_only=True)
@@ -56,11 +57,9 @@ class HiZOO(ZerothOrder):
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """As MeZO's, and the curvature of each trained weight in float32."""
-        return Breakdown(
-            parameters=parameter_bytes(table.rows) + self.direction.bytes_held(table.rows, self.restore),
-            activations=output_bytes(table.rows, batch_size),
-            optimizer_state=BYTES_OF_ESTIMATE * sum(row.trained_elements for row in table.rows),
-        )
+        plain = super().memory(table, batch_size)
+        estimates = BYTES_OF_ESTIMATE * sum(row.trained_elements for row in table.rows)
+        return replace(plain, optimizer_state=plain.optimizer_state + estimates)
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         """Sweeps to each end of a direction, or copies for it; to the update; and over the curvature."""

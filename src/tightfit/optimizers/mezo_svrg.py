@@ -25,20 +25,21 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.parts import trained_parameters
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.memory.table import LayerTable, trained_bytes
 from tightfit.numerics.noise.probes import LayerByLayer, Probe
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner, bounded, slopes_of
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded, slopes_of
 
 UNBOUNDED = float("inf")
 
 
 @dataclass(frozen=True)
-class MeZOSVRG(ZerothOrder):
-    """As ZerothOrder, along independent numbers. lr: rate of the steps after an anchor; anchor_lr: of the one at it;
+class MeZOSVRG(MeZO):
+    """As MeZO, along independent numbers. lr: rate of the steps after an anchor; anchor_lr: of the one at it;
     period: moves from one anchor to the next, 1 for anchors alone; anchor_batches: batches of an anchor's slope;
     clip: bound on |ḡ| and on |s(θ) − s(θ̄)|."""
 
@@ -71,11 +72,9 @@ class MeZOSVRG(ZerothOrder):
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """As MeZO's, and the trained weights at the anchor."""
-        return Breakdown(
-            parameters=parameter_bytes(table.rows) + self.direction.bytes_held(table.rows, self.restore),
-            activations=output_bytes(table.rows, batch_size),
-            optimizer_state=trained_bytes(table.rows) if self.has_corrections else 0,
-        )
+        plain = super().memory(table, batch_size)
+        anchor = trained_bytes(table.rows) if self.has_corrections else 0
+        return replace(plain, optimizer_state=plain.optimizer_state + anchor)
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         """The mean over a cycle. A step after an anchor takes slopes at two places and makes moves of two kinds."""

@@ -53,7 +53,8 @@ class SeedPool(MeZO):
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """As MeZO's, and the sums in float64."""
-        return replace(super().memory(table, batch_size), optimizer_state=BYTES_OF_SUM * self.pool)
+        plain = super().memory(table, batch_size)
+        return replace(plain, optimizer_state=plain.optimizer_state + BYTES_OF_SUM * self.pool)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "seed_pool")
