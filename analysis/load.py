@@ -36,7 +36,7 @@ RUN_COLUMNS = {
     **dict.fromkeys(("optimizer", "dataset", "model"), TEXT),
     "method.backpropagates": FLAG,  # what the method says of itself, see `tightfit.run.facts`
     **dict.fromkeys(("method.queries", "method.forward_passes", "method.backward_passes"), COUNT),
-    **{f"method.{fact}": TEXT for fact in ("noise", "rule", "activations", "adapter", "arithmetic")},
+    **{f"method.{fact}": TEXT for fact in ("noise", "rule", "descent", "activations", "adapter", "arithmetic")},
     **dict.fromkeys(("seed", "batch_size"), COUNT),
     **dict.fromkeys(("epochs", "fraction"), REAL),  # of the full protocol, and the part of it that was run
     "memory_budget": TEXT,

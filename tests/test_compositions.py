@@ -38,6 +38,7 @@ SWEEPS = sorted(
 # What the user must say beside the option.
 MISSING = {
     **{f"optimizer/{part}": ["optimizer=bp"] for part in ("rule", "activations")},
+    "optimizer/descent=normalised": ["optimizer=one_sided"],
     "memory_budget=custom": ["memory_budget.size=1MiB"],
     "model=hf_causal_lm": ["model.name=hf_causal_lm"],
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],

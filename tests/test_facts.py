@@ -18,9 +18,10 @@ OURS = "tightfit.optimizers."
 ADAM = {"_target_": OURS + "rules.adam.Adam"}
 CHECKPOINTED = {"_target_": OURS + "activations.checkpointed.Checkpointed"}
 SIGNS = {"_target_": OURS + "directions.independent.Independent", "noise": "rademacher"}
+NORMALISED = {"_target_": OURS + "descents.normalised.Normalised"}
 RATES = {"lr": 1e-4, "eps": 1e-3}
 INT8 = {"_target_": OURS + "elastic_zo_int8.ElasticZOInt8", "r_max": 15, "p_zero": 0.3}
-NOTHING = dict.fromkeys(("noise", "rule", "activations", "adapter"))
+NOTHING = dict.fromkeys(("noise", "rule", "descent", "activations", "adapter"))
 METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"_target_": OURS + "bp.Backprop", "lr": 0.1, "rule": ADAM, "activations": CHECKPOINTED},
@@ -28,15 +29,34 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     (
         {"_target_": OURS + "mezo.MeZO", **RATES, "queries": 2, "direction": SIGNS},
-        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher"},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher", "descent": "plain"},
     ),
     (
         {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 1},
-        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "gaussian", "rule": "sgd"},
+        {
+            "forward_passes": 2,
+            "backward_passes": 1,
+            "queries": 1,
+            "noise": "gaussian",
+            "rule": "sgd",
+            "descent": "plain",
+        },
     ),
     (
         {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 0},
-        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "one_sided.OneSided", **RATES, "queries": 3, "direction": SIGNS, "descent": NORMALISED},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 3, "noise": "rademacher", "descent": "normalised"},
+    ),
+    (
+        {"_target_": OURS + "zo_adamu.ZOAdaMU", **RATES, "epochs": 1},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "adamu"},
+    ),
+    (
+        {"_target_": OURS + "dp_zo.DPZO", **RATES},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
     ),
     (
         {"_target_": OURS + "forward_gradient.ForwardGradient", "lr": 1e-4, "queries": 2},

@@ -25,6 +25,15 @@ from .test_session import config
 
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
+DESCENTS = "tightfit.optimizers.descents."
+ADAM = {**MEZO, "name": "adam", "descent": {"_target_": DESCENTS + "adam.Adam"}}
+ONE_SIDED = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.one_sided.OneSided",
+    "name": "one_sided",
+    "descent": {"_target_": DESCENTS + "normalised.Normalised"},
+}
+ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "name": "adamu", "queries": 1, "epochs": 4}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
 FORWARD_GRADIENT = {
     "_target_": "tightfit.optimizers.forward_gradient.ForwardGradient",
@@ -48,7 +57,7 @@ ADAZETA = {
     "scale": 1.0,
     "power": 1.0,
 }
-REPLAYED = [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA]
+REPLAYED = [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA]
 
 
 CLOUDS = {
@@ -79,6 +88,13 @@ def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_
         assert (folder / REPLAY_LOG).exists() == (bp_layers == 0)
 
 
+def test_a_private_run_leaves_no_losses_of_its_examples_to_be_rebuilt_from(tmp_path: Path) -> None:
+    private = {**MEZO, "_target_": "tightfit.optimizers.dp_zo.DPZO", "queries": 1, "noise_multiplier": 1.0}
+    folder = carry_out(config(tmp_path, optimizer=private, training=KEEP_LOSSES)).folder
+    assert not (folder / REPLAY_LOG).exists()
+    assert (folder / WEIGHTS).exists()
+
+
 @pytest.mark.parametrize("parallel", ["none", "outer", "inner", "both"])
 def test_passes_that_hold_several_copies_leave_a_log_all_the_same(parallel: str, tmp_path: Path) -> None:
     folder = carry_out(config(tmp_path, optimizer={**PRGE, "parallel": parallel}, training=KEEP_LOSSES)).folder
@@ -107,9 +123,7 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
-@pytest.mark.parametrize(
-    "optimizer", [MEZO, PRGE, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA], ids=lambda part: part["name"]
-)
+@pytest.mark.parametrize("optimizer", REPLAYED, ids=lambda part: part["name"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path
@@ -225,8 +239,10 @@ def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:
     [
         {"direction": {"_target_": "tightfit.optimizers.directions.torch_legacy.TorchLegacy"}, "queries": 1},
         {"restore": "exact"},
+        {"descent": {"_target_": DESCENTS + "sign.Sign"}},
+        {"descent": {"_target_": DESCENTS + "momentum.Momentum"}},
     ],
-    ids=["torch_legacy", "exact"],
+    ids=["torch_legacy", "exact", "sign", "momentum"],
 )
 def test_losses_rebuild_weights_where_they_matter_to_the_last_bit_or_no_layer_runs(
     settings: dict[str, Any], tmp_path: Path

@@ -17,12 +17,17 @@ from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.perturbation import NOISES
 from tightfit.numerics.noise.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
+from tightfit.optimizers.descents.adam import Adam
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
+from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.seed_pool import SeedPool
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
 SHAPES = [(), (1,), (1, 1, 10), (3, 37), (17,), (100_003,)]
@@ -86,6 +91,24 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
 
 METHODS = {f"{name}_{restore}": m for restore in ("merged", "exact") for name, m in methods(restore).items()}
 EXACT_AT_REST = methods("exact", lr=0.0)
+# A first step of each moves along its one direction, of a single length in all numbers.
+DESCENTS = {
+    "sign": Sign(),
+    "slope_sign": SlopeSign(),
+    "momentum": Momentum(),
+    "adam": Adam(),
+    "adamm": Adam(largest=True, correct=False),
+}
+DESCENDING = {
+    f"{name}_{restore}": MeZO(0.5, 0.25, restore=restore, descent=descent, direction=Independent("rademacher"))
+    for restore in ("merged", "exact")
+    for name, descent in DESCENTS.items()
+}
+DESCENDING |= {
+    f"adamu_{restore}": ZOAdaMU(0.5, 0.25, restore=restore, direction=Independent("rademacher"), epochs=1.0)
+    for restore in ("merged", "exact")
+}
+ONE_SIDED = {f"one_sided_{restore}": OneSided(0.5, 0.25, restore=restore) for restore in ("merged", "exact")}
 
 
 def batch(step: int) -> Batch:
@@ -179,7 +202,7 @@ def every(rows: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", rows.values(), ids=rows.keys())
 
 
-@every(METHODS)
+@every({**METHODS, **DESCENDING, **ONE_SIDED})
 def test_direction_probed_is_direction_applied(method: Optimizer) -> None:
     check_direction_probed_is_direction_applied(method)
 
@@ -192,12 +215,12 @@ def test_many_steps_repeat_no_direction_and_leave_no_trace(method: Optimizer, dt
     check_many_steps_repeat_nothing_and_change_nothing(method, dtype, steps)
 
 
-@every(METHODS)
+@every({**METHODS, **ONE_SIDED})
 def test_estimate_is_unbiased_on_a_quadratic(method: Optimizer) -> None:
     check_unbiased_on_a_quadratic(method)
 
 
-@every(METHODS)
+@every({**METHODS, **DESCENDING, **ONE_SIDED})
 def test_threads_change_nothing(method: Optimizer) -> None:
     check_threads_change_nothing(method)
 

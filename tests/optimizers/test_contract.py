@@ -22,7 +22,12 @@ from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.normalised import Normalised
+from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.forward_gradient import ForwardGradient
@@ -31,10 +36,12 @@ from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.optimizers.seed_pool import SeedPool
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 
 
@@ -95,6 +102,19 @@ METHODS = {
     ),
     "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
+    "zo_sgd_sign": Method(MeZO(0.003, 1e-3, descent=Sign()), 500, (0.55, 0.65), 1.0),
+    "zo_slope_sign": Method(MeZO(0.003, 1e-3, descent=SlopeSign()), 500, (0.55, 0.65), 1.0),
+    "zo_momentum": Method(MeZO(0.0005, 1e-3, clip=20.0, descent=Momentum()), 500, (0.6, 0.7), 1.3),
+    "zo_adam": Method(MeZO(0.01, 1e-3, descent=MeansOfEstimates()), 500, (0.65, 0.75), 1.55),
+    "zo_adamm": Method(MeZO(0.01, 1e-3, descent=MeansOfEstimates(largest=True, correct=False)), 500, (0.65, 0.8), 1.8),
+    "fzoo": Method(
+        OneSided(0.02, 1e-4, queries=8, direction=Independent("rademacher"), descent=Normalised()),
+        300,
+        (0.55, 0.65),
+        1.0,
+    ),
+    "zo_adamu": Method(ZOAdaMU(0.003, 1e-3, clip=20.0, epochs=50), 500, (0.6, 0.7), 1.3),
+    "dp_zo": Method(DPZO(0.01, 1e-3, bound=0.01, noise_multiplier=1.0), 500, (0.55, 0.65), 1.01),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(

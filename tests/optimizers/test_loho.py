@@ -10,6 +10,7 @@ from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.base import Batch, Learner
+from tightfit.optimizers.descents.sign import Sign
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.loho import LoHO, divided_layers, in_parts
@@ -139,6 +140,7 @@ def test_cost_of_a_part_lies_between_that_of_errors_alone_and_that_of_all_gradie
             {"restore": "exact"},
             "loho moves parts of tensors in place, .*; choose restore=merged and direction=gaussian",
         ),
+        ({"descent": Sign()}, "descent=sign but loho moves by its slopes alone; choose descent=plain"),
         ({"direction": TorchLegacy()}, "loho moves parts of tensors in place, .*; choose restore=merged"),
     ],
 )

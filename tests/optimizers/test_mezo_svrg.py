@@ -9,6 +9,7 @@ from torch import nn
 
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.optimizers.base import Batch, Learner
+from tightfit.optimizers.descents.sign import Sign
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG, MeZOSVRGLearner
@@ -137,6 +138,7 @@ def test_the_anchor_is_the_one_buffer_of_the_weights_size() -> None:
         ({"period": 0}, "period=0 but a cycle has an anchor of at least one batch; choose 1 or more"),
         ({"anchor_batches": 0}, "anchor_batches=0 but a cycle has an anchor of at least one batch; choose 1 or more"),
         ({"anchor_lr": -1.0}, "optimizer.anchor_lr=-1.0 is not a finite number from 0; choose"),
+        ({"descent": Sign()}, "descent=sign but mezo_svrg moves by its slopes alone; choose descent=plain"),
         ({"direction": TorchLegacy()}, "mezo_svrg returns to the directions of an anchor; choose direction=gaussian"),
     ],
 )

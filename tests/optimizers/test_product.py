@@ -33,18 +33,27 @@ from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
+from tightfit.optimizers.descents.along import AlongDirections
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.normalised import Normalised
+from tightfit.optimizers.descents.plain import Plain
+from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.forward_gradient import ForwardGradient
 from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
+from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.optimizers.seed_pool import SeedPool
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
 
@@ -82,6 +91,14 @@ AXES: dict[str, dict[str, Any]] = {
         "rademacher": Independent("rademacher", kernel="portable"),
         "torch_legacy": TorchLegacy(),
     },
+    "descent": {
+        "plain": Plain(),
+        "sign": Sign(),
+        "slope_sign": SlopeSign(),
+        "momentum": Momentum(0.5),
+        "adam": MeansOfEstimates(),
+        "adamm": MeansOfEstimates(largest=True, correct=False),
+    },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
     "curvature": {"published": "published", "exact": "exact"},
@@ -95,12 +112,25 @@ INPUTS = {
     "llama": torch.randint(1, 32, (8, 8), generator=torch.Generator().manual_seed(0)),
     "lenet5": random_inputs(1, 28, 28),
 }
+ALONG_DIRECTIONS = {name for name, descent in AXES["descent"].items() if isinstance(descent, AlongDirections)}
 # What each method is made of beside the model and the adapter, and how it is made of that.
 METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "bp": (("rule", "activations"), lambda **parts: Backprop(1e-3, **parts)),
-    "mezo": (("direction", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
+    "mezo": (("direction", "descent", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
+    "fzoo": (
+        ("direction", "restore"),
+        lambda **parts: OneSided(1e-4, 1e-3, queries=3, descent=Normalised(), **parts),
+    ),
+    "zo_adamu": (
+        ("direction", "restore"),
+        lambda **parts: ZOAdaMU(1e-3, 1e-3, epochs=1.0, **parts),
+    ),
+    "dp_zo": (
+        ("direction", "restore"),
+        lambda **parts: DPZO(1e-3, 1e-3, bound=1.0, noise_multiplier=1e-6, **parts),
+    ),
     "elastic_zo": (
-        ("rule", "direction", "restore"),
+        ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
     "forward_gradient": (("direction", "queries"), lambda **parts: ForwardGradient(1e-3, **parts)),
@@ -135,7 +165,10 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho"):
         return cell["direction"] != "torch_legacy"
     if cell.get("direction") == "torch_legacy":
-        return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
+        if method in ("fzoo", "zo_adamu", "dp_zo"):
+            return False
+        along = cell.get("descent", "plain") in ALONG_DIRECTIONS
+        return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tightfit.optimizers.base import Learner
+from tightfit.optimizers.descents.sign import Sign
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.schedules import StepDecay
@@ -86,6 +87,7 @@ def test_another_number_of_sums_is_refused() -> None:
     [
         ({"pool": 0}, "pool=0 but a query needs a direction to draw; choose 1 or more"),
         ({"draw": "any"}, "draw='any' is no way to draw from a pool; choose uniform or cycle"),
+        ({"descent": Sign()}, "descent=sign but seed_pool moves by its slopes alone; choose descent=plain"),
         ({"direction": TorchLegacy()}, "seed_pool returns to directions of other steps; choose direction=gaussian"),
     ],
 )

@@ -12,14 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import nn
-
-from tightfit.memory.parts import trained_parameters
-from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.schedules import check_each
-from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrderLearner, slopes_of
 
 
 @dataclass(frozen=True)
@@ -36,29 +30,8 @@ class AdaZeta(MeZO):
         for name in ("scale", "power"):
             check_each(f"optimizer.{name}", getattr(self, name), lambda value: 0 <= value < 100, "from 0 to 100")
 
+    steady = False
+
     def queries_at(self, epoch: float) -> int:
         """How many directions a step in `epoch` probes."""
         return max(1, min(int(self.scale * int(epoch) ** self.power), self.queries))
-
-    def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
-        check_floats(model, "adazeta")
-        return AdaZetaLearner(self, model, objective, seed)
-
-
-class AdaZetaLearner(ZerothOrderLearner):
-    def __init__(self, optimizer: AdaZeta, model: nn.Module, objective: Objective, seed: int) -> None:
-        super().__init__(optimizer, model, objective, trained_parameters(model), seed)
-        self._adazeta = optimizer
-
-    def step(self, batch: Batch) -> Report:
-        lr, eps, clip = self.values_at(batch.epoch)
-        queries = self._adazeta.queries_at(batch.epoch)
-        losses = [self._loss(batch, scale, query) for query in range(queries) for scale in (eps, -eps)]
-        with self.phases("update"):
-            share = self._adazeta.queries / queries  # an update takes the share of one direction among the most
-            self._update(lr * share, slopes_of(losses, eps, clip), batch)
-        return self.report_of(losses, eps, clip)
-
-    @property
-    def obstacle_to_stacking(self) -> str:
-        return "the host says how many directions a step has"

@@ -119,6 +119,7 @@ class Facts:
     queries: int = 0  # directions probed in a step
     noise: str | None = None  # what a direction is made of
     rule: str | None = None  # how a gradient becomes a step
+    descent: str | None = None  # how slopes along directions become a step
     activations: str | None = None  # what is kept of them for a backward pass
     adapter: str | None = None  # that the method itself gives a model
     integer_loss: bool = False  # no loss is taken in floating point

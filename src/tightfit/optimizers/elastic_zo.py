@@ -50,7 +50,8 @@ class ElasticZO(ZerothOrder):
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Inference, and for the last `bp_layers` layers with weights and all after them gradients, errors and the
-        rule's state. What a direction holds to move the other weights counts as parameters too.
+        rule's state. What a direction holds to move the other weights counts as parameters too, and what a descent
+        holds between steps comes on top.
 
         Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 4.
         """
@@ -61,7 +62,7 @@ class ElasticZO(ZerothOrder):
             activations=output_bytes(table.rows, batch_size),
             gradients=trained_bytes(tail),
             errors=output_bytes(tail, batch_size),
-            optimizer_state=sum(self.rule.state_bytes(row) for row in tail),
+            optimizer_state=sum(self.rule.state_bytes(row) for row in tail) + self.descent.state_bytes(head),
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:

@@ -24,6 +24,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerRow, LayerTable, trained_bytes
 from tightfit.optimizers.base import Batch, Learner, Objective
+from tightfit.optimizers.descents.plain import check_plain
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo import ElasticZO, ElasticZOLearner, Named, split_at
 from tightfit.optimizers.schedules import check_each
@@ -42,6 +43,7 @@ class LoHO(ElasticZO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_plain(self.descent, "loho")
         check_each("optimizer.share", self.share, lambda value: 0 <= value <= 1, "from 0 to 1")
         if self.restore != "merged" or not isinstance(self.direction, Independent):
             raise ValueError(

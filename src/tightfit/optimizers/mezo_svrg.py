@@ -28,6 +28,7 @@ from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable, trained_bytes
 from tightfit.numerics.noise.probes import LayerByLayer, Probe
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
+from tightfit.optimizers.descents.plain import check_plain
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
@@ -49,6 +50,7 @@ class MeZOSVRG(MeZO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_plain(self.descent, "mezo_svrg")
         check_rate("optimizer.anchor_lr", self.anchor_lr)
         for name in ("period", "anchor_batches"):
             value = getattr(self, name)

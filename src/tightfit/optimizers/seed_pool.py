@@ -22,6 +22,7 @@ from tightfit.memory.table import LayerTable
 from tightfit.numerics.noise.pool import Draw, PooledPerturbation
 from tightfit.numerics.noise.probes import probe_for
 from tightfit.optimizers.base import Batch, Learner, Objective
+from tightfit.optimizers.descents.plain import check_plain
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.suitability import check_floats
@@ -41,6 +42,7 @@ class SeedPool(MeZO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_plain(self.descent, "seed_pool")
         if not isinstance(self.pool, int) or self.pool < 1:
             raise ValueError(f"pool={self.pool} but a query needs a direction to draw; choose 1 or more")
         if self.draw not in DRAWS:

@@ -1,8 +1,8 @@
 """Zeroth-order steps: the loss at both ends of a random direction gives its slope there, and the weights move along it.
 
 Here is what all such methods share: their hyperparameters, the loop over directions, and the slope. What a direction
-is made of is a choice of its own (`optimizers.directions`), and so is how the weights get to a probe and back
-(`numerics.noise.probes`).
+is made of is a choice of its own (`optimizers.directions`), so is how slopes become a step (`optimizers.descents`), and
+so is how the weights get to a probe and back (`numerics.noise.probes`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.numerics.noise.probes import InPlace, Restore, check_restore
 from tightfit.numerics.noise.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Facts, Objective, Report, is_noted
+from tightfit.optimizers.descents.descent import Descent
+from tightfit.optimizers.descents.plain import PLAIN
 from tightfit.optimizers.directions.direction import Direction
 from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
@@ -57,20 +59,32 @@ class TwoSided:
 
 @dataclass(frozen=True)
 class ZerothOrder(TwoSided):
-    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.noise.probes`)."""
+    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.noise.probes`);
+    descent: how the slopes of a step become a move."""
 
     restore: Restore = "merged"
+    descent: Descent = PLAIN
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_restore(self.restore)
         self.direction.check(self.queries, self.restore)
+        self.descent.check(self.queries_at(0.0), self.direction)
+
+    # Whether each step has as many directions.
+    steady = True
+
+    def queries_at(self, epoch: float) -> int:
+        """How many directions a step has at `epoch`: at most `queries`."""
+        return self.queries
 
     @property
     def sweeps(self) -> int:
-        """Passes over the trained weights in a step. Exactly: a copy for each end of a direction, and its update.
-        Merged: to each end of a direction; all else is done on the way (see `numerics.noise.probes`)."""
-        return 3 * self.queries if self.restore == "exact" else 2 * self.queries
+        """Passes over the trained weights in a step: to each end of a direction, or a copy for it, and the update."""
+        return 2 * self.queries + self.descent.sweeps(self.queries, self.restore)
+
+    def facts(self) -> Facts:
+        return replace(super().facts(), descent=self.descent.kind)
 
 
 class ZerothOrderLearner(WeightsOnly):
@@ -92,11 +106,12 @@ class ZerothOrderLearner(WeightsOnly):
         self.undifferentiated = [parameter for _, parameter in parameters]
         check_rounding((parameter for _, parameter in parameters), value_at(optimizer.eps, 0.0))
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
+        self._descender = optimizer.descent.begin(parameters, optimizer.queries)
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         losses: list[float | torch.Tensor] = []
-        for query in range(self._optimizer.queries):
+        for query in range(self._optimizer.queries_at(batch.epoch)):
             losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
@@ -123,8 +138,10 @@ class ZerothOrderLearner(WeightsOnly):
     @property
     def obstacle_to_stacking(self) -> str:
         """Why no step can be made for many runs at once (`run.stack`); empty where it can."""
-        if not isinstance(self._probe, InPlace):
-            return "such steps move weights in place, by independent numbers and restore=merged"
+        if not isinstance(self._probe, InPlace) or self._optimizer.descent != PLAIN:
+            return "such steps move weights in place, by independent numbers, restore=merged and descent=plain"
+        if not self._optimizer.steady:
+            return "such steps have as many directions all along"
         return obstacle_to_device_sweep(self._probe.perturbation)
 
     # What of the model is backpropagated, and whether the passes at +eps and at −eps give its gradients.
@@ -153,10 +170,16 @@ class ZerothOrderLearner(WeightsOnly):
         self._probe.rest()
         return super().resting_model()
 
+    def state_dict(self) -> dict[str, Any]:
+        own = self._descender.state_dict()
+        return {**super().state_dict(), **({"descent": own} if own else {})}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._descender.load_state_dict(state.get("descent", {}))
+
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
-        last = len(slopes) - 1
-        for query in [last, *range(last)]:  # first the last: on the way back from its probe
-            self._probe.update_(lr, slopes[query], batch.step, query)
+        self._descender.step_(self._probe, lr, slopes, batch.step)
 
     @torch.no_grad()
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:

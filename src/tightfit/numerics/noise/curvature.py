@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from tightfit.numerics.noise.counter_noise import MANTISSA_BITS, rounded_stochastically, rounding_bits
+from tightfit.numerics.noise.counter_noise import MANTISSA_BITS, Key, rounded_stochastically, rounding_bits
 from tightfit.numerics.noise.perturbation import KernelName, Noise, Perturbation
 from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.noise.streams import PIECE, CounterStream
@@ -32,11 +32,14 @@ class CurvedStream:
         for numbers, curvature in zip(self._plain.draws(counter), self.curvature.split(PIECE), strict=True):
             yield numbers.div_(curvature.sqrt())
 
+    def rounding(self, counter: int) -> Key:
+        return self._plain.rounding(counter)
+
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         return [partial(self._write, target, within(scale, torch.float32), counter, stochastically)]
 
     def _write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool) -> None:
-        rounding = self._plain.keys.of_rounding(counter)
+        rounding = self.rounding(counter)
         pieces = zip(self.weights.split(PIECE), target.split(PIECE), self.draws(counter), strict=True)
         for number, (source, after, direction) in enumerate(pieces):
             total = direction.mul_(scale).add_(source)

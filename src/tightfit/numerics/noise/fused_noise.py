@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from tightfit.numerics.compiled import Array, array_at, has_data
+from tightfit.numerics.compiled import Array, array_at, as_array, has_data
 from tightfit.numerics.noise.counter_noise import ARRAYS, TABLES, TensorKeys, numbers_per_word
 from tightfit.numerics.noise.half_bits import (
     bfloat16_by_chance,
@@ -106,6 +106,14 @@ def kernel_for(dtype: torch.dtype, stochastically: bool) -> tuple[Any, ...]:
     return (_add_to_halves_stochastically if stochastically else _add_to_halves), dtype == torch.bfloat16
 
 
+def draw_(target: torch.Tensor, first: int, keys: TensorKeys, noise: str, counter: int) -> None:
+    """Write the numbers of a direction from place `first` on, a multiple of `TILE`, to the float32 `target` (n,)."""
+    if has_data(target):
+        row = np.array([0, 0, 0, len(target), keys.words, keys.counters, keys.rounding], np.uint64)
+        numbers, per_word = ARRAYS[noise], numbers_per_word(TABLES[noise])
+        _draw(as_array(target), numbers, per_word, row, first, np.uint64(counter))
+
+
 @functools.cache
 def compile_kernels(dtype: torch.dtype) -> None:
     """Compile, or load, what `FusedSweep` runs, so that no training step waits for it."""
@@ -113,6 +121,7 @@ def compile_kernels(dtype: torch.dtype) -> None:
     for stochastically in (False, True):
         kernel, *own = kernel_for(dtype, stochastically)
         kernel(*own, *nothing, np.zeros(1, np.float32), np.zeros(1, np.uint64))
+    _draw(np.empty(0, np.float32), np.empty(0, np.float32), 1, np.zeros(7, np.uint64), 0, np.uint64(0))
 
 
 @njit(nogil=True, cache=True)
@@ -173,6 +182,15 @@ def _add_to_halves_stochastically(
                 else:
                     for lane in range(part.size):
                         part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
+
+
+@njit(nogil=True, cache=True)
+def _draw(target: Array, numbers: Array, per_word: int, row: Array, first: int, counter: np.uint64) -> None:
+    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
+    for start in range(0, target.size, TILE):
+        part = target[start : start + TILE]
+        _fill(noise, words, part.size, numbers, per_word, row, first + start, np.float32(1), counter)
+        part[:] = noise[: part.size]
 
 
 @njit(nogil=True, cache=True)

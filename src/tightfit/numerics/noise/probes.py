@@ -11,7 +11,7 @@ weights stay as they are, bit for bit, in every type. Costs the copy, as large a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -21,9 +21,10 @@ from torch import nn
 
 from tightfit.numerics.noise.counter_noise import MANTISSA_BITS
 from tightfit.numerics.noise.flat import flat, shaped_as
-from tightfit.numerics.noise.perturbation import Move, Perturbation
+from tightfit.numerics.noise.perturbation import Move, Perturbation, Piece
 
 Restore = Literal["merged", "exact"]
+Change = Callable[[Piece], object]
 
 # Bytes of a block that the C library takes from the system anew each time, page by page: for the embedding of a
 # language model that costs more than writing the copy. Smaller blocks it keeps by itself.
@@ -49,6 +50,15 @@ class Probe(Protocol):
 
     def rest(self) -> None:
         """Bring the weights to rest, with all updates made."""
+        ...
+
+
+class ProbeInPieces(Probe, Protocol):
+    """A probe whose directions can be seen piece by piece."""
+
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        """With the weights at rest, let `change` see all of them in pieces, each with its part of the directions of
+        `queries`: see `Perturbation.sweep`."""
         ...
 
 
@@ -79,6 +89,10 @@ class InPlace:
     def rest(self) -> None:
         self._plan_return()
         self._move()
+
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        self.rest()
+        self._perturbation.sweep(change, step, queries)
 
     def _plan_move_to(self, scale: float, step: int, query: int) -> None:
         if self._direction != (step, query):
@@ -168,6 +182,9 @@ class LayerByLayer:
         if scale:  # adding zeros would turn −0 into 0
             self._perturbation.add_(scale, step, query, stochastically=True)
 
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        self._perturbation.sweep(change, step, queries)
+
     def rest(self) -> None:
         """They are, and were while they were probed."""
 
@@ -176,7 +193,7 @@ class LayerByLayer:
         self._spare = None
 
 
-def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
+def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> ProbeInPieces:
     """The probe that `restore` names; warns of weights that moving in place would spoil."""
     if restore == "exact":
         return LayerByLayer(model, perturbation)

@@ -23,6 +23,11 @@ class Direction(Protocol):
         """Whether slopes are taken in the type of the losses, not in float64."""
         ...
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether `probe` gives a `ProbeInPieces`."""
+        ...
+
     def check(self, queries: int, restore: Restore) -> None:
         """Raise ValueError for settings of the method that the directions cannot serve."""
         ...

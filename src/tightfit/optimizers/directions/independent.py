@@ -23,6 +23,7 @@ class Independent:
 
     cosmetic = ("kernel",)
     slope_in_loss_type = False
+    in_pieces = True
 
     def __post_init__(self) -> None:
         check_noise(self.noise, self.kernel)

@@ -19,6 +19,7 @@ class TorchLegacy:
 
     noise = "torch_legacy"
     slope_in_loss_type = True
+    in_pieces = False
 
     def check(self, queries: int, restore: Restore) -> None:
         if (queries, restore) != (1, "merged"):
