@@ -64,23 +64,26 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     (
         {"_target_": OURS + "hizoo.HiZOO", **RATES, "queries": 2},
-        {"forward_passes": 5, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+        {"forward_passes": 5, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
     ),
     (
         {"_target_": OURS + "mezo_svrg.MeZOSVRG", **RATES, "anchor_lr": 1e-4, "period": 1, "queries": 2},
-        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
     ),
     (
         {"_target_": OURS + "seed_pool.SeedPool", **RATES, "pool": 8},
-        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
-    ),
-    (
-        {"_target_": OURS + "adazeta.AdaZeta", **RATES, "queries": 2, "scale": 2.0, "power": 0.0},
-        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
     ),
     (
         {"_target_": OURS + "loho.LoHO", **RATES, "bp_lr": 0.1, "bp_layers": 2, "share": 0.5},
-        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "gaussian", "rule": "sgd"},
+        {
+            "forward_passes": 2,
+            "backward_passes": 1,
+            "queries": 1,
+            "noise": "gaussian",
+            "descent": "plain",
+            "rule": "sgd",
+        },
     ),
     (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},

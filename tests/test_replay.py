@@ -49,15 +49,13 @@ SVRG = {
     "anchor_batches": 2,
 }
 POOL = {**MEZO, "_target_": "tightfit.optimizers.seed_pool.SeedPool", "name": "seed_pool", "pool": 8}
-ADAZETA = {
+GROWING = {
     **MEZO,
-    "_target_": "tightfit.optimizers.adazeta.AdaZeta",
-    "name": "adazeta",
+    "name": "growing",
     "queries": 3,
-    "scale": 1.0,
-    "power": 1.0,
+    "growth": {"_target_": "tightfit.optimizers.schedules.Power", "factor": 1.0, "power": 1.0},
 }
-REPLAYED = [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, FORWARD_GRADIENT, HIZOO, SVRG, POOL, ADAZETA]
+REPLAYED = [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, FORWARD_GRADIENT, HIZOO, SVRG, POOL, GROWING]
 
 
 CLOUDS = {

@@ -19,7 +19,6 @@ from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.activations.checkpointed import Checkpointed
-from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
@@ -40,6 +39,7 @@ from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.schedules import Power
 from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
@@ -187,7 +187,7 @@ METHODS |= {
         1.1,
     ),
     "adazeta": Method(
-        AdaZeta(0.03, 1e-3, clip=20.0, queries=4),
+        MeZO(0.03, 1e-3, clip=20.0, queries=4, growth=Power(0.5, 0.5)),
         400,
         (0.5, 0.7),
         1.3,

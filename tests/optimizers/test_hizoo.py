@@ -12,6 +12,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.hizoo import HiZOO, HiZOOLearner
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.schedules import Power
 from tightfit.run.evaluate import cross_entropy
 
 from .test_conformance import Held, Model, at_rest, batch
@@ -33,6 +34,12 @@ def test_it_is_mezo_bit_for_bit_where_no_curvature_is_learned(restore: Any, dtyp
             learner.step(tiny_batch(step))
         states.append(learner.resting_model().state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_curvature_is_learned_along_as_many_directions_as_a_step_has() -> None:
+    learner = HiZOO(0.01, 1e-3, queries=3, alpha=0.1, growth=Power(10.0, 1.0)).bind(tiny_model(), cross_entropy, 0)
+    passes = [learner.step(tiny_batch(step)).read().forward_passes for step in range(5)]  # of a tenth of an epoch each
+    assert passes == [3, 3, 5, 7, 7]
 
 
 def bound(method: HiZOO, model: nn.Module, objective: Any) -> HiZOOLearner:

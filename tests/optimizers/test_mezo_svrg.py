@@ -13,6 +13,7 @@ from tightfit.optimizers.descents.sign import Sign
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG, MeZOSVRGLearner
+from tightfit.optimizers.schedules import Power
 from tightfit.run.evaluate import cross_entropy
 
 from .test_conformance import SHAPES, Held, Model, at_rest, batch
@@ -139,6 +140,7 @@ def test_the_anchor_is_the_one_buffer_of_the_weights_size() -> None:
         ({"anchor_batches": 0}, "anchor_batches=0 but a cycle has an anchor of at least one batch; choose 1 or more"),
         ({"anchor_lr": -1.0}, "optimizer.anchor_lr=-1.0 is not a finite number from 0; choose"),
         ({"descent": Sign()}, "descent=sign but mezo_svrg moves by its slopes alone; choose descent=plain"),
+        ({"growth": Power(0.5, 0.5)}, "growth says how directions become more, but mezo_svrg .*; leave it null"),
         ({"direction": TorchLegacy()}, "mezo_svrg returns to the directions of an anchor; choose direction=gaussian"),
     ],
 )

@@ -30,7 +30,6 @@ from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
-from tightfit.optimizers.adazeta import AdaZeta
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
@@ -145,10 +144,6 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "seed_pool": (
         ("direction", "restore", "queries", "draw"),
         lambda **parts: SeedPool(1e-3, 1e-3, pool=8, **parts),
-    ),
-    "adazeta": (
-        ("direction", "restore", "queries"),
-        lambda **parts: AdaZeta(1e-3, 1e-3, scale=2.0, power=0.0, **parts),
     ),
     "loho": (
         ("rule", "direction"),

@@ -86,7 +86,11 @@ class HiZOOLearner(ZerothOrderLearner):
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         at_rest = self._loss_at_rest(batch)
-        losses = [self._loss(batch, scale, query) for query in range(self._hizoo.queries) for scale in (eps, -eps)]
+        losses = [
+            self._loss(batch, scale, query)
+            for query in range(self._hizoo.queries_at(batch.epoch))
+            for scale in (eps, -eps)
+        ]
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
             self._probe.rest()  # before the direction that they are off by is another

@@ -56,6 +56,8 @@ class MeZOSVRG(MeZO):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value} but a cycle has an anchor of at least one batch; choose 1 or more")
+        if self.growth is not None:
+            raise ValueError("growth says how directions become more, but mezo_svrg has an anchor's; leave it null")
         if not isinstance(self.direction, Independent):
             raise ValueError(
                 f"direction={self.direction.noise} but mezo_svrg returns to the directions of an anchor; "
