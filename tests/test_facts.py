@@ -78,6 +78,33 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
     ),
     (
+        {"_target_": OURS + "forward_gradient.ForwardGradient", "lr": 1e-4, "queries": 2},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+    ),
+    (
+        {"_target_": OURS + "hizoo.HiZOO", **RATES, "queries": 2},
+        {"forward_passes": 5, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo_svrg.MeZOSVRG", **RATES, "anchor_lr": 1e-4, "period": 1, "queries": 2},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "seed_pool.SeedPool", **RATES, "pool": 8},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "loho.LoHO", **RATES, "bp_lr": 0.1, "bp_layers": 2, "share": 0.5},
+        {
+            "forward_passes": 2,
+            "backward_passes": 1,
+            "queries": 1,
+            "noise": "gaussian",
+            "descent": "plain",
+            "rule": "sgd",
+        },
+    ),
+    (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),

@@ -26,13 +26,14 @@ from .test_session import config
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "rank": 2, "alpha": 4}
 DESCENTS = "tightfit.optimizers.descents."
-ADAM = {**MEZO, "descent": {"_target_": DESCENTS + "adam.Adam"}}
+ADAM = {**MEZO, "name": "adam", "descent": {"_target_": DESCENTS + "adam.Adam"}}
 ONE_SIDED = {
     **MEZO,
     "_target_": "tightfit.optimizers.one_sided.OneSided",
+    "name": "one_sided",
     "descent": {"_target_": DESCENTS + "normalised.Normalised"},
 }
-ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "queries": 1, "epochs": 4}
+ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "name": "adamu", "queries": 1, "epochs": 4}
 DIRECTIONS: dict[str, dict[str, Any]] = {
     "sparse": {"_target_": "tightfit.optimizers.directions.sparse.Sparse", "keep": 0.5},
     "low_rank": {"_target_": "tightfit.optimizers.directions.low_rank.LowRank", "rank": 2, "period": 3},
@@ -45,11 +46,32 @@ DIRECTIONS: dict[str, dict[str, Any]] = {
     },
 }
 ALONG = {
-    name: {**MEZO, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
+    name: {**MEZO, "name": name, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
     for name, direction in DIRECTIONS.items()
 }
-ALONG["lozo_m"] = {**ALONG["low_rank"], "_target_": "tightfit.optimizers.lozo_m.LOZOM"}
+ALONG["lozo_m"] = {**ALONG["low_rank"], "name": "lozo_m", "_target_": "tightfit.optimizers.lozo_m.LOZOM"}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
+FORWARD_GRADIENT = {
+    "_target_": "tightfit.optimizers.forward_gradient.ForwardGradient",
+    "name": "forward_gradient",
+    "lr": 1e-4,
+}
+HIZOO = {**MEZO, "_target_": "tightfit.optimizers.hizoo.HiZOO", "name": "hizoo", "alpha": 1e-4}
+SVRG = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.mezo_svrg.MeZOSVRG",
+    "name": "mezo_svrg",
+    "anchor_lr": 1e-4,
+    "anchor_batches": 2,
+}
+POOL = {**MEZO, "_target_": "tightfit.optimizers.seed_pool.SeedPool", "name": "seed_pool", "pool": 8}
+GROWING = {
+    **MEZO,
+    "name": "growing",
+    "queries": 3,
+    "growth": {"_target_": "tightfit.optimizers.schedules.Power", "factor": 1.0, "power": 1.0},
+}
+REPLAYED = [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, FORWARD_GRADIENT, HIZOO, SVRG, POOL, GROWING]
 
 
 CLOUDS = {
@@ -120,11 +142,7 @@ def test_directions_are_drawn_again_by_a_replay(optimizer: dict[str, Any], tmp_p
     rebuild(carry_out(config(tmp_path, optimizer=optimizer, training=KEEP_LOSSES)).folder)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, *ALONG.values()],
-    ids=["mezo", "p_rge", "adam", "adamu", "one_sided", *ALONG],
-)
+@pytest.mark.parametrize("optimizer", [*REPLAYED, *ALONG.values()], ids=lambda part: part["name"])
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, optimizer: dict[str, Any], tmp_path: Path

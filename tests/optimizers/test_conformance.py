@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tightfit.numerics.noise import counter_noise, streams
+from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.perturbation import NOISES
 from tightfit.numerics.noise.probes import InPlace
 from tightfit.optimizers.base import Batch, Learner, Objective, Optimizer
@@ -24,9 +25,12 @@ from tightfit.optimizers.directions.low_rank import LowRank
 from tightfit.optimizers.directions.sparse import Sparse
 from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.hizoo import HiZOO
 from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.one_sided import OneSided
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
 
 # 0-d, rows of no multiple of 16, single numbers, more than 100,000: where public codes drew another direction.
@@ -81,6 +85,12 @@ def methods(restore: str, lr: float = 0.5, eps: float = 0.25) -> dict[str, Optim
         built[f"elastic_zo_{noise}"] = ElasticZO(
             lr, eps, bp_lr=0.0, bp_layers=0, restore=restore, direction=Independent(noise)
         )
+        built[f"pool_{noise}"] = SeedPool(lr, eps, pool=10_000, restore=restore, direction=Independent(noise))
+        built[f"svrg_{noise}"] = MeZOSVRG(
+            lr, eps, anchor_lr=lr, period=3, restore=restore, direction=Independent(noise)
+        )
+        if noise in TABLES:
+            built[f"hizoo_{noise}"] = HiZOO(lr, eps, alpha=1e-6, restore=restore, direction=Independent(noise))
     for name, direction in DIRECTIONS.items():
         built[name] = MeZO(lr, eps, restore=restore, direction=direction)
     built["lozo_m_first_step"] = LOZOM(lr, eps, restore=restore, direction=DIRECTIONS["lozo"], beta=0.0)

@@ -13,6 +13,7 @@ from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.base import traits_of
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
@@ -31,13 +32,19 @@ from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.schedules import Power
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 
@@ -167,6 +174,36 @@ METHODS |= {
     ),
     "elastic_zo_int8_star": Method(
         ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.5, 0.6), 1.01, **INT8
+    ),
+}
+METHODS |= {
+    "forward_gradient": Method(ForwardGradient(0.003, clip=20.0), 500, (0.6, 0.7), 2.5),
+    "hizoo": Method(HiZOO(0.003, 1e-3, clip=20.0, alpha=1e-3), 500, (0.6, 0.7), 1.5),
+    "hizoo_exact": Method(
+        HiZOO(0.01, 1e-3, clip=20.0, alpha=1e-3, curvature="exact", restore="exact", queries=4), 150, (0.55, 0.65), 1.5
+    ),
+    "mezo_svrg": Method(MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003), 500, (0.6, 0.7), 1.5),
+    "mezo_svrg_exact": Method(
+        MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003, restore="exact", period=3, anchor_batches=2),
+        500,
+        (0.45, 0.6),
+        1.5,
+    ),
+    "seed_pool": Method(SeedPool(0.003, 1e-3, clip=20.0, pool=256), 500, (0.55, 0.65), 1.01),
+    "loho": Method(LoHO(0.003, 1e-3, bp_lr=0.1, bp_layers=2, clip=20.0), 100, (0.55, 0.65), 1.1),
+    "loho_adam_mean": Method(
+        LoHO(0.003, 1e-3, bp_lr=0.02, bp_layers=1, clip=20.0, share=0.3, rule=Adam(), bp_pass="mean"),
+        150,
+        (0.55, 0.65),
+        1.1,
+    ),
+    "adazeta": Method(
+        MeZO(0.03, 1e-3, clip=20.0, queries=4, growth=Power(0.5, 0.5)),
+        400,
+        (0.5, 0.7),
+        1.3,
+        tiny_model=lambda: adapted(tiny_model(), TensorTrains(4, 8, 1)),
+        lenet5=lambda classes, seed: adapted(lenet5(classes, seed), TensorTrains()),
     ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())

@@ -18,11 +18,13 @@ from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
-from tightfit.memory.parts import trained_parameters
+from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
+from tightfit.models.base import blocks_of_modules
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
@@ -43,12 +45,17 @@ from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
@@ -101,8 +108,10 @@ AXES: dict[str, dict[str, Any]] = {
     },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
+    "curvature": {"published": "published", "exact": "exact"},
+    "draw": {"uniform": "uniform", "cycle": "cycle"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
-    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4)},
+    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4), "tt": TensorTrains(2, 4, 2)},
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
 }
 INPUTS = {
@@ -111,6 +120,7 @@ INPUTS = {
     "lenet5": random_inputs(1, 28, 28),
 }
 ALONG_DIRECTIONS = {name for name, descent in AXES["descent"].items() if isinstance(descent, AlongDirections)}
+INDEPENDENT = ("gaussian", "gaussian_fast", "rademacher")  # directions of independent numbers
 # What each method is made of beside the model and the adapter, and how it is made of that.
 METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "bp": (("rule", "activations"), lambda **parts: Backprop(1e-3, **parts)),
@@ -132,6 +142,23 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
     ),
     "lozo_m": (("direction", "restore", "queries"), lambda **parts: LOZOM(1e-3, 1e-3, **parts)),
+    "forward_gradient": (("direction", "queries"), lambda **parts: ForwardGradient(1e-3, **parts)),
+    "hizoo": (
+        ("direction", "restore", "queries", "curvature"),
+        lambda **parts: HiZOO(1e-3, 1e-3, alpha=1e-3, **parts),
+    ),
+    "mezo_svrg": (
+        ("direction", "restore", "queries"),
+        lambda **parts: MeZOSVRG(1e-3, 1e-3, anchor_lr=1e-3, **parts),
+    ),
+    "seed_pool": (
+        ("direction", "restore", "queries", "draw"),
+        lambda **parts: SeedPool(1e-3, 1e-3, pool=8, **parts),
+    ),
+    "loho": (
+        ("rule", "direction"),
+        lambda **parts: LoHO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, share=0.4, **parts),
+    ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
 
@@ -139,15 +166,18 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
-        return cell["adapter"] == "mp_lora" and cell["direction"] in ("gaussian", "gaussian_fast", "rademacher")
+        return cell["adapter"] == "mp_lora" and cell["direction"] in INDEPENDENT
+    if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho", "zo_adamu"):
+        return cell["direction"] in INDEPENDENT
     if method == "lozo_m" and cell["direction"] not in ("low_rank", "rank_one"):
         return False
     if cell.get("direction") == "rank_one":
-        return cell["restore"] == "exact" and method != "elastic_zo"
+        along = cell.get("descent", "plain") in ALONG_DIRECTIONS
+        return along and cell["restore"] == "exact" and method not in ("elastic_zo", "fzoo", "dp_zo")
     if cell.get("direction") == "torch_legacy":
-        if method in ("fzoo", "zo_adamu", "dp_zo"):
+        if method in ("fzoo", "dp_zo"):
             return False
-        along = cell["descent"] in ALONG_DIRECTIONS
+        along = cell.get("descent", "plain") in ALONG_DIRECTIONS
         return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True
 
@@ -230,7 +260,12 @@ def test_it_reports_the_passes_it_made_and_leaves_no_gradient(
     method: str, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, forward, backward = model_of(cell), [], []
-    within_a_block = next(part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+    block_of, trained = blocks_of_modules(model), trained_blocks(model)  # no error reaches those before: nor a pass
+    within_a_block = next(
+        part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear | nn.Conv2d) and block_of[name] in trained
+    )
     within_a_block.register_forward_hook(lambda *_: forward.append(True))
     real = torch.Tensor.backward
     monkeypatch.setattr(

@@ -114,7 +114,7 @@ def undifferentiated(learner: Learner) -> list[nn.Parameter]:
 class Facts:
     """What a method is made of, for the record of its runs; None where it has no such part."""
 
-    forward_passes: int  # of a step
+    forward_passes: int  # of a step; where steps differ, of those that make most
     backward_passes: int
     queries: int = 0  # directions probed in a step
     noise: str | None = None  # what a direction is made of

@@ -83,10 +83,13 @@ class ElasticZO(ZerothOrder):
         return ElasticZOLearner(self, model, objective, seed)
 
 
+Named = list[tuple[str, nn.Parameter]]
+
+
 class ElasticZOLearner(ZerothOrderLearner):
     def __init__(self, optimizer: ElasticZO, model: nn.Module, objective: Objective, seed: int) -> None:
         check_floats(model, "elastic_zo")
-        first, last = split_at(model, optimizer.bp_layers)
+        first, last = self._split(optimizer, model)
         super().__init__(optimizer, model, objective, first, seed)
         self._elastic = optimizer
         self._backward_passes = optimizer.passes_with_gradients
@@ -96,10 +99,14 @@ class ElasticZOLearner(ZerothOrderLearner):
         self.backpropagated = tuple(name for name, _ in last)
         self.feeds = (optimizer.bp_pass != "minus", optimizer.bp_pass != "plus")
 
+    def _split(self, optimizer: ElasticZO, model: nn.Module) -> tuple[Named, Named]:
+        """What moves along directions, and what is backpropagated."""
+        return split_at(model, optimizer.bp_layers)
+
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
         """As in ZerothOrderLearner; where this pass feeds BP, its gradients are added to those kept."""
         optimizer = self._elastic
-        if not optimizer.bp_layers or optimizer.bp_pass == ("minus" if scale > 0 else "plus"):
+        if not self._backward_passes or optimizer.bp_pass == ("minus" if scale > 0 else "plus"):
             return super()._loss(batch, scale, query)
         with self._moved(batch, scale, query), without_gradients(self.undifferentiated):
             loss = self._objective(self._model, batch)
@@ -133,9 +140,6 @@ class ElasticZOLearner(ZerothOrderLearner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._stepper.load_state_dict(state["rule"])
-
-
-Named = list[tuple[str, nn.Parameter]]
 
 
 def split_at(model: nn.Module, bp_layers: int) -> tuple[Named, Named]:

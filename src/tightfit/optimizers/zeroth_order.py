@@ -50,8 +50,7 @@ class TwoSided:
     direction: Direction = GAUSSIAN
 
     def __post_init__(self) -> None:
-        if not isinstance(self.queries, int) or self.queries < 1:
-            raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        check_queries(self.queries)
         check_rate("optimizer.lr", self.lr)
         check_each("optimizer.eps", self.eps, lambda value: 0 < value < math.inf, "more than 0 and finite")
         check_positive("optimizer.clip", self.clip)
@@ -252,3 +251,9 @@ def clipped_slope(plus: float | torch.Tensor, minus: float | torch.Tensor, eps: 
 
 def bounded(slope: float, clip: float) -> float:
     return slope if slope != slope else max(-clip, min(clip, slope))
+
+
+def check_queries(queries: int) -> None:
+    """Raise ValueError for a number of directions that makes no step."""
+    if not isinstance(queries, int) or queries < 1:
+        raise ValueError(f"queries={queries} but a step needs at least one direction; choose 1 or more")

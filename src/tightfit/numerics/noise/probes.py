@@ -222,6 +222,10 @@ class LayerByLayer:
     def load_state(self, state: list[float]) -> None:
         self._perturbation.load_state(state)
 
+    def release(self) -> None:
+        """Give back the memory that waits for the next copy."""
+        self._spare = None
+
 
 def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> ProbeInPieces:
     """The probe that `restore` names; warns of weights that moving in place would spoil."""

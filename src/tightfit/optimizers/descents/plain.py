@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tightfit.optimizers.descents.along import AlongDirections
+from tightfit.optimizers.descents.descent import Descent
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,9 @@ class Plain(AlongDirections):
 
 
 PLAIN = Plain()
+
+
+def check_plain(descent: Descent, method: str) -> None:
+    """Raise ValueError for a descent beside a method that counts on how far slopes move the weights."""
+    if descent != PLAIN:
+        raise ValueError(f"descent={descent.kind} but {method} moves by its slopes alone; choose descent=plain")
