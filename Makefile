@@ -17,7 +17,7 @@ TORCH_INDEX_URL ?=
 export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-fast lint format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
+.PHONY: help setup data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
         reproduce-memory-grid reproduce-step-time figures results clean
 
@@ -47,6 +47,9 @@ lint: setup  ## check style, types and the direction of imports
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m ty check --python $(VENV)
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+protocol: setup  ## check that the committed results keep to experiments/PROTOCOL.md
+	$(PYTHON) -m tightfit.launch.protocol
 
 format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,11 @@ import pandas as pd
 
 from .curves import by_method
 from .load import Records
-from .summary import Estimate, estimate, wilson
+from .statistics import Estimate, Times, estimate, times_to, wilson
 from .tables import why
 
 ZERO_SHOT = "zero_shot"
 GRID_POINTS = 500
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds of training until something happened, over those of `tries` in which it did."""
-
-    seconds: tuple[float, ...]
-    tries: int
-
-    @property
-    def all(self) -> tuple[float, ...]:
-        """Those of every try; a miss is infinity."""
-        return (*self.seconds, *[math.inf] * (self.tries - len(self.seconds)))
-
-    @property
-    def median(self) -> float:
-        return median(self.all) if self.tries else math.nan
 
 
 @dataclass(frozen=True)
@@ -147,12 +129,6 @@ def tracks(records: Records) -> list[np.ndarray]:
     rows = records.evals.dropna(subset=["train_seconds", "accuracy"]).sort_values("step")
     courses = [track[["train_seconds", "accuracy"]].to_numpy(float) for _, track in rows.groupby("key", sort=True)]
     return [course for course in courses if len(course) > 1]
-
-
-def times_to(accuracy: float, runs: Sequence[np.ndarray]) -> Times:
-    """When each run is first seen at `accuracy`."""
-    reached = [track[track[:, 1] >= accuracy, 0] for track in runs]
-    return Times(tuple(float(times[0]) for times in reached if len(times)), len(runs))
 
 
 def crossings(records: Records) -> list[Crossing]:

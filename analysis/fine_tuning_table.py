@@ -6,12 +6,14 @@ import math
 
 import pandas as pd
 
-from .fine_tuning import ZERO_SHOT, Contender, Crossing, Target, Times, contenders, crossings, target_of
+from .fine_tuning import ZERO_SHOT, Contender, Crossing, Target, contenders, crossings, target_of
 from .load import Records
 from .names import mebibytes, method, model_title, subject
 from .page import Page, Table, table
+from .statistics import HOW_BOTH, Times, performance_profile
 from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
+FACTORS = (1.0, 2.0, 4.0)  # of the fastest method's time to the target
 HEADERS = (
     *("budget", "method", "model", "batch", "accuracy ± (n)", "95% interval", "s to target"),
     *("steps", "forwards per step", "forwards in all", "need"),
@@ -27,6 +29,7 @@ def page(records: Records, theory: pd.DataFrame, profile: str) -> Page:
         legend(target),
         table(HEADERS, rows),
         crossings_table(overtaken),
+        profile_table(found),
         ONE_SEED,
     )
     title = f"On-device fine-tuning at fixed memory budgets: {subject(records.runs)}"
@@ -39,6 +42,16 @@ def crossings_table(overtaken: list[Crossing]) -> Table | str:
     return table(headings, map(crossing_line, overtaken)) if overtaken else ""
 
 
+def profile_table(found: list[Contender]) -> Table | str:
+    """In what part of the budgets each method gets to the target nearly as soon as the fastest; for several budgets."""
+    seconds = {(one.row, one.budget): one.to_target.median for one in found if one.to_target.tries}
+    if len({budget for _, budget in seconds}) < 2:
+        return ""
+    headings = ("performance profile", *(f"within {factor:g} × the fastest" for factor in FACTORS))
+    shares = performance_profile(seconds, FACTORS).items()
+    return table(headings, ([method(row).title, *(f"{100 * share:.0f}%" for share in parts)] for row, parts in shares))
+
+
 def legend(target: Target | None) -> str:
     goal = f", {percent(target.accuracy)}%" if target else ""
     return (
@@ -46,7 +59,7 @@ def legend(target: Target | None) -> str:
         "the longest prompts. Forwards per step: derived, and measured as a step's seconds by those of one of its "
         "forward passes. Times over several seeds: median, lowest – highest, and in how many cases; where it did not "
         "happen the time is infinite. A target is seen at an evaluation, of which each run has few; between them "
-        "crossings are those of straight lines. Intervals are of seeds only: all are scored on the same sentences. "
+        f"crossings are those of straight lines. {HOW_BOTH} "
         f"Without backpropagation: the runs recorded no backward pass.{scored(target)}"
     )
 

@@ -29,6 +29,7 @@ MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_s
 # Rehearsed without data, where that decides about a budget, and measured.
 PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
 JOIN = " + "  # between the commits, or processors, that share a run
+MACHINE = ("cpu", "capability", "device", "device_capability", "python", "torch")
 SETTINGS_OF = ("optimizer", "adapter", "model", "dataset", "training")  # parts whose settings are columns
 PHASES = ("forward", "backward", "perturb", "update")
 RUN_COLUMNS = {
@@ -36,7 +37,7 @@ RUN_COLUMNS = {
     **dict.fromkeys(("optimizer", "dataset", "model"), TEXT),
     "method.backpropagates": FLAG,  # what the method says of itself, see `tightfit.run.facts`
     **dict.fromkeys(("method.queries", "method.forward_passes", "method.backward_passes"), COUNT),
-    **{f"method.{fact}": TEXT for fact in ("noise", "rule", "activations", "adapter", "arithmetic")},
+    **{f"method.{fact}": TEXT for fact in ("noise", "rule", "descent", "activations", "adapter", "arithmetic")},
     **dict.fromkeys(("seed", "batch_size"), COUNT),
     **dict.fromkeys(("epochs", "fraction"), REAL),  # of the full protocol, and the part of it that was run
     "memory_budget": TEXT,
@@ -54,7 +55,7 @@ RUN_COLUMNS = {
     "cpu": TEXT,
     "cores": COUNT,
     "threads": COUNT,
-    **dict.fromkeys(("device", "python", "torch", "started_at"), TEXT),
+    **dict.fromkeys(("device", "capability", "device_capability", "python", "torch", "started_at"), TEXT),
     "protocol": COUNT,
 }
 EVAL_COLUMNS = {
@@ -219,7 +220,7 @@ def run_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
         **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.get("phase_seconds", {})).items()},
         **{name: machine.get(name) for name in ("cores", "threads")},
-        **{name: joined(s["machine"].get(name) for s in worked) for name in ("cpu", "device", "python", "torch")},
+        **{name: joined(s["machine"].get(name) for s in worked) for name in MACHINE},
         "profile": config["profile"],
         "cell_row": cell.get("row"),
         "cell_column": cell.get("column"),

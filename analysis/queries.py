@@ -16,8 +16,8 @@ from .fine_tuning import reason
 from .load import Records
 from .names import Method, mebibytes, method, model_title, subject
 from .page import Page, table
+from .statistics import Estimate, estimate, wilson
 from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
-from .summary import Estimate, estimate, wilson
 from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
 QUERIES = "mobizo/queries"

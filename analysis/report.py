@@ -24,13 +24,15 @@ from .loss_sign import loss_sign
 from .page import Page
 from .planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
 from .predicted import predicted_against_measured
+from .protocol import superseded_reasons
 from .render.data import csv
 from .render.latex import latex
 from .render.markdown import markdown
 from .render.terminal import terminal
 from .style import NoRecords, save
 from .table_page import page_of
-from .tables import build_table, render_terminal
+from .table_terminal import render_terminal
+from .tables import build_table
 
 PROFILES = ("paper", "short", "smoke")  # the more of the protocol, the better the evidence
 FIGURES = ROOT / "figures"
@@ -112,7 +114,7 @@ def recorded_page(experiment: str, profile: str | None = None) -> Page:
     chosen = records.of_profile(profile)
     if experiment in PAGES:
         return PAGES[experiment](chosen, published, profile)
-    return page_of(build_table(experiment, profile, chosen.runs, published))
+    return page_of(build_table(experiment, profile, chosen.runs, published, reasons=reasons(experiment, chosen.runs)))
 
 
 def report_experiment(
@@ -156,9 +158,17 @@ def report_table(
     """Print the table and write it as markdown and as data."""
     recorded = load_results(experiment, experiments).of_profile("paper").runs
     beside = None if recorded.empty or is_same(records, recorded["key"].tolist()) else recorded
-    table = build_table(experiment, profile, records.runs, load_published(experiment, experiments), beside)
+    published = load_published(experiment, experiments)
+    known = records.runs if beside is None else pd.concat([records.runs, beside])
+    why = reasons(experiment, known, experiments)
+    table = build_table(experiment, profile, records.runs, published, beside, why)
     console.print(render_terminal(table))
     return write_page(page_of(table), folder / experiment.partition("/")[2])
+
+
+def reasons(experiment: str, runs: pd.DataFrame, experiments: Path = EXPERIMENTS) -> dict[str, str]:
+    """Why `runs` of `experiment` are superseded, by their keys, as the protocol says."""
+    return superseded_reasons(experiment, runs.to_dict("records"), experiments)
 
 
 def report_gains(records: Records, folder: Path, experiments: Path) -> list[Path]:
@@ -196,7 +206,9 @@ def with_recorded_table(readme: str, experiments: Path = EXPERIMENTS) -> str:
     if recorded.empty:
         return readme
     published = load_published(README_TABLE, experiments)
-    table = markdown(page_of(build_table(README_TABLE, "paper", recorded, published, None)))
+    why = reasons(README_TABLE, recorded, experiments)
+    built = build_table(README_TABLE, "paper", recorded, published, reasons=why)
+    table = markdown(page_of(built, listed_in=f"figures/{README_TABLE}.md"))
     name = README_TABLE.partition("/")[2]
     return re.sub(rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)", rf"\1\n{table}\n\2", readme, flags=re.DOTALL)
 

@@ -10,28 +10,36 @@ import pandas as pd
 from . import page
 from .names import column_title, method
 from .page import Page, Table
-from .summary import Estimate
-from .tables import Cell, ResultTable, ours_text, percent
+from .statistics import Estimate
+from .tables import Cell, ResultTable, difference_text, footnotes, interval_text, ours_of, ours_text, percent
 
+LEGEND = "Ours: mean ± standard deviation (number of seeds)"
 COLUMNS_ABREAST = 2  # of the paper's: more do not fit a page
 
 
-def page_of(table: ResultTable) -> Page:
-    """The table for a README: methods as rows, two of the paper's columns abreast."""
+def page_of(table: ResultTable, listed_in: str = "") -> Page:
+    """The table for a README: methods as rows, two of the paper's columns abreast.
+
+    listed_in: the page that lists superseded runs, where this one does not.
+    """
     starts = range(0, len(table.columns), COLUMNS_ABREAST)
     blocks = [block(table, table.columns[start : start + COLUMNS_ABREAST]) for start in starts]
-    legend = f"ours: mean ± standard deviation (number of seeds). {table.provenance}"
-    return Page(table.title, (*blocks, superseded_text(table)), legend, {"": data(table)})
+    notes = " ".join(f"{note.removesuffix('.')}." for note in (LEGEND, *footnotes(table)))
+    return Page(table.title, (*blocks, notes, superseded_part(table, listed_in)), table.provenance, {"": data(table)})
 
 
-def superseded_text(table: ResultTable) -> str:
-    """Which cells show a later run than their first, and what the earlier ones came to."""
-    cells = [
-        f"{method(cell.row).title}, {column_title(cell.column)}: {', '.join(map(percent, cell.superseded))}"
+def superseded_part(table: ResultTable, listed_in: str) -> Table | str:
+    """A line for each run that is in no cell: which, what it scored on the test set, and why; or where they are."""
+    lines = [
+        (method(cell.row).title, column_title(cell.column), str(run.seed), percent(run.accuracy), run.reason)
         for cell in table.cells
-        if cell.superseded
+        for run in cell.superseded
     ]
-    return f"Run before with other settings, scored on the same test set: {'; '.join(cells)}." if cells else ""
+    if not lines:
+        return ""
+    if listed_in:
+        return f"{len(lines)} superseded runs, what they scored and why: [listed]({listed_in})."
+    return page.table(("superseded run of", "", "seed", "scored", "why"), lines)
 
 
 def block(table: ResultTable, columns: Sequence[str]) -> Table:
@@ -47,15 +55,15 @@ def titles(table: ResultTable, column: str) -> list[str]:
     """Headings of what `texts` says; a column of which nothing is published has no room for it."""
     beside = ["published", "difference"] if table.is_published(column) else []
     recorded = ["recorded, paper profile"] if table.shows_recorded else []
-    return [f"{column_title(column)}: ours", *beside, *recorded]
+    return [f"{column_title(column)}: ours", "95% interval", *beside, *recorded]
 
 
 def texts(cell: Cell, table: ResultTable) -> list[str]:
     note = f"*{cell.note}*" if cell.note else ""
-    ours = f"{ours_text(cell.ours)} {note}".strip() if cell.ours else note or "–"
-    beside = [percent(cell.published), percent(cell.difference, "+")] if table.is_published(cell.column) else []
+    ours = f"{ours_of(cell)} {note}".strip() if cell.ours else note or "–"
+    beside = [percent(cell.published), difference_text(cell)] if table.is_published(cell.column) else []
     recorded = [ours_text(cell.recorded)] if table.shows_recorded else []
-    return [ours, *beside, *recorded]
+    return [ours, interval_text(cell.ours) or "–", *beside, *recorded]
 
 
 def data(table: ResultTable) -> pd.DataFrame:
@@ -66,11 +74,11 @@ def data(table: ResultTable) -> pd.DataFrame:
         [
             *(table.profile, cell.row, cell.column, csv_percent(cell.published), csv_percent(cell.difference)),
             *(*csv_fields(cell.ours), *csv_fields(cell.recorded)),
-            *(cell.note, "; ".join(map(csv_percent, cell.superseded))),
+            *(cell.verdict, cell.note, "; ".join(csv_percent(run.accuracy) for run in cell.superseded)),
         ]
         for cell in table.cells
     ]
-    columns = ["profile", "row", "column", "published", "difference", *results, "note", "superseded"]
+    columns = ["profile", "row", "column", "published", "difference", *results, "verdict", "note", "superseded"]
     return pd.DataFrame(rows, columns=columns)
 
 

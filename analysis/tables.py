@@ -12,18 +12,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from .load import JOIN, latest
-from .names import budget_title, column_title, experiment_title, mebibytes, method
-from .summary import Estimate, estimate
+from .names import budget_title, experiment_title, mebibytes
+from .statistics import BOTH, HOW_BOTH, Estimate, estimate
 
 CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
 NOT_RUN = "not run"
+TWO_SIDED = "Agrees, above, below: whether the published value lies within our interval, or which side of it ours is"
+OUTDATED = "‡ superseded, and shown until it is run again"
+RUN_AGAIN = "run again later, with other settings"
 ONE_SEED = "† one seed: the interval is of the test set only (Wilson) and knows nothing of other seeds"
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """What a run came to that others have replaced, and why they did. None: it has no final accuracy."""
+
+    seed: int
+    accuracy: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,19 @@ class Cell:
     note: str
     published: float | None
     recorded: Estimate | None
-    superseded: tuple[float, ...] = ()  # final accuracies of earlier runs of the same seeds
+    superseded: tuple[Superseded, ...] = ()  # runs that are not in `ours`
+    is_outdated: bool = False  # whether `ours` is of superseded runs, for want of others
 
     @property
     def difference(self) -> float | None:
         return None if self.ours is None or self.published is None else self.ours.minus(self.published)
+
+    @property
+    def verdict(self) -> str:
+        """Whether ours agrees with the published value, or is above or below it, by the interval of ours."""
+        if self.ours is None or self.published is None:
+            return ""
+        return "one seed" if self.ours.n == 1 else self.ours.against(self.published)
 
 
 @dataclass(frozen=True)
@@ -66,45 +83,76 @@ class ResultTable:
 
 
 def build_table(
-    experiment: str, profile: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None = None
+    experiment: str,
+    profile: str,
+    runs: pd.DataFrame,
+    published: pd.DataFrame,
+    recorded: pd.DataFrame | None = None,
+    reasons: Mapping[str, str] | None = None,
 ) -> ResultTable:
     """The table of `runs` (all of one profile) against `published`, with `recorded` full-protocol runs beside them.
 
-    Its columns are those that any run belongs to, or all published ones when nothing was run; an outdated
-    run of a cell and seed gives way to the latest.
+    reasons: why a run is superseded, by its key. Its columns are those that any run belongs to, or all published ones
+    when nothing was run.
     """
+    reasons = reasons or {}
     known = [runs] if recorded is None else [runs, recorded]
     ran = {column for table in known for column in table["cell_column"].dropna()}
     columns = [*dict.fromkeys(published["column"]), *sorted(ran - set(published["column"]))]
     rows = [*dict.fromkeys(published["row"]), *sorted(set(runs["cell_row"].dropna()) - set(published["row"]))]
+    beside = None if recorded is None else standing(recorded, reasons)
     cells = [
-        build_cell(row, column, runs, published, recorded)
+        build_cell(row, column, runs, published, beside, reasons)
         for column in columns
         for row in rows
         if not ran or column in ran
     ]
     title = ". ".join(filter(None, [f"{experiment_title(experiment)}: accuracy in %", profile_banner(profile, runs)]))
-    behind = provenance(runs)
+    behind = provenance(standing(runs, reasons), len(runs) - len(standing(runs, reasons)))
     return ResultTable(experiment, profile, title, behind, tuple(cells), recorded is not None)
 
 
+def standing(runs: pd.DataFrame, reasons: Mapping[str, str]) -> pd.DataFrame:
+    """Of each cell the runs that are not superseded; where that is all of them, all."""
+    outdated = runs["key"].isin(list(reasons))
+    others = (~outdated).groupby([runs["cell_row"], runs["cell_column"]], dropna=False).transform("any")
+    return runs[~(outdated & others.astype(bool))]
+
+
 def build_cell(
-    row: str, column: str, runs: pd.DataFrame, published: pd.DataFrame, recorded: pd.DataFrame | None
+    row: str,
+    column: str,
+    runs: pd.DataFrame,
+    published: pd.DataFrame,
+    recorded: pd.DataFrame | None,
+    reasons: Mapping[str, str],
 ) -> Cell:
-    ours, note = measured(runs, row, column)
+    shown = standing(runs, reasons)
+    ours, note = measured(shown, row, column)
     of_column = published[published["column"] == column].dropna(subset="value")
     value = of_column.loc[of_column["row"] == row, "value"]
     if note == NOT_RUN and len(of_column) and value.empty:
         note = ""  # the paper has no such cell either
     beside = None if recorded is None else measured(recorded, row, column)[0]
     value = float(value.iloc[0]) / 100 if len(value) else None
-    return Cell(row, column, ours, note, value, beside, superseded(runs, row, column))
+    here = shown[(shown["cell_column"] == column) & (shown["cell_row"] == row)]
+    is_outdated = len(here) > 0 and bool(here["key"].isin(list(reasons)).all())
+    left_out = superseded(runs, row, column, reasons)
+    return Cell(row, column, ours, note, value, beside, left_out, is_outdated)
 
 
-def superseded(runs: pd.DataFrame, row: str, column: str) -> tuple[float, ...]:
-    """Final accuracies on the test set of runs that a later one of the same cell and seed replaced."""
+def superseded(runs: pd.DataFrame, row: str, column: str, reasons: Mapping[str, str]) -> tuple[Superseded, ...]:
+    """The runs on the test set that others of the same cell replaced, by a stated reason or by being started later."""
     here = runs[(runs["cell_column"] == column) & (runs["cell_row"] == row) & (runs["split"].fillna("test") == "test")]
-    return tuple(here.drop(latest(here, CELL).index).sort_values("started_at")["final_accuracy"].dropna())
+    left_out = here.drop(latest(standing(here, reasons), CELL).index).sort_values("started_at")
+    return tuple(
+        Superseded(
+            int(run["seed"]),
+            None if pd.isna(run["final_accuracy"]) else float(run["final_accuracy"]),
+            reasons.get(run["key"], RUN_AGAIN),
+        )
+        for run in left_out.to_dict("records")
+    )
 
 
 def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None, str]:
@@ -122,7 +170,7 @@ def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None
     reasons = "; ".join(dict.fromkeys(why(run) for run in without.to_dict("records")))
     if counted.empty:
         return None, reasons
-    examples = counted["split_examples"].iloc[0]
+    examples = counted["split_examples"].min()
     result = estimate(counted[accuracy].tolist(), None if pd.isna(examples) else int(examples))
     return result, f"without {len(without)} of {len(here)} seeds: {reasons}" if reasons else ""
 
@@ -155,19 +203,20 @@ def profile_banner(profile: str, runs: pd.DataFrame) -> str:
     return f"{profile.upper()} PROFILE: {length}not the paper's protocol"
 
 
-def provenance(runs: pd.DataFrame) -> str:
-    """The machine, the minutes and the commit behind `runs`, in one line.
+def provenance(runs: pd.DataFrame, superseded: int = 0) -> str:
+    """The machines, the minutes and the commits behind `runs`, in one line.
 
-    Of each cell and seed the latest run counts; how many earlier ones are left out is said.
+    Of each cell and seed the latest run counts; how many are left out is said, `superseded` ones among them.
     """
     if runs.empty:
         return "no runs yet"
-    everything, runs = len(runs), latest(runs, CELL)
+    left_out = superseded + len(runs) - len(latest(runs, CELL))
+    runs = latest(runs, CELL)
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     known = runs.dropna(subset="commit").to_dict("records")
     of_all = [(commit[:7], run["dirty"]) for run in known for commit in run["commit"].split(JOIN)]
     commits = sorted({f"{commit}{' (modified)' if dirty else ''}" for commit, dirty in of_all})
-    earlier = f" ({counted(everything - len(runs), 'earlier one')} left out)" if everything > len(runs) else ""
+    earlier = f" ({left_out} superseded left out)" if left_out else ""
     cpu, wall = (runs[name].sum() / 60 for name in ("train_cpu_seconds", "train_seconds"))
     effort = f"{len(runs)} runs{earlier}, {cpu:.3g} min of processor time, {wall:.3g} by the clock"
     return f"{'; '.join(machines)} · {effort} · commit {', '.join(commits) or 'unknown'}"
@@ -176,8 +225,13 @@ def provenance(runs: pd.DataFrame) -> str:
 def machine(run: Mapping[Any, Any]) -> str:
     """The processor that trained, and how much of it a run used."""
     cores, threads = counted(run["cores"], "core"), counted(run["threads"], "thread")
-    accelerator = "" if run["device"] == "cpu" else f" + {run['device']}"
-    return f"{run['cpu']}{accelerator}, {cores}, {threads} per run, torch {run['torch']}"
+    accelerator = "" if run["device"] == "cpu" else f" + {run['device']}{capability(run['device_capability'])}"
+    return f"{run['cpu']}{capability(run['capability'])}{accelerator}, {cores}, {threads} per run, torch {run['torch']}"
+
+
+def capability(known: Any) -> str:
+    """The instructions of a processor, or the architecture of a GPU; earlier records do not tell."""
+    return "" if pd.isna(known) else f" ({known})"
 
 
 def counted(number: int, thing: str) -> str:
@@ -202,38 +256,22 @@ def interval_text(result: Estimate | None) -> str:
     return f"{percent(result.low)} – {percent(result.high)}{'†' if result.interval == 'test set' else ''}"
 
 
-def render_terminal(table: ResultTable) -> RichTable:
-    """The table for a terminal: a section for each column of the paper's, a line for each method."""
-    footnote = f"\n{ONE_SEED}" if has_single_seeds(table) else ""
-    rich = RichTable(title=table.title, caption=table.provenance + footnote, box=box.SIMPLE_HEAD, title_justify="left")
-    rich.caption_justify = "left"
-    for name in ("", "ours ± spread (n)", "95% interval", "published", "difference"):
-        rich.add_column(name, justify="right" if name else "left", no_wrap=name != "ours ± spread (n)")
-    if table.shows_recorded:
-        rich.add_column("recorded, paper profile", justify="right", style="cyan")
-    for column in table.columns:
-        rich.add_row(Text(column_title(column), style="bold"))
-        for cell in table.of(column):
-            rich.add_row(*terminal_row(cell, table.shows_recorded))
-        rich.add_section()
-    return rich
+def difference_text(cell: Cell) -> str:
+    """`+1.20, above`."""
+    return ", ".join(filter(None, [percent(cell.difference, "+"), cell.verdict]))
 
 
-def terminal_row(cell: Cell, shows_recorded: bool) -> list[Text]:
-    ours = Text(ours_text(cell.ours) if cell.ours else cell.note or "–", style="bold" if cell.ours else "dim italic")
-    if cell.ours and cell.note:
-        ours.append(f"\n{cell.note}", style="dim italic")
-    difference = cell.difference
-    color = "" if difference is None else "green" if difference >= 0 else "yellow"
-    texts = [
-        Text(f"  {method(cell.row).title}"),
-        ours,
-        Text(interval_text(cell.ours), style="dim"),
-        Text(percent(cell.published)),
-        Text(percent(difference, "+"), style=color),
-    ]
-    return [*texts, Text(ours_text(cell.recorded))] if shows_recorded else texts
+def footnotes(table: ResultTable) -> list[str]:
+    """How to read the intervals and marks that are in `table`."""
+    results = [cell.ours for cell in table.cells if cell.ours is not None]
+    notes = {
+        TWO_SIDED: any(cell.verdict in ("agrees", "above", "below") for cell in table.cells),
+        HOW_BOTH: any(result.interval == BOTH for result in results),
+        ONE_SEED: any(result.n == 1 for result in results),
+        OUTDATED: any(cell.is_outdated for cell in table.cells),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
-def has_single_seeds(table: ResultTable) -> bool:
-    return any(cell.ours is not None and cell.ours.n == 1 for cell in table.cells)
+def ours_of(cell: Cell) -> str:
+    return ours_text(cell.ours) + ("‡" if cell.is_outdated else "")

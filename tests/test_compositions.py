@@ -39,6 +39,7 @@ SWEEPS = sorted(
 # What the user must say beside the option.
 MISSING = {
     **{f"optimizer/{part}": ["optimizer=bp"] for part in ("rule", "activations")},
+    "optimizer/descent=normalised": ["optimizer=one_sided"],
     "memory_budget=custom": ["memory_budget.size=1MiB"],
     "model=hf_causal_lm": ["model.name=hf_causal_lm"],
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],
@@ -64,7 +65,7 @@ def test_every_option_composes_and_names_itself(option: str) -> None:
 @pytest.mark.parametrize("profile", ["paper", "short", "smoke", "tuning"])
 def test_profile_has_the_last_word_over_an_experiment(profile: str) -> None:
     runs = plan(["experiments=elasticzo/table1", f"profile={profile}"])
-    fractions = {"paper": 1.0, "short": 0.08, "smoke": 0.02, "tuning": 0.2}
+    fractions = {"paper": 1.0, "short": 0.08, "smoke": 0.02, "tuning": 0.5}
     assert {(run.config["profile"], run.config["training"]["fraction"]) for run in runs} == {
         (profile, fractions[profile])
     }
@@ -154,7 +155,8 @@ def test_runs_of_an_experiment_differ_and_know_their_cell(experiment: str) -> No
     for run in one_of_each_row(runs):
         check_configuration(run.config)
     cells = {(run.config["cell"]["row"], run.config["cell"]["column"], run.config["seed"]) for run in runs}
-    assert len(cells) == len(runs)
+    trials = yaml.safe_load((EXPERIMENTS / f"{experiment}.yaml").read_text()).get("box", {"": {}})
+    assert len(cells) * len(trials) == len(runs)
 
 
 def one_of_each_row(runs: list[Planned]) -> list[Planned]:

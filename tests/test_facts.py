@@ -19,9 +19,11 @@ OURS = "tightfit.optimizers."
 ADAM = {"_target_": OURS + "rules.adam.Adam"}
 CHECKPOINTED = {"_target_": OURS + "activations.checkpointed.Checkpointed"}
 SIGNS = {"_target_": OURS + "directions.independent.Independent", "noise": "rademacher"}
+NORMALISED = {"_target_": OURS + "descents.normalised.Normalised"}
+RANK_ONE = {"_target_": OURS + "directions.low_rank.LowRank", "rank": 1, "period": 1, "probed": "activations"}
 RATES = {"lr": 1e-4, "eps": 1e-3}
 INT8 = {"_target_": OURS + "elastic_zo_int8.ElasticZOInt8", "r_max": 15, "p_zero": 0.3}
-NOTHING = dict.fromkeys(("noise", "rule", "activations", "adapter"))
+NOTHING = dict.fromkeys(("noise", "rule", "descent", "activations", "adapter"))
 METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"_target_": OURS + "bp.Backprop", "lr": 0.1, "rule": ADAM, "activations": CHECKPOINTED},
@@ -29,15 +31,79 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     (
         {"_target_": OURS + "mezo.MeZO", **RATES, "queries": 2, "direction": SIGNS},
-        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher"},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo.MeZO", **RATES, "direction": {"_target_": OURS + "directions.sparse.Sparse"}},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "sparse", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo.MeZO", **RATES, "restore": "exact", "queries": 2, "direction": RANK_ONE},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "rank_one", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "lozo_m.LOZOM", **RATES, "direction": {"_target_": OURS + "directions.low_rank.LowRank"}},
+        {
+            "forward_passes": 2,
+            "backward_passes": 0,
+            "queries": 1,
+            "noise": "low_rank",
+            "descent": "factors",
+        },
     ),
     (
         {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 1},
-        {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "gaussian", "rule": "sgd"},
+        {
+            "forward_passes": 2,
+            "backward_passes": 1,
+            "queries": 1,
+            "noise": "gaussian",
+            "rule": "sgd",
+            "descent": "plain",
+        },
     ),
     (
         {"_target_": OURS + "elastic_zo.ElasticZO", **RATES, "bp_lr": 0.1, "bp_layers": 0},
-        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian"},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "one_sided.OneSided", **RATES, "queries": 3, "direction": SIGNS, "descent": NORMALISED},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 3, "noise": "rademacher", "descent": "normalised"},
+    ),
+    (
+        {"_target_": OURS + "zo_adamu.ZOAdaMU", **RATES, "epochs": 1},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "adamu"},
+    ),
+    (
+        {"_target_": OURS + "dp_zo.DPZO", **RATES},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "forward_gradient.ForwardGradient", "lr": 1e-4, "queries": 2},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian"},
+    ),
+    (
+        {"_target_": OURS + "hizoo.HiZOO", **RATES, "queries": 2},
+        {"forward_passes": 5, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "mezo_svrg.MeZOSVRG", **RATES, "anchor_lr": 1e-4, "period": 1, "queries": 2},
+        {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "seed_pool.SeedPool", **RATES, "pool": 8},
+        {"forward_passes": 2, "backward_passes": 0, "queries": 1, "noise": "gaussian", "descent": "plain"},
+    ),
+    (
+        {"_target_": OURS + "loho.LoHO", **RATES, "bp_lr": 0.1, "bp_layers": 2, "share": 0.5},
+        {
+            "forward_passes": 2,
+            "backward_passes": 1,
+            "queries": 1,
+            "noise": "gaussian",
+            "descent": "plain",
+            "rule": "sgd",
+        },
     ),
     (
         {"_target_": OURS + "p_rge.PRGE", **RATES, "queries": 2, "parallel": "outer"},

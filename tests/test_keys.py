@@ -50,6 +50,7 @@ def base(tmp_path: Path) -> dict[str, Any]:
         ("optimizer.lr", 1.0),
         ("optimizer.direction.kernel", "portable"),
         ("optimizer.direction.usual_lr", 3),
+        ("optimizer.descent", {"_target_": "tightfit.optimizers.descents.plain.Plain", "name": "plain"}),
     ],
 )
 def test_key_ignores_what_cannot_change_the_result(base: dict[str, Any], path: str, value: Any) -> None:
@@ -74,6 +75,7 @@ def test_module_may_move_within_tightfit(base: dict[str, Any], monkeypatch: pyte
         ("optimizer.lr", 1.5),
         ("optimizer._target_", "mine.MeZO"),
         ("optimizer.direction.noise", "rademacher"),
+        ("optimizer.descent", {"_target_": "tightfit.optimizers.descents.sign.Sign", "name": "plain"}),
         ("model._target_", "mine.models.lenet5"),
     ],
 )

@@ -26,7 +26,53 @@ from .test_session import config
 MEZO = {"_target_": "tightfit.optimizers.mezo.MeZO", "name": "mezo", "lr": 1e-4, "eps": 1e-3, "queries": 2}
 PRGE = {**MEZO, "_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge"}
 MP_LORA = {"_target_": "tightfit.models.adapters.mp_lora.MPLoRA", "name": "mp_lora", "rank": 2, "alpha": 4}
+DESCENTS = "tightfit.optimizers.descents."
+ADAM = {**MEZO, "name": "adam", "descent": {"_target_": DESCENTS + "adam.Adam"}}
+ONE_SIDED = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.one_sided.OneSided",
+    "name": "one_sided",
+    "descent": {"_target_": DESCENTS + "normalised.Normalised"},
+}
+ADAMU = {**MEZO, "_target_": "tightfit.optimizers.zo_adamu.ZOAdaMU", "name": "adamu", "queries": 1, "epochs": 4}
+DIRECTIONS: dict[str, dict[str, Any]] = {
+    "sparse": {"_target_": "tightfit.optimizers.directions.sparse.Sparse", "keep": 0.5},
+    "low_rank": {"_target_": "tightfit.optimizers.directions.low_rank.LowRank", "rank": 2, "period": 3},
+    "subspace": {"_target_": "tightfit.optimizers.directions.subspace.Subspace", "rank": 2, "period": 3},
+    "rank_one": {
+        "_target_": "tightfit.optimizers.directions.low_rank.LowRank",
+        "rank": 1,
+        "period": 1,
+        "probed": "activations",
+    },
+}
+ALONG = {
+    name: {**MEZO, "name": name, "direction": direction, "restore": "exact" if name == "rank_one" else "merged"}
+    for name, direction in DIRECTIONS.items()
+}
+ALONG["lozo_m"] = {**ALONG["low_rank"], "name": "lozo_m", "_target_": "tightfit.optimizers.lozo_m.LOZOM"}
 ELASTIC = {"_target_": "tightfit.optimizers.elastic_zo.ElasticZO", "name": "elastic_zo", "lr": 1e-4, "eps": 1e-3}
+FORWARD_GRADIENT = {
+    "_target_": "tightfit.optimizers.forward_gradient.ForwardGradient",
+    "name": "forward_gradient",
+    "lr": 1e-4,
+}
+HIZOO = {**MEZO, "_target_": "tightfit.optimizers.hizoo.HiZOO", "name": "hizoo", "alpha": 1e-4}
+SVRG = {
+    **MEZO,
+    "_target_": "tightfit.optimizers.mezo_svrg.MeZOSVRG",
+    "name": "mezo_svrg",
+    "anchor_lr": 1e-4,
+    "anchor_batches": 2,
+}
+POOL = {**MEZO, "_target_": "tightfit.optimizers.seed_pool.SeedPool", "name": "seed_pool", "pool": 8}
+GROWING = {
+    **MEZO,
+    "name": "growing",
+    "queries": 3,
+    "growth": {"_target_": "tightfit.optimizers.schedules.Power", "factor": 1.0, "power": 1.0},
+}
+REPLAYED = [MEZO, PRGE, ADAM, ADAMU, ONE_SIDED, FORWARD_GRADIENT, HIZOO, SVRG, POOL, GROWING]
 
 
 CLOUDS = {
@@ -55,6 +101,13 @@ def test_a_hybrid_without_bp_layers_leaves_a_log_and_one_with_them_does_not(tmp_
         optimizer = {**ELASTIC, "bp_lr": 1e-3, "bp_layers": bp_layers}
         folder = carry_out(config(tmp_path, optimizer=optimizer)).folder
         assert (folder / REPLAY_LOG).exists() == (bp_layers == 0)
+
+
+def test_a_private_run_leaves_no_losses_of_its_examples_to_be_rebuilt_from(tmp_path: Path) -> None:
+    private = {**MEZO, "_target_": "tightfit.optimizers.dp_zo.DPZO", "queries": 1, "noise_multiplier": 1.0}
+    folder = carry_out(config(tmp_path, optimizer=private, training=KEEP_LOSSES)).folder
+    assert not (folder / REPLAY_LOG).exists()
+    assert (folder / WEIGHTS).exists()
 
 
 @pytest.mark.parametrize("parallel", ["none", "outer", "inner", "both"])
@@ -87,14 +140,20 @@ def test_a_model_whose_passes_move_statistics_keeps_its_weights_and_leaves_no_lo
     assert not (resumed / REPLAY_LOG).exists()
 
 
+@pytest.mark.parametrize("optimizer", ALONG.values(), ids=ALONG.keys())
+def test_directions_are_drawn_again_by_a_replay(optimizer: dict[str, Any], tmp_path: Path) -> None:
+    rebuild(carry_out(config(tmp_path, optimizer=optimizer, training=KEEP_LOSSES)).folder)
+
+
 @pytest.mark.parametrize(
-    "method", [{"optimizer": MEZO}, {"optimizer": PRGE, "adapter": MP_LORA}], ids=["mezo", "p_rge"]
+    "method", [{"optimizer": each} for each in (*REPLAYED, *ALONG.values())], ids=lambda each: each["optimizer"]["name"]
 )
 @pytest.mark.parametrize("keep", ["weights", "losses"])
 def test_a_killed_run_continues_from_either_kind_of_checkpoint(
     keep: str, method: dict[str, Any], tmp_path: Path
 ) -> None:
-    method = {**method, "training": {**KEEP_LOSSES, "keep": keep}}
+    adapter = {"adapter": MP_LORA} if method["optimizer"] == PRGE else {}
+    method = {**method, **adapter, "training": {**KEEP_LOSSES, "keep": keep}}
     whole = carry_out(config(tmp_path / "whole", **method)).folder
     with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path / "killed", **method))
@@ -205,8 +264,10 @@ def test_a_log_refuses_losses_that_it_would_give_back_in_another_type() -> None:
     [
         {"direction": {"_target_": "tightfit.optimizers.directions.torch_legacy.TorchLegacy"}, "queries": 1},
         {"restore": "exact"},
+        {"descent": {"_target_": DESCENTS + "sign.Sign"}},
+        {"descent": {"_target_": DESCENTS + "momentum.Momentum"}},
     ],
-    ids=["torch_legacy", "exact"],
+    ids=["torch_legacy", "exact", "sign", "momentum"],
 )
 def test_losses_rebuild_weights_where_they_matter_to_the_last_bit_or_no_layer_runs(
     settings: dict[str, Any], tmp_path: Path

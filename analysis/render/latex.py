@@ -15,6 +15,7 @@ SPECIAL = {
     "×": r"$\times$",
     "–": "--",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "ρ": r"$\rho$",
     "·": r"$\cdot$",
     "→": r"$\rightarrow$",

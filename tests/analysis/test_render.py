@@ -51,7 +51,7 @@ def test_a_recorded_table_is_printed_as_latex_and_nothing_is_written(
     text = capsys.readouterr().out
     assert cell in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 0
-    assert not set("±×–†") & set(text)
+    assert not set("±×–†‡") & set(text)
 
 
 def test_in_a_terminal_columns_line_up() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from rich.console import Console
 from analysis.load import EXPERIMENTS, load_published, load_runs
 from analysis.render.data import csv as as_csv
 from analysis.render.markdown import markdown
+from analysis.statistics import hierarchical
 from analysis.table_page import data, page_of
-from analysis.tables import ResultTable, build_table, render_terminal
+from analysis.table_terminal import render_terminal
+from analysis.tables import ResultTable, Superseded, build_table, interval_text, percent
 from tests.analysis.conftest import MIB, TABLE
 from tests.analysis.miniature import make_run
 from tightfit.records.record import LOCK
@@ -45,7 +48,8 @@ def test_cells_hold_mean_spread_count_and_difference(runs: Path, experiments: Pa
 def test_terminal_table_shows_ours_beside_published(runs: Path, experiments: Path):
     text = printed(table_of(runs, experiments))
     (line,) = [line for line in text.splitlines() if "Full ZO" in line]
-    assert line.split() == ["Full", "ZO", "91.00", "±", "1.00", "(3)", "88.52", "–", "93.48", "89.80", "+1.20"]
+    low, high = (percent(end) for end in hierarchical([0.90, 0.91, 0.92], 10))  # 90% tells of ten examples
+    assert line.split() == [*["Full", "ZO", "91.00", "±", "1.00", "(3)"], low, "–", high, "89.80", "+1.20,", "agrees"]
     assert "Example CPU, 2 cores, 1 thread per run" in text
     assert "commit 0123456" in text
     assert "† one seed" in text
@@ -126,12 +130,48 @@ def test_an_earlier_run_of_a_cell_is_left_out_and_said_to_be(runs: Path, experim
     early = {"started_at": "2025-01-01T00:00:00+00:00", "optimizer": {"name": "elastic_zo", "lr": 0.1}}
     make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=1, **early)
     table = table_of(runs, experiments)
-    assert (table.cells[0].ours.mean, table.cells[0].superseded) == (pytest.approx(0.91), (0.7654,))
+    assert table.cells[0].ours.mean == pytest.approx(0.91)
+    assert table.cells[0].superseded == (Superseded(1, 0.7654, "run again later, with other settings"),)
     text = markdown(page_of(table))
-    assert "scored on the same test set: Full ZO, MNIST FP32: 76.54." in text
-    assert "4 runs (1 earlier one left out), 1.13 min of processor time, 1.13 by the clock" in text
+    assert "| Full ZO | MNIST FP32 | 1 | 76.54 | run again later, with other settings |" in text
+    assert "4 runs (1 superseded left out), 1.13 min of processor time, 1.13 by the clock" in text
     zo, bp = csv.DictReader(io.StringIO(as_csv(data(table))))
     assert (zo["superseded"], bp["superseded"]) == ("76.540", "")
+
+
+def test_a_superseded_run_gives_way_to_the_others_of_its_cell_and_is_listed_with_its_reason(
+    runs: Path, experiments: Path
+):
+    folder = make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=9, started_at="2026-03-01", threads=2)
+    published, local = load_published(TABLE, experiments), load_runs(runs, TABLE).runs
+    why = {folder.name: "a fault of the code"}
+    table = build_table(TABLE, "paper", local, published, reasons=why)
+    assert table.cells[0].ours.n == 3
+    assert table.cells[0].superseded == (Superseded(9, 0.7654, "a fault of the code"),)
+    assert "4 runs (1 superseded left out)" in table.provenance
+    text = markdown(page_of(table, listed_in="there.md"))
+    assert "1 superseded runs, what they scored and why: [listed](there.md)." in text
+
+
+def test_superseded_runs_are_shown_and_marked_until_their_cell_is_run_again(runs: Path, experiments: Path):
+    local = load_runs(runs, TABLE).runs
+    why = dict.fromkeys(local["key"], "before the protocol")
+    table = build_table(TABLE, "paper", local, load_published(TABLE, experiments), reasons=why)
+    assert "| Full ZO | 91.00 ± 1.00 (3)‡ |" in markdown(page_of(table))
+    assert "‡ superseded, and shown until it is run again" in printed(table)
+    assert table.cells[0].superseded == ()
+
+
+def test_machines_of_several_capabilities_are_named(runs: Path, experiments: Path):
+    for seed, name in enumerate(("AVX2", "AVX512")):
+        folder = make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9], seed=10 + seed)
+        content = json.loads((folder / "run.json").read_text())
+        content["machine"] |= {"capability": name}
+        (folder / "run.json").write_text(json.dumps(content))
+    provenance = table_of(runs, experiments).provenance
+    assert "Example CPU, 2 cores" in provenance
+    assert "Example CPU (AVX2), 2 cores" in provenance
+    assert "Example CPU (AVX512), 2 cores" in provenance
 
 
 def test_validation_scores_never_enter_a_table(tmp_path: Path, experiments: Path):
@@ -155,10 +195,16 @@ def test_the_row_before_training_is_the_accuracy_at_step_0_once_per_seed(tmp_pat
 
 def test_markdown_and_data_say_the_same(runs: Path, experiments: Path):
     table = table_of(runs, experiments)
-    assert "| Full ZO | 91.00 ± 1.00 (3) | 89.80 | +1.20 |" in markdown(page_of(table))
+    text, interval = markdown(page_of(table)), interval_text(table.cells[0].ours)
+    assert f"| Full ZO | 91.00 ± 1.00 (3) | {interval} | 89.80 | +1.20, agrees |" in text
+    one_seed = interval_text(table.cells[1].ours)
+    assert one_seed.endswith("†")
+    assert f"| Full BP | 99.00 (1) | {one_seed} | 99.10 | -0.10, one seed |" in text
+    assert "hierarchical bootstrap of seeds and test examples" in text
     zo, bp = csv.DictReader(io.StringIO(as_csv(data(table))))
     assert (zo["ours_mean"], zo["ours_n"], zo["published"], zo["difference"]) == ("91.000", "3", "89.800", "1.200")
     assert (bp["ours_interval"], bp["ours_spread"], bp["recorded_mean"]) == ("test set", "", "")
+    assert (zo["verdict"], bp["verdict"]) == ("agrees", "one seed")
 
 
 @pytest.mark.parametrize(("name", "cells", "blanks"), [("table1", 28, 2), ("table2", 40, 0)])

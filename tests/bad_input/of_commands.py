@@ -57,7 +57,7 @@ PLAN = [
     planned("'llama2_7b' says no value; write KEY=VALUE", "llama2_7b"),
     planned("model=nosuch is not known; choose", "model=nosuch"),
     planned("Could not find 'memory_budget/nosuch'; choose a100_80gb", "device=nosuch"),
-    planned("Could not find 'optimizer/nosuch'; choose bp, bp_adam", "optimizer=nosuch"),
+    planned("Could not find 'optimizer/nosuch'; choose adazeta, bp, bp_adam", "optimizer=nosuch"),
     planned("sead is not a key of a plan; choose", "sead=1"),
     planned("format='xml' is not a format; choose", "format=xml"),
     planned("training.batch_size=0 but a step needs at least one", "training.batch_size=0"),

@@ -8,7 +8,7 @@ from tightfit.memory.assumptions import Assumptions, as_assumed
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import backward_work
 from tightfit.memory.table import output_bytes
-from tightfit.memory.transformer import LowRank, Transformer, transformer_table, with_low_rank
+from tightfit.memory.transformer import LowRank, Transformer, transformer_table, with_updates
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Optimizer
 from tightfit.optimizers.bp import Backprop
@@ -131,7 +131,7 @@ def test_of_elastic_zo_only_blocks_without_gradients_pass_without_being_kept() -
 
 def test_low_rank_updates_alone_have_gradients_and_states() -> None:
     a = replace(MIXED, dropout=False)
-    table = with_low_rank(transformer_table(LLAMA2_7B, 512, a), LowRank(8, "[qv]_proj"))
+    table = with_updates(transformer_table(LLAMA2_7B, 512, a), LowRank(8, "[qv]_proj"))
     held = as_assumed(ADAM.memory(table, 8), table, a)
     trained = 32 * 8 * 4 * 4096
     assert (held.gradients, held.optimizer_state) == (2 * trained, 12 * trained)
@@ -146,7 +146,7 @@ def test_a_backward_pass_is_two_forward_passes_and_without_the_weights_gradients
 ) -> None:
     table = transformer_table(model, 512, replace(MIXED, logits="all"))
     assert backward_work(table, table.rows) == 2
-    low_rank = with_low_rank(table, LowRank(1, "[qv]_proj"))
+    low_rank = with_updates(table, LowRank(1, "[qv]_proj"))
     core = sum(row.operations for row in table.rows if row.kind == "Attention")
     expected = 1 + core / sum(row.operations for row in table.rows)
     assert backward_work(low_rank, low_rank.rows) == pytest.approx(expected, rel=1e-2)
@@ -181,4 +181,4 @@ def test_impossible_assumptions_are_refused(option: dict[str, float], message: s
 @pytest.mark.parametrize(("rank", "targets", "message"), [(0, "", "rank=0 but"), (1, "nosuch", "targets=nosuch finds")])
 def test_impossible_updates_are_refused(rank: int, targets: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        with_low_rank(transformer_table(SMOLLM2_135M, 4, MIXED), LowRank(rank, targets))
+        with_updates(transformer_table(SMOLLM2_135M, 4, MIXED), LowRank(rank, targets))

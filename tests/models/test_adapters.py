@@ -1,5 +1,6 @@
 """Adapters on any model: what is trained, in which blocks, by which words of a command line, former ones too."""
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tightfit.memory.table import layer_table, parameter_bytes
 from tightfit.models.adapters.adapter import Adapter, NoAdapter
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.base import traits_of
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.pointnet import pointnet
@@ -30,7 +32,10 @@ from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_words
 
 IMAGES = Batch(torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(8), 0, 0.0)
-EACH = {"lora": LoRA(2, 4), "lora_8_bits": LoRA(2, 4, frozen_bits=8), "mp_lora": MPLoRA(2, 4)}
+EACH: dict[str, Adapter] = {"lora": LoRA(2, 4), "lora_8_bits": LoRA(2, 4, frozen_bits=8), "mp_lora": MPLoRA(2, 4)}
+EACH["tt"] = TensorTrains(2, width=4, modes=2)
+# Parameters whose gradient is zero while others are: those before the factor that an adapter begins with as zeros.
+BEFORE_ZEROS = re.compile(r"lora_A|\.down\.|\.up\.core_[0-2]$")
 each_adapter = pytest.mark.parametrize("adapter", EACH.values(), ids=EACH)
 
 
@@ -45,7 +50,7 @@ def test_a_network_of_any_kind_begins_as_it_was_and_trains_the_adapter_alone(ada
     assert trained == [name for name, _ in trained_parameters(model)]
     Backprop(0.1, SGD()).bind(model, cross_entropy, 0).step(IMAGES)
     moved = {name for name, weights in model.state_dict().items() if not torch.equal(weights, before[name])}
-    assert moved == {name for name in trained if "lora_A" not in name}  # whose gradient is zero while B is
+    assert moved == {name for name in trained if not BEFORE_ZEROS.search(name)}
 
 
 @each_adapter
@@ -82,7 +87,7 @@ def test_no_adapter_leaves_all_weights_to_train() -> None:
     assert NoAdapter().inject(model, 0) == [name for name, _ in model.named_parameters()]
 
 
-@pytest.mark.parametrize("adapter", [LoRA(2), MPLoRA(2)])
+@pytest.mark.parametrize("adapter", [LoRA(2), MPLoRA(2), TensorTrains()])
 def test_a_model_without_linear_layers_is_refused(adapter: Adapter) -> None:
     with pytest.raises(ValueError, match="adapters belong to linear layers, but this model has none"):
         adapter.inject(nn.Sequential(nn.Conv2d(1, 2, 3)), 0)
@@ -108,6 +113,8 @@ def composed(*words: str) -> dict[str, Any]:
         ("model=llama_tiny_lora dataset=vader model.lora=null", "none", {}),
         ("model=llama_tiny_lora dataset=vader adapter=mp_lora adapter.rank=3", "mp_lora", {"rank": 3}),
         ("adapter=lora adapter.targets=fc", "lora", {"targets": "fc"}),
+        ("optimizer=adazeta", "tt", {"rank": 5, "width": 64, "targets": None}),
+        ("optimizer=adazeta adapter=lora", "lora", {"rank": 8}),
     ],
 )
 def test_words_choose_an_adapter(words: str, adapter: str, settings: dict[str, Any]) -> None:

@@ -20,8 +20,9 @@ from tightfit.numerics.int8.arithmetic import (
     to_int8,
     update_of,
 )
-from tightfit.numerics.int8.perturbation import Int8Perturbation, draw_
+from tightfit.numerics.int8.perturbation import PIECE, Int8Perturbation, direction
 from tightfit.numerics.maxima import max_of_slices
+from tightfit.numerics.noise.counter_noise import keys_for, random_words
 
 INT32 = st.one_of(
     st.integers(-(2**30), 2**30),
@@ -136,27 +137,50 @@ def test_maxima_taken_while_rounding_are_those_of_the_rounded(shape: tuple[int, 
     assert torch.equal(pooled.pooled().values, max_of_slices(plain.rounded().values))
 
 
+KEYS = keys_for("w", 0, "int8")
+
+
 @pytest.mark.parametrize("r_max", [2, 15, 126])
-def test_direction_is_the_same_compiled_and_eager(r_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    directions = []
-    for sweeps in (int8_compiled, None):
-        monkeypatch.setattr(int8, "compiled", sweeps)
-        direction = torch.empty(1001, dtype=torch.int8)
-        draw_(direction, r_max, 0.4, torch.Generator().manual_seed(1))
-        directions.append(direction)
-    assert torch.equal(*directions)
+def test_direction_is_that_of_python_integers(r_max: int) -> None:
+    drawn = direction(torch.empty(7, 143, dtype=torch.int8), r_max, 0.4, KEYS.of(3))
+    words, key = random_words(torch.arange(501), KEYS.of(3)).tolist(), 2**64
+    fields = [(word % key >> 32 * half) % 2**32 for word in words for half in range(2)]
+    assert drawn.flatten().tolist() == [
+        reference.direction(field, r_max, round(0.4 * 2**16)) for field in fields[:1001]
+    ]
 
 
-def test_a_direction_that_is_never_written_down_moves_weights_as_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("r_max", [2, 15, 126])
+@pytest.mark.parametrize("size", [1, 3, 1001, 2 * PIECE + 5])
+def test_weights_move_compiled_as_by_eager_operators(r_max: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the way out, back, and by the update; with weights so full that they are clipped at each."""
     ends = []
     for sweeps in (int8_compiled, None):
         monkeypatch.setattr(int8, "compiled", sweeps)
-        weights = torch.randint(-127, 128, (7, 143), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
-        perturbation = Int8Perturbation([("w", nn.Parameter(weights, requires_grad=False))], 0, 15, "clip")
-        for scale in (1, -2):
-            perturbation.add_(scale, step=3, p_zero=0.4)
-        ends.append(weights)
-    assert torch.equal(*ends)
+        weights = torch.randint(-127, 128, (size,), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+        perturbation = Int8Perturbation([("w", nn.Parameter(weights, requires_grad=False))], 0, r_max, "headroom")
+        perturbation.add_(1, step=3, p_zero=0.4)
+        perturbation.add_(-2, step=3, p_zero=0.4)
+        out = weights.clone()
+        perturbation.restore_and_update_(1, 1, step=3, p_zero=0.4)
+        ends.append((out, weights))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert not torch.equal(*ends[0]) or size < 1001
+
+
+def test_nothing_is_updated_along_a_direction_of_zeros_and_ones() -> None:
+    """NITI's range estimate calls a magnitude of 1 no bits; r_max is 2 at least, but few numbers may all be small."""
+    weights = torch.zeros(1, dtype=torch.int8)
+    perturbation = Int8Perturbation([("w", nn.Parameter(weights, requires_grad=False))], 0, 2, "clip")
+    moved = set()
+    for step in range(40):
+        perturbation.add_(-1, step, p_zero=0.0)
+        z = -int(weights)
+        perturbation.restore_and_update_(1, 1, step, p_zero=0.0)
+        moved.add((z, int(weights)))
+        weights.zero_()
+    assert moved == {(-2, 2), (-1, 0), (0, 0), (1, 0), (2, -2)}
 
 
 @given(st.lists(INT8, min_size=1, max_size=40), st.integers(0, 7))

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tightfit.numerics.noise.perturbation import NOISES, PIECE, Noise, Perturbation, Piece
+from tightfit.numerics.noise.counter_noise import TABLES
+from tightfit.numerics.noise.perturbation import NOISES, PIECE, KernelName, Noise, Perturbation, Piece
 from tightfit.seeds import derive, permute32
 
 
@@ -105,6 +106,18 @@ def test_a_sweep_sees_the_directions_that_are_added(noise: Noise) -> None:
         by_sums.add_(-0.25, step=3, query=1)
         by_pieces.sweep(add, step=3, queries=(0, 1))
     assert all(torch.equal(added[name], swept[name]) for name in sizes)
+
+
+@pytest.mark.parametrize("noise", TABLES)
+def test_a_sweep_sees_the_same_numbers_by_every_kernel(noise: Noise) -> None:
+    def seen(kernel: KernelName) -> list[torch.Tensor]:
+        weights = [(name, nn.Parameter(torch.zeros(size))) for name, size in (("a", 2 * PIECE + 1001), ("b", 7))]
+        drawn: list[torch.Tensor] = []
+        Perturbation(weights, seed=1, noise=noise, kernel=kernel).sweep(lambda piece: drawn.extend(piece.directions), 3)
+        return drawn
+
+    for by_compiler, by_operators in zip(seen("fused"), seen("portable"), strict=True):
+        assert torch.equal(by_compiler, by_operators)
 
 
 def test_a_copy_does_not_move_the_weights_it_was_made_beside() -> None:

@@ -13,6 +13,7 @@ from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.base import traits_of
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
@@ -21,14 +22,31 @@ from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.normalised import Normalised
+from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
+from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.schedules import Power
+from tightfit.optimizers.seed_pool import SeedPool
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 
 
@@ -89,6 +107,26 @@ METHODS = {
     ),
     "mezo_exact": Method(MeZO(0.003, 1e-3, clip=20.0, restore="exact"), 500, (0.5, 0.6), 1.0),
     "mezo_4_queries": Method(MeZO(lr=0.01, eps=1e-3, clip=20.0, queries=4), 150, (0.55, 0.65), 1.0),
+    "zo_sgd_sign": Method(MeZO(0.003, 1e-3, descent=Sign()), 500, (0.55, 0.65), 1.0),
+    "zo_slope_sign": Method(MeZO(0.003, 1e-3, descent=SlopeSign()), 500, (0.55, 0.65), 1.0),
+    "zo_momentum": Method(MeZO(0.0005, 1e-3, clip=20.0, descent=Momentum()), 500, (0.6, 0.7), 1.3),
+    "zo_adam": Method(MeZO(0.01, 1e-3, descent=MeansOfEstimates()), 500, (0.65, 0.75), 1.55),
+    "zo_adamm": Method(MeZO(0.01, 1e-3, descent=MeansOfEstimates(largest=True, correct=False)), 500, (0.65, 0.8), 1.8),
+    "fzoo": Method(
+        OneSided(0.02, 1e-4, queries=8, direction=Independent("rademacher"), descent=Normalised()),
+        300,
+        (0.55, 0.65),
+        1.0,
+    ),
+    "zo_adamu": Method(ZOAdaMU(0.003, 1e-3, clip=20.0, epochs=50), 500, (0.6, 0.7), 1.3),
+    "dp_zo": Method(DPZO(0.01, 1e-3, bound=0.01, noise_multiplier=1.0), 500, (0.55, 0.65), 1.01),
+    "sparse_mezo": Method(MeZO(0.01, 1e-3, clip=20.0, direction=Sparse(0.5)), 500, (0.55, 0.65), 1.01),
+    "lozo": Method(MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.0),
+    "lozo_m": Method(LOZOM(0.003, 1e-3, clip=20.0, direction=LowRank(2, 10)), 500, (0.55, 0.65), 1.02),
+    "subzero": Method(MeZO(0.003, 1e-3, clip=20.0, direction=Subspace(4, 10)), 500, (0.55, 0.65), 1.0),
+    "mezo_rank_one": Method(
+        MeZO(0.003, 1e-3, clip=20.0, direction=LowRank(1, 1, "activations"), restore="exact"), 500, (0.5, 0.65), 1.9
+    ),
     "elastic_zo_minus": Method(ElasticZO(0.003, 1e-3, bp_lr=0.1, bp_layers=1, clip=20.0), 100, (0.55, 0.65), 1.0),
     "elastic_zo_rademacher": Method(
         ElasticZO(
@@ -137,6 +175,36 @@ METHODS |= {
     ),
     "elastic_zo_int8_star": Method(
         ElasticZOInt8(15, 0.33, bp_layers=1, bp_bits=4, loss_sign="integer"), 100, (0.5, 0.6), 1.01, **INT8
+    ),
+}
+METHODS |= {
+    "forward_gradient": Method(ForwardGradient(0.003, clip=20.0), 500, (0.6, 0.7), 2.5),
+    "hizoo": Method(HiZOO(0.003, 1e-3, clip=20.0, alpha=1e-3), 500, (0.6, 0.7), 1.5),
+    "hizoo_exact": Method(
+        HiZOO(0.01, 1e-3, clip=20.0, alpha=1e-3, curvature="exact", restore="exact", queries=4), 150, (0.55, 0.65), 1.5
+    ),
+    "mezo_svrg": Method(MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003), 500, (0.6, 0.7), 1.5),
+    "mezo_svrg_exact": Method(
+        MeZOSVRG(0.003, 1e-3, clip=20.0, anchor_lr=0.003, restore="exact", period=3, anchor_batches=2),
+        500,
+        (0.45, 0.6),
+        1.5,
+    ),
+    "seed_pool": Method(SeedPool(0.003, 1e-3, clip=20.0, pool=256), 500, (0.55, 0.65), 1.01),
+    "loho": Method(LoHO(0.003, 1e-3, bp_lr=0.1, bp_layers=2, clip=20.0), 100, (0.55, 0.65), 1.1),
+    "loho_adam_mean": Method(
+        LoHO(0.003, 1e-3, bp_lr=0.02, bp_layers=1, clip=20.0, share=0.3, rule=Adam(), bp_pass="mean"),
+        150,
+        (0.55, 0.65),
+        1.1,
+    ),
+    "adazeta": Method(
+        MeZO(0.03, 1e-3, clip=20.0, queries=4, growth=Power(0.5, 0.5)),
+        400,
+        (0.5, 0.7),
+        1.3,
+        tiny_model=lambda: adapted(tiny_model(), TensorTrains(4, 8, 1)),
+        lenet5=lambda classes, seed: adapted(lenet5(classes, seed), TensorTrains()),
     ),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())

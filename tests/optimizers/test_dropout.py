@@ -10,8 +10,13 @@ from tests.synthetic import adapted
 from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, weights
@@ -20,6 +25,11 @@ METHODS: dict[str, Optimizer] = {
     "mezo": MeZO(0.01, 1e-3, queries=2),
     "mezo_exact": MeZO(0.01, 1e-3, restore="exact"),
     "elastic_zo": ElasticZO(0.01, 1e-3, bp_lr=0.1, bp_layers=1, bp_pass="mean"),
+    "forward_gradient": ForwardGradient(0.01, queries=2),
+    "hizoo": HiZOO(0.01, 1e-3, alpha=0.01),
+    "loho": LoHO(0.01, 1e-3, bp_lr=0.1, bp_layers=1),
+    "mezo_svrg": MeZOSVRG(0.01, 1e-3, anchor_lr=0.01, period=1),
+    "seed_pool": SeedPool(0.01, 1e-3, pool=2),
 }
 every = pytest.mark.parametrize("optimizer", METHODS.values(), ids=METHODS.keys())
 

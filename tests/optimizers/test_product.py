@@ -18,11 +18,13 @@ from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
-from tightfit.memory.parts import trained_parameters
+from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.tt import TensorTrains
+from tightfit.models.base import blocks_of_modules
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
@@ -30,13 +32,31 @@ from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
+from tightfit.optimizers.descents.along import AlongDirections
+from tightfit.optimizers.descents.momentum import Momentum
+from tightfit.optimizers.descents.normalised import Normalised
+from tightfit.optimizers.descents.plain import Plain
+from tightfit.optimizers.descents.sign import Sign, SlopeSign
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
+from tightfit.optimizers.dp_zo import DPZO
 from tightfit.optimizers.elastic_zo import ElasticZO
+from tightfit.optimizers.forward_gradient import ForwardGradient
+from tightfit.optimizers.hizoo import HiZOO
+from tightfit.optimizers.loho import LoHO
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
+from tightfit.optimizers.mezo_svrg import MeZOSVRG
+from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.seed_pool import SeedPool
+from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import peak_live
 
@@ -73,11 +93,25 @@ AXES: dict[str, dict[str, Any]] = {
         "gaussian_fast": Independent("gaussian_fast", kernel="portable"),
         "rademacher": Independent("rademacher", kernel="portable"),
         "torch_legacy": TorchLegacy(),
+        "sparse": Sparse(0.5),
+        "low_rank": LowRank(2, 3),
+        "subspace": Subspace(2, 3),
+        "rank_one": LowRank(1, 1, "activations"),
+    },
+    "descent": {
+        "plain": Plain(),
+        "sign": Sign(),
+        "slope_sign": SlopeSign(),
+        "momentum": Momentum(0.5),
+        "adam": MeansOfEstimates(),
+        "adamm": MeansOfEstimates(largest=True, correct=False),
     },
     "restore": {"merged": "merged", "exact": "exact"},
     "queries": {"1": 1, "3": 3},
+    "curvature": {"published": "published", "exact": "exact"},
+    "draw": {"uniform": "uniform", "cycle": "cycle"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
-    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4)},
+    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4), "tt": TensorTrains(2, 4, 2)},
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
 }
 INPUTS = {
@@ -85,13 +119,45 @@ INPUTS = {
     "llama": torch.randint(1, 32, (8, 8), generator=torch.Generator().manual_seed(0)),
     "lenet5": random_inputs(1, 28, 28),
 }
+ALONG_DIRECTIONS = {name for name, descent in AXES["descent"].items() if isinstance(descent, AlongDirections)}
+INDEPENDENT = ("gaussian", "gaussian_fast", "rademacher")  # directions of independent numbers
 # What each method is made of beside the model and the adapter, and how it is made of that.
 METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "bp": (("rule", "activations"), lambda **parts: Backprop(1e-3, **parts)),
-    "mezo": (("direction", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
+    "mezo": (("direction", "descent", "restore", "queries"), lambda **parts: MeZO(1e-3, 1e-3, **parts)),
+    "fzoo": (
+        ("direction", "restore"),
+        lambda **parts: OneSided(1e-4, 1e-3, queries=3, descent=Normalised(), **parts),
+    ),
+    "zo_adamu": (
+        ("direction", "restore"),
+        lambda **parts: ZOAdaMU(1e-3, 1e-3, epochs=1.0, **parts),
+    ),
+    "dp_zo": (
+        ("direction", "restore"),
+        lambda **parts: DPZO(1e-3, 1e-3, bound=1.0, noise_multiplier=1e-6, **parts),
+    ),
     "elastic_zo": (
-        ("rule", "direction", "restore"),
+        ("rule", "direction", "descent", "restore"),
         lambda **parts: ElasticZO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, **parts),
+    ),
+    "lozo_m": (("direction", "restore", "queries"), lambda **parts: LOZOM(1e-3, 1e-3, **parts)),
+    "forward_gradient": (("direction", "queries"), lambda **parts: ForwardGradient(1e-3, **parts)),
+    "hizoo": (
+        ("direction", "restore", "queries", "curvature"),
+        lambda **parts: HiZOO(1e-3, 1e-3, alpha=1e-3, **parts),
+    ),
+    "mezo_svrg": (
+        ("direction", "restore", "queries"),
+        lambda **parts: MeZOSVRG(1e-3, 1e-3, anchor_lr=1e-3, **parts),
+    ),
+    "seed_pool": (
+        ("direction", "restore", "queries", "draw"),
+        lambda **parts: SeedPool(1e-3, 1e-3, pool=8, **parts),
+    ),
+    "loho": (
+        ("rule", "direction"),
+        lambda **parts: LoHO(1e-3, 1e-3, bp_lr=1e-3, bp_layers=1, share=0.4, **parts),
     ),
     "p_rge": (("direction", "queries", "parallel"), lambda **parts: PRGE(1e-2, 1e-3, **parts)),
 }
@@ -100,9 +166,19 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if method == "p_rge":
-        return cell["adapter"] == "mp_lora" and cell["direction"] != "torch_legacy"
+        return cell["adapter"] == "mp_lora" and cell["direction"] in INDEPENDENT
+    if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho", "zo_adamu"):
+        return cell["direction"] in INDEPENDENT
+    if method == "lozo_m" and cell["direction"] not in ("low_rank", "rank_one"):
+        return False
+    if cell.get("direction") == "rank_one":
+        along = cell.get("descent", "plain") in ALONG_DIRECTIONS
+        return along and cell["restore"] == "exact" and method not in ("elastic_zo", "fzoo", "dp_zo")
     if cell.get("direction") == "torch_legacy":
-        return cell["restore"] == "merged" and cell.get("queries", "1") == "1"
+        if method in ("fzoo", "dp_zo"):
+            return False
+        along = cell.get("descent", "plain") in ALONG_DIRECTIONS
+        return along and cell["restore"] == "merged" and cell.get("queries", "1") == "1"
     return True
 
 
@@ -184,7 +260,12 @@ def test_it_reports_the_passes_it_made_and_leaves_no_gradient(
     method: str, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, forward, backward = model_of(cell), [], []
-    within_a_block = next(part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+    block_of, trained = blocks_of_modules(model), trained_blocks(model)  # no error reaches those before: nor a pass
+    within_a_block = next(
+        part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear | nn.Conv2d) and block_of[name] in trained
+    )
     within_a_block.register_forward_hook(lambda *_: forward.append(True))
     real = torch.Tensor.backward
     monkeypatch.setattr(

@@ -17,9 +17,13 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
+from tightfit.optimizers.directions.low_rank import LowRank
+from tightfit.optimizers.directions.sparse import Sparse
+from tightfit.optimizers.directions.subspace import Subspace
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
+from tightfit.optimizers.lozo_m import LOZOM
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
@@ -35,6 +39,11 @@ FLOATS: dict[str, Optimizer] = {
     "mezo": MeZO(0.1, 1e-2),
     "mezo_exact": MeZO(0.1, 1e-2, restore="exact", direction=Independent("rademacher")),
     "mezo_torch_legacy": MeZO(0.1, 1e-2, direction=TorchLegacy()),
+    "sparse_mezo": MeZO(0.1, 1e-2, direction=Sparse()),
+    "lozo": MeZO(0.1, 1e-2, direction=LowRank()),
+    "lozo_m": LOZOM(0.1, 1e-2),
+    "subzero": MeZO(0.1, 1e-2, direction=Subspace()),
+    "mezo_rank_one": MeZO(0.1, 1e-2, direction=LowRank(1, 1, "activations"), restore="exact"),
     "elastic_zo": ElasticZO(0.1, 1e-2, bp_lr=0.1, bp_layers=1),
 }
 INTEGERS: dict[str, Optimizer] = {"zo_int8": ElasticZOInt8(15, 0.33), "niti_bp": NITIBP(4)}
@@ -78,7 +87,7 @@ def test_integers_are_trained_though_they_never_require_gradients() -> None:
 
 @every
 def test_a_model_with_nothing_left_to_train_is_refused(optimizer: Any) -> None:
-    message = r"optimizer=(bp|mezo|elastic_zo) has nothing to train: no parameter of Sequential requires gradients"
+    message = r"optimizer=(bp|mezo|elastic_zo|lozo_m) has nothing to train: no parameter of Sequential requires"
     with pytest.raises(ValueError, match=message):
         optimizer.bind(tiny_model().requires_grad_(False), cross_entropy, 0)
 

@@ -238,7 +238,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
             "model=lenet5 model.layers=3 optimizer=mezo",
             "model.layers is no setting of the planned lenet5; it has classes",
         ),
-        ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose bp, bp_adam"),
+        ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose adazeta, bp, bp_adam"),
         (
             "model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch",
             "Could not find 'adapter/nosuch'; choose lora, mp_lora, none",
@@ -255,7 +255,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
             "optimizer=elastic_zo optimizer.bp_layers=33",
             "bp_layers=33 but smollm2_135m has 32 layers with weights; choose 0–32",
         ),
-        ("model=lenet5 optimizer=bp_lora", "Could not find 'optimizer/bp_lora'; choose bp, bp_adam"),
+        ("model=lenet5 optimizer=bp_lora", "Could not find 'optimizer/bp_lora'; choose adazeta, bp, bp_adam"),
         ("model=lenet5 optimizer=elastic_zo optimizer.bp_layers=6", "bp_layers=6 but LeNet5 has 5 layers with weights"),
         ("training.batch_size=0", "training.batch_size=0 but a step needs at least one; choose 1 or more"),
         ("dataset.sequence_length=0", "dataset.sequence_length=0 but a step needs at least one"),

@@ -39,6 +39,15 @@ def update_of(gradient: list[int], bits: int) -> list[int]:
     return [clip(pseudo_stochastic_shift(g, max(0, width - bits))) for g in gradient]
 
 
+def direction(field: int, r_max: int, zeros: int) -> int:
+    """Of 32 random bits: the lower half, as a signed number, says which of −r_max … r_max, the upper whether 0."""
+    lower, upper = field % 2**16, field // 2**16
+    signed_lower = lower - 2**16 if lower >= 2**15 else lower
+    return (
+        0 if upper < zeros else math.floor(Fraction((2 * signed_lower + 1) * (2 * r_max + 1), 2**17) + Fraction(1, 2))
+    )
+
+
 def matmul(left: list[list[int]], right: list[list[int]]) -> list[list[int]]:
     return [
         [sum(a * b for a, b in zip(row, column, strict=True)) for column in zip(*right, strict=True)] for row in left

@@ -17,6 +17,8 @@ PLAIN = re.compile(r"(?P<key>[\w/]+)(@[\w.]*)?(?P<within>\.[\w.]+)?=(?P<values>.
 NAMES = re.compile(r"[\w./-]+(,[\w./-]+)*")
 NULL_LABEL = re.compile(r"[^=]*=.*[{,]\s*null\s*:.*", re.DOTALL | re.IGNORECASE)
 UNSAID = "smaller"  # set by experiments alone
+# What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
+TABLES = ("rows", "box", "trial", "chosen", "profiles")
 
 
 def options() -> dict[str, Path]:
@@ -28,8 +30,8 @@ def options() -> dict[str, Path]:
     for folder in (CONF, EXPERIMENTS, *own_folders()):
         for path in sorted(folder.rglob("*.yaml")):
             option = path.relative_to(EXPERIMENTS.parent if folder == EXPERIMENTS else folder).with_suffix("")
-            if len(option.parts) == 1 or option.parts[0] in OTHERS:
-                continue
+            if len(option.parts) == 1 or option.parts[0] in OTHERS or path.parent == EXPERIMENTS:
+                continue  # in experiments/ itself there is none, but what is said of all
             if option.as_posix() in found:
                 raise WrongWords(f"{path} has the name of an option that is there, {option}; rename the file")
             found[option.as_posix()] = path
@@ -52,7 +54,7 @@ def check_words(words: Sequence[str]) -> None:
     word with a name that can be no label."""
     there = options()
     groups = {parent.as_posix() for option in there for parent in Path(option).parents[:-1]}
-    known = [*defaults(), UNSAID]
+    known = [*defaults(), UNSAID, *TABLES]
     for word in words:
         if NULL_LABEL.fullmatch(word):
             raise WrongWords(

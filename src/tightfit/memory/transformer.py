@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerRow, LayerTable
@@ -168,6 +168,24 @@ def linear(name: str, inside: int, outside: int, s: int, a: Assumptions, bias: b
     )
 
 
+class Beside(Protocol):
+    """Small trained parts beside linear layers."""
+
+    @property
+    def targets(self) -> str | None:
+        """A regular expression that finds something in the names of their layers; none for all."""
+        ...
+
+    @property
+    def kept_kinds(self) -> tuple[str, ...]:
+        """Kinds of rows that are trained as before."""
+        ...
+
+    def rows(self, row: LayerRow) -> list[LayerRow]:
+        """Those beside the linear layer `row`."""
+        ...
+
+
 @dataclass(frozen=True)
 class LowRank:
     """Updates of rank `rank` beside the linear layers whose names `targets`, a regular expression, finds something in.
@@ -179,6 +197,8 @@ class LowRank:
     targets: str
     kind: str = "Linear"
     first_frozen: bool = False
+
+    kept_kinds = ()
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -201,18 +221,21 @@ class LowRank:
         return LayerRow(name, self.kind, count, 0, size, shapes=(shape,), operations=work, block=row.block)
 
 
-def with_low_rank(table: LayerTable, updates: LowRank) -> LayerTable:
+def with_updates(table: LayerTable, updates: Beside) -> LayerTable:
     """`table` with frozen weights and `updates`. Raises ValueError when no layer gets one.
 
     An upper bound: a frozen product is counted as if it kept its input, which it need not.
     """
     linear = [row.name for row in table.rows if row.features[0]]
-    chosen = {name for name in linear if re.search(updates.targets, name)}
+    chosen = {name for name in linear if re.search(updates.targets or "", name)}
     if not chosen:
         names = dict.fromkeys(name.rpartition(".")[2] for name in linear)
         raise ValueError(f"targets={updates.targets} finds no layer of {table.model}; choose from {', '.join(names)}")
     rows: list[LayerRow] = []
     for row in table.rows:
+        if row.kind in updates.kept_kinds:
+            rows.append(row)
+            continue
         frozen = replace(row, frozen=row.parameters, shapes=())
         rows.append(replace(frozen, operands=1) if row.kind == "Linear" else frozen)
         rows += updates.rows(row) if row.name in chosen else []

@@ -114,11 +114,12 @@ def undifferentiated(learner: Learner) -> list[nn.Parameter]:
 class Facts:
     """What a method is made of, for the record of its runs; None where it has no such part."""
 
-    forward_passes: int  # of a step
+    forward_passes: int  # of a step; where steps differ, of those that make most
     backward_passes: int
     queries: int = 0  # directions probed in a step
     noise: str | None = None  # what a direction is made of
     rule: str | None = None  # how a gradient becomes a step
+    descent: str | None = None  # how slopes along directions become a step
     activations: str | None = None  # what is kept of them for a backward pass
     adapter: str | None = None  # that the method itself gives a model
     integer_loss: bool = False  # no loss is taken in floating point

@@ -24,7 +24,7 @@ from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.rules.sgd import PLAIN, SGD
 from tightfit.optimizers.schedules import Schedulable, check_rate, value_at
 from tightfit.optimizers.suitability import check_floats
-from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner
+from tightfit.optimizers.zeroth_order import ZerothOrder, ZerothOrderLearner, check_passes
 
 BPPass = Literal["minus", "plus", "mean"]
 
@@ -45,12 +45,14 @@ class ElasticZO(ZerothOrder):
         check_rate("optimizer.bp_lr", self.bp_lr)
         if self.queries != 1:
             raise ValueError(f"queries={self.queries} but elastic_zo probes one direction a step; choose queries=1")
+        check_passes(self.direction, "elastic_zo")
         if self.bp_pass not in ("minus", "plus", "mean"):
             raise ValueError(f"bp_pass={self.bp_pass!r} is not a pass; choose minus, plus or mean")
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
         """Inference, and for the last `bp_layers` layers with weights and all after them gradients, errors and the
-        rule's state. What a direction holds to move the other weights counts as parameters too.
+        rule's state. What a direction holds to move the other weights counts as parameters too, and what a descent
+        holds between steps comes on top.
 
         Raises ValueError when the model has fewer layers with weights. Source: ElasticZO, eq. 4.
         """
@@ -61,7 +63,7 @@ class ElasticZO(ZerothOrder):
             activations=output_bytes(table.rows, batch_size),
             gradients=trained_bytes(tail),
             errors=output_bytes(tail, batch_size),
-            optimizer_state=sum(self.rule.state_bytes(row) for row in tail),
+            optimizer_state=sum(self.rule.state_bytes(row) for row in tail) + self.descent.state_bytes(head),
         )
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
@@ -81,10 +83,13 @@ class ElasticZO(ZerothOrder):
         return ElasticZOLearner(self, model, objective, seed)
 
 
+Named = list[tuple[str, nn.Parameter]]
+
+
 class ElasticZOLearner(ZerothOrderLearner):
     def __init__(self, optimizer: ElasticZO, model: nn.Module, objective: Objective, seed: int) -> None:
         check_floats(model, "elastic_zo")
-        first, last = split_at(model, optimizer.bp_layers)
+        first, last = self._split(optimizer, model)
         super().__init__(optimizer, model, objective, first, seed)
         self._elastic = optimizer
         self._backward_passes = optimizer.passes_with_gradients
@@ -94,10 +99,14 @@ class ElasticZOLearner(ZerothOrderLearner):
         self.backpropagated = tuple(name for name, _ in last)
         self.feeds = (optimizer.bp_pass != "minus", optimizer.bp_pass != "plus")
 
+    def _split(self, optimizer: ElasticZO, model: nn.Module) -> tuple[Named, Named]:
+        """What moves along directions, and what is backpropagated."""
+        return split_at(model, optimizer.bp_layers)
+
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
         """As in ZerothOrderLearner; where this pass feeds BP, its gradients are added to those kept."""
         optimizer = self._elastic
-        if not optimizer.bp_layers or optimizer.bp_pass == ("minus" if scale > 0 else "plus"):
+        if not self._backward_passes or optimizer.bp_pass == ("minus" if scale > 0 else "plus"):
             return super()._loss(batch, scale, query)
         with self._moved(batch, scale, query), without_gradients(self.undifferentiated):
             loss = self._objective(self._model, batch)
@@ -131,9 +140,6 @@ class ElasticZOLearner(ZerothOrderLearner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._stepper.load_state_dict(state["rule"])
-
-
-Named = list[tuple[str, nn.Parameter]]
 
 
 def split_at(model: nn.Module, bp_layers: int) -> tuple[Named, Named]:

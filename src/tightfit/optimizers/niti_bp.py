@@ -18,12 +18,12 @@ from tightfit.memory.integer import integer_memory
 from tightfit.memory.table import LayerTable, check_layer_count
 from tightfit.numerics.int8.arithmetic import Number, clipped_add_, update_of
 from tightfit.numerics.int8.loss import logits_gradient
+from tightfit.numerics.noise.counter_noise import keys_for
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, value_at
 from tightfit.optimizers.suitability import check_integers
 from tightfit.optimizers.weights_only import WeightsOnly
-from tightfit.seeds import derive, permute32
 
 NITI = "niti"  # the rule: an update keeps the sign and relative size of a gradient
 
@@ -82,15 +82,11 @@ class IntegerBackward:
         layers: list[Any] = list(model.children())
         self.first = positions[-bp_layers] if bp_layers else len(layers)
         self._layers = layers[self.first :]
-        self._key = derive(seed, "rounding of the logits' gradient")
-        self._generator: torch.Generator | None = None
+        self._keys = keys_for("logits", seed, "rounding of the logits' gradient")
 
     def train_(self, logits: Number, kept: list[torch.Tensor], batch: Batch, bits: int) -> None:
         """Update the layers; `kept` holds what went into each of them, and is emptied."""
-        if self._generator is None:
-            self._generator = torch.Generator(device=batch.labels.device)
-        self._generator.manual_seed(permute32(batch.step, self._key))
-        error = logits_gradient(logits, batch.labels, self._generator)
+        error = logits_gradient(logits, batch.labels, self._keys.of(batch.step))
         for layer in reversed(self._layers):
             values = kept.pop()
             # The error goes down through the weights as they were before their update.

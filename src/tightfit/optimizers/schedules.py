@@ -78,6 +78,21 @@ class StepDecay:
 
 
 @dataclass(frozen=True)
+class Power:
+    """`factor` times the epoch to the power `power`: from 0 on."""
+
+    factor: float
+    power: float
+
+    def __post_init__(self) -> None:
+        check_positive("Power.factor", self.factor)
+        check_each("Power.power", self.power, lambda value: 0 <= value < math.inf, "a finite number from 0")
+
+    def __call__(self, epoch: float) -> float:
+        return self.factor * epoch**self.power
+
+
+@dataclass(frozen=True)
 class Piecewise:
     """`values[i]` from epoch `starts[i]` on; `starts` begins with 0 and increases."""
 

@@ -1,8 +1,8 @@
 """Zeroth-order steps: the loss at both ends of a random direction gives its slope there, and the weights move along it.
 
 Here is what all such methods share: their hyperparameters, the loop over directions, and the slope. What a direction
-is made of is a choice of its own (`optimizers.directions`), and so is how the weights get to a probe and back
-(`numerics.noise.probes`).
+is made of is a choice of its own (`optimizers.directions`), so is how slopes become a step (`optimizers.descents`), and
+so is how the weights get to a probe and back (`numerics.noise.probes`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from tightfit.numerics.noise.both_ends import BothEnds
 from tightfit.numerics.noise.device_sweep import obstacle_to_device_sweep
 from tightfit.numerics.noise.draws import Draws
 from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.numerics.noise.probes import InPlace, Restore, check_restore
 from tightfit.numerics.noise.rounding import check_rounding
 from tightfit.optimizers.base import Batch, Facts, Objective, Report, is_noted
+from tightfit.optimizers.descents.descent import Descent
+from tightfit.optimizers.descents.plain import PLAIN
 from tightfit.optimizers.directions.direction import Direction
 from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
@@ -46,32 +50,45 @@ class TwoSided:
     direction: Direction = GAUSSIAN
 
     def __post_init__(self) -> None:
-        if not isinstance(self.queries, int) or self.queries < 1:
-            raise ValueError(f"queries={self.queries} but a step needs at least one direction; choose 1 or more")
+        check_queries(self.queries)
         check_rate("optimizer.lr", self.lr)
         check_each("optimizer.eps", self.eps, lambda value: 0 < value < math.inf, "more than 0 and finite")
         check_positive("optimizer.clip", self.clip)
 
     def facts(self) -> Facts:
-        return Facts(2 * self.queries, 0, self.queries, self.direction.noise)
+        return Facts(2 * self.queries // self.direction.together, 0, self.queries, self.direction.noise)
 
 
 @dataclass(frozen=True)
 class ZerothOrder(TwoSided):
-    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.noise.probes`)."""
+    """restore: how the weights return from a probe, merged with the update or exactly (see `numerics.noise.probes`);
+    descent: how the slopes of a step become a move."""
 
     restore: Restore = "merged"
+    descent: Descent = PLAIN
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_restore(self.restore)
         self.direction.check(self.queries, self.restore)
+        self.descent.check(self.queries_at(0.0), self.direction)
+
+    # Whether each step has as many directions.
+    steady = True
+
+    def queries_at(self, epoch: float) -> int:
+        """How many directions a step has at `epoch`: at most `queries`."""
+        return self.queries
 
     @property
     def sweeps(self) -> int:
-        """Passes over the trained weights in a step. Exactly: a copy for each end of a direction, and its update.
-        Merged: to each end of a direction; all else is done on the way (see `numerics.noise.probes`)."""
-        return 3 * self.queries if self.restore == "exact" else 2 * self.queries
+        """Passes over the trained weights in a step: to each end of a direction, or a copy for it, and the update. None
+        of the weights moves to an end where both are probed together."""
+        to_ends = 2 * self.queries if self.direction.together == 1 else 0
+        return to_ends + self.descent.sweeps(self.queries, self.restore)
+
+    def facts(self) -> Facts:
+        return replace(super().facts(), descent=self.descent.kind)
 
 
 class ZerothOrderLearner(WeightsOnly):
@@ -93,12 +110,13 @@ class ZerothOrderLearner(WeightsOnly):
         self.undifferentiated = [parameter for _, parameter in parameters]
         check_rounding((parameter for _, parameter in parameters), value_at(optimizer.eps, 0.0))
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
+        self._descender = optimizer.descent.begin(parameters, optimizer.queries)
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         losses: list[float | torch.Tensor] = []
-        for query in range(self._optimizer.queries):
-            losses += [self._loss(batch, scale, query) for scale in (eps, -eps)]
+        for query in range(self._optimizer.queries_at(batch.epoch)):
+            losses += self._losses(batch, eps, query)
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
         return self.report_of(losses, eps, clip)
@@ -114,7 +132,8 @@ class ZerothOrderLearner(WeightsOnly):
         """The report of a step with these losses at both ends of each direction."""
         means = [(float(plus) + float(minus)) / 2 for plus, minus in pairs(losses)]
         scalars = {"slope": slopes_of(losses, eps, clip)[-1]}
-        return Report(sum(means) / len(means), len(losses), self._backward_passes, scalars)
+        passes = len(losses) // self._optimizer.direction.together
+        return Report(sum(means) / len(means), passes, self._backward_passes, scalars)
 
     @property
     def obstacle_to_capture(self) -> str:
@@ -124,8 +143,10 @@ class ZerothOrderLearner(WeightsOnly):
     @property
     def obstacle_to_stacking(self) -> str:
         """Why no step can be made for many runs at once (`run.stack`); empty where it can."""
-        if not isinstance(self._probe, InPlace):
-            return "such steps move weights in place, by independent numbers and restore=merged"
+        if not isinstance(self._probe, InPlace) or self._optimizer.descent != PLAIN:
+            return "such steps move weights in place, by independent numbers, restore=merged and descent=plain"
+        if not self._optimizer.steady:
+            return "such steps have as many directions all along"
         return obstacle_to_device_sweep(self._probe.perturbation)
 
     # What of the model is backpropagated, and whether the passes at +eps and at −eps give its gradients.
@@ -154,10 +175,36 @@ class ZerothOrderLearner(WeightsOnly):
         self._probe.rest()
         return super().resting_model()
 
+    def state_dict(self) -> dict[str, Any]:
+        own = {"descent": self._descender.state_dict(), "directions": self._probe.state()}
+        return {**super().state_dict(), **{name: state for name, state in own.items() if state}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._descender.load_state_dict(state.get("descent", {}))
+        self._probe.load_state(state.get("directions", []))
+
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
-        last = len(slopes) - 1
-        for query in [last, *range(last)]:  # first the last: on the way back from its probe
-            self._probe.update_(lr, slopes[query], batch.step, query)
+        self._descender.step_(self._probe, lr, slopes, batch.step)
+
+    def _losses(self, batch: Batch, eps: float, query: int) -> Sequence[float | torch.Tensor]:
+        """The losses at both ends of the direction of `query`."""
+        if isinstance(self._probe, BothEnds):
+            return self._losses_together(self._probe, batch, eps, query)
+        return [self._loss(batch, scale, query) for scale in (eps, -eps)]
+
+    @torch.no_grad()
+    def _losses_together(self, probe: BothEnds, batch: Batch, eps: float, query: int) -> Sequence[float]:
+        """The same by one pass over the batch twice."""
+
+        @cache  # not before it is asked for: a log of losses that replays them needs no pass
+        def logits() -> tuple[torch.Tensor, ...]:
+            repeated = batch.inputs.repeat(2, *[1] * (batch.inputs.dim() - 1))
+            with probe.both(eps, batch.step, query), self._draws.of(batch.step):
+                return self._model(repeated).chunk(2)
+
+        with self.phases("forward"):
+            return [self._objective(lambda _, end=end: logits()[end], batch).item() for end in (0, 1)]
 
     @torch.no_grad()
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
@@ -175,6 +222,15 @@ class ZerothOrderLearner(WeightsOnly):
             yield
 
 
+def check_passes(direction: Direction, method: str) -> None:
+    """Raise ValueError where both ends of a direction share a pass, for a method that needs that at one end."""
+    if direction.together > 1:
+        raise ValueError(
+            f"optimizer={method} needs the pass at one end of a direction, and probed=activations makes one for both; "
+            "choose optimizer.direction.probed=weights, or optimizer=mezo"
+        )
+
+
 def pairs(losses: Sequence[Any]) -> zip[tuple[Any, Any]]:
     """The losses at both ends of each direction."""
     return zip(losses[::2], losses[1::2], strict=True)
@@ -190,5 +246,14 @@ def clipped_slope(plus: float | torch.Tensor, minus: float | torch.Tensor, eps: 
     Taken in the type of the losses: float64 for numbers, a tensor's own otherwise.
     A loss that is not a number stays so: the runner then ends the run as diverged.
     """
-    slope = float((plus - minus) / (2 * eps))
+    return bounded(float((plus - minus) / (2 * eps)), clip)
+
+
+def bounded(slope: float, clip: float) -> float:
     return slope if slope != slope else max(-clip, min(clip, slope))
+
+
+def check_queries(queries: int) -> None:
+    """Raise ValueError for a number of directions that makes no step."""
+    if not isinstance(queries, int) or queries < 1:
+        raise ValueError(f"queries={queries} but a step needs at least one direction; choose 1 or more")

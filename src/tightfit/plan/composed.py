@@ -97,8 +97,8 @@ def refusal(said: str, words: Sequence[str]) -> str:
 
 
 def plain(config: DictConfig, part: str) -> dict[str, Any]:
-    """The part of `config`, with what it refers to put in place."""
-    return resolved(OmegaConf.masked_copy(config, [part]))[part]
+    """The part of `config`, with what it refers to put in place: in itself, or of how long a run trains."""
+    return resolved(OmegaConf.masked_copy(config, [part, "training"]))[part]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerTable, layer_table
-from tightfit.memory.transformer import LowRank, Transformer, transformer_table, with_low_rank
+from tightfit.memory.transformer import Beside, LowRank, Transformer, transformer_table, with_updates
+from tightfit.models.adapters.tt import ENDS_OF_SUBLAYERS
 from tightfit.plan.composed import Method, read_yaml
 from tightfit.plan.published import FILE, is_place, numbers, read_published
 from tightfit.plan.subject import Subject
@@ -103,7 +104,7 @@ def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subjec
     @cache
     def table(s: int) -> LayerTable:
         plain = transformer_table(model, s, a)
-        return with_low_rank(plain, updates) if updates else plain
+        return with_updates(plain, updates) if updates else plain
 
     return Subject(
         model=model.name,
@@ -116,7 +117,7 @@ def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subjec
     )
 
 
-def updates_of(adapter: Mapping[str, Any]) -> LowRank:
+def updates_of(adapter: Mapping[str, Any]) -> Beside:
     """Raises ValueError for an adapter that no plain numbers describe."""
     kind, targets = str(adapter["_target_"]).rpartition(".")[2], adapter.get("targets")
     if adapter.get("frozen_bits"):
@@ -127,7 +128,9 @@ def updates_of(adapter: Mapping[str, Any]) -> LowRank:
         return LowRank(adapter["rank"], targets or QUERY_AND_VALUE)
     if kind == "MPLoRA":
         return LowRank(adapter["rank"], targets or "", kind="MPLoRALinear", first_frozen=True)
-    raise ValueError(f"adapter={adapter.get('name', kind)} is not counted in transformers; choose lora or mp_lora")
+    if kind == "TensorTrains":
+        return build({**without_descriptions(adapter), "targets": targets or ENDS_OF_SUBLAYERS})
+    raise ValueError(f"adapter={adapter.get('name', kind)} is not counted in transformers; choose lora, mp_lora or tt")
 
 
 def llama2(place: int) -> Transformer:

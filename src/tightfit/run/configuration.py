@@ -26,12 +26,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
-from tightfit.commands.vocabulary import PLAIN
+from tightfit.commands.vocabulary import PLAIN, TABLES
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
-
-# What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
-TABLES = ("rows", "box", "trial", "profiles")
 
 
 def cores_for(threads: int) -> int:

@@ -2,7 +2,8 @@
 
 Two configurations have one key where they can only compute the same. What a part is to be known by it says itself:
 its `cosmetic` settings change no number (see `tightfit.settings`), and a setting that says something of a part and is
-not given to it does not count either. Where code lies within tightfit, and how a number is written, do not count.
+not given to it does not count either. A part that is `unkeyed` is the same as none: it came to be named when there was
+a choice. Where code lies within tightfit, and how a number is written, do not count.
 """
 
 from __future__ import annotations
@@ -45,11 +46,24 @@ def canonical(config: Mapping[str, Any]) -> Any:
 def essential(value: Any) -> Any:
     if isinstance(value, Mapping):
         idle = idle_settings(str(value["_target_"])) if "_target_" in value else frozenset()
-        counted = {str(name): value[name] for name in value if name not in idle and value[name] is not None}
+        counted = {str(name): part for name, part in value.items() if name not in idle and not is_as_none(part)}
         return {name: target(each) if name == "_target_" else essential(each) for name, each in sorted(counted.items())}
     if isinstance(value, list | tuple):
         return [essential(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def is_as_none(value: Any) -> bool:
+    """Whether a setting with this value computes what it would without it."""
+    return value is None or (isinstance(value, Mapping) and "_target_" in value and is_unkeyed(str(value["_target_"])))
+
+
+@cache
+def is_unkeyed(path: str) -> bool:
+    try:
+        return getattr(pydoc.locate(path), "unkeyed", False)
+    except pydoc.ErrorDuringImport:
+        return False
 
 
 def target(path: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from tightfit.models.base import blocks_of_modules, traits_of
@@ -35,7 +37,31 @@ class NoAdapter:
         return [name for name, _ in model.named_parameters() if name not in frozen]
 
 
-def check_rank(rank: object, alpha: object) -> None:
+class Adapted(nn.Module):
+    """What stands in the place of the linear layer that was called `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """None of its own. Raises ValueError: who reads the weights of a layer instead of calling it has no adapter."""
+        raise ValueError(
+            f"adapters belong to linear layers that are called, but the weights of {self._name} are read by another "
+            "module, as in nn.TransformerEncoder and nn.MultiheadAttention; leave it out by adapter.targets=…, or "
+            "choose adapter=none"
+        )
+
+
+def replace_modules_(model: nn.Module, replaced: Mapping[str, nn.Module]) -> None:
+    """Put the modules `replaced` into `model`, in the places that their names say."""
+    for name, module in replaced.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module)
+
+
+def check_rank(rank: object, alpha: object = 1) -> None:
     """Raise ValueError unless updates of `rank` can be made, and weighed by `alpha`."""
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ValueError(f"adapter.rank={rank} but an update has a rank of at least 1; choose 1 or more")

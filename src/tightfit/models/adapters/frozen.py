@@ -92,6 +92,10 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, *errors: torch.Tensor) -> tuple[torch.Tensor, None]:
         return errors[0] @ ctx.widened(errors[0].dtype), None
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: torch.Tensor) -> torch.Tensor:
+        return tangents[0] @ ctx.widened(tangents[0].dtype).T
+
 
 def freeze_(model: nn.Module, bits: int, but: frozenset[str]) -> int:
     """Replace the linear layers of `model` by frozen ones of 8 or 4 `bits`, except those whose weights `but` names;

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.memory.table import LayerRow
-from tightfit.models.adapters.adapter import check_rank, linear_layers
+from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_
 from tightfit.models.base import blocks_of_modules, freeze_but_
 from tightfit.seeds import generator
 
 
-class MPLoRALinear(nn.Module):
+class MPLoRALinear(Adapted):
     """y = base(x) + alpha / rank · B (A x), with a B of its own for each group of examples while there are `copies`.
 
     A (rank, in) is uniform within ±1/√in, as in LoRA, and frozen; B (out, rank) begins at zero, so that the adapted
@@ -26,10 +26,9 @@ class MPLoRALinear(nn.Module):
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, seed: int, name: str) -> None:
-        super().__init__()
+        super().__init__(name)
         self.base = base
         self.scale = alpha / rank
-        self._name = name
         weight, bound = base.weight, base.in_features**-0.5
         drawn = torch.empty(rank, base.in_features, dtype=weight.dtype)
         drawn.uniform_(-bound, bound, generator=generator(seed, "adapter", name))
@@ -67,15 +66,6 @@ class MPLoRALinear(nn.Module):
             ),
         ]
 
-    @property
-    def weight(self) -> torch.Tensor:
-        """None of its own. Raises ValueError: who reads the weights of a layer instead of calling it has no adapter."""
-        raise ValueError(
-            f"adapters belong to linear layers that are called, but the weights of {self._name} are read by another "
-            "module, as in nn.TransformerEncoder and nn.MultiheadAttention; leave it out by adapter.targets=…, or "
-            "choose adapter=none"
-        )
-
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         stack = (self.B[None] if self.copies is None else self.copies).to(inputs.dtype)
         outputs = self.base(inputs)
@@ -104,10 +94,8 @@ class MPLoRA:
         widest = max(max(base.weight.shape) for base in bases.values())
         if self.rank > widest:
             raise ValueError(f"rank={self.rank} but no adapted layer is wider than {widest}; choose at most {widest}")
-        for name, base in bases.items():
-            parent, _, child = name.rpartition(".")
-            adapter = MPLoRALinear(base, self.rank, float(self.alpha), seed, name)
-            setattr(model.get_submodule(parent), child, adapter)
+        alpha = float(self.alpha)
+        replace_modules_(model, {n: MPLoRALinear(base, self.rank, alpha, seed, n) for n, base in bases.items()})
         trained = [f"{name}.B" for name in bases]
         freeze_but_(model, trained, blocks)
         return trained

@@ -11,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import int8, int16, int32, int64, njit, uint8, void
+from numba import int8, int16, int32, int64, njit, uint64, void
 
 from tightfit.numerics.compiled import Array, as_array, has_data
+from tightfit.numerics.noise.counter_noise import Key
+from tightfit.numerics.noise.hashed import hash_words
 
 ZERO, ONE, SIGN_BIT = np.int32(0), np.int32(1), np.int32(31)
+HALF = np.uint32(16)
+LARGEST = 127
+MOST = np.int32(LARGEST)
+TILE = 1024  # numbers whose random bits are held, in the processor's nearest cache
 
 
 def serves(tensor: torch.Tensor) -> bool:
@@ -75,18 +81,26 @@ def add_(weights: torch.Tensor, change: torch.Tensor, scale: int, limit: int) ->
         _add(as_array(weights.view(-1)), as_array(change.contiguous().view(-1)), scale, limit)
 
 
-def spread_(z: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int) -> None:
-    """Fill int8 z (n,) from 3 n random bytes as `perturbation.draw_` says."""
-    if has_data(z):
-        _spread(as_array(random_bytes), levels, zeros, as_array(z))
-
-
-def add_spread_(
-    weights: torch.Tensor, random_bytes: torch.Tensor, levels: int, zeros: int, scale: int, limit: int
-) -> None:
-    """Add `scale` × the z that `spread_` would make to int8 weights (n,) in place, clipped to ±`limit`."""
+def add_direction_(weights: torch.Tensor, key: Key, levels: int, zeros: int, scale: int) -> None:
+    """Add `scale` × the direction of `perturbation.direction` to contiguous int8 `weights` in place, clipped."""
     if has_data(weights):
-        _add_spread(as_array(random_bytes), levels, zeros, scale, limit, as_array(weights))
+        _add_direction(flat(weights), *unsigned(key), levels, zeros, scale)
+
+
+def restore_and_update_(
+    weights: torch.Tensor, key: Key, levels: int, zeros: int, sign: int, bits: int, limit: int
+) -> None:
+    """Add the direction, clipped, and subtract `sign` × its update of `bits` bits, clipped to ±`limit`."""
+    if has_data(weights):
+        low, high = unsigned(key)
+        width = max(_largest_of_direction(weights.numel(), low, high, levels, zeros) - 1, 0).bit_length()
+        most = LARGEST if width > 0 else 0
+        shift = max(width - bits, 0)
+        _restore_and_update(flat(weights), low, high, levels, zeros, sign, shift, most, limit)
+
+
+def unsigned(key: Key) -> tuple[np.uint64, np.uint64]:
+    return np.uint64(key[0]), np.uint64(key[1])
 
 
 @njit([int64(int32[::1]), int64(int8[::1])], nogil=True, cache=True)
@@ -128,22 +142,26 @@ def _round_maxima(rows: Any, shift: Any, least: Any, most: Any, values: Any) -> 
                     out[j] = _nearest(max(left, right), shift, half, less, least, most)
 
 
+@njit(inline="always")
+def _rounded_update(value: Any, shift: Any, most: Any) -> Any:
+    half_bits, odd = shift // 2, shift % 2
+    magnitude = abs(value)
+    quotient = magnitude >> shift
+    discarded = magnitude - (quotient << shift)
+    upper = discarded >> half_bits
+    lower = (discarded - (upper << half_bits)) << odd
+    size = min(quotient + np.int32(upper > lower), most)
+    return -size if value < 0 else size
+
+
 @njit(
     [void(int32[::1], int32, int32, int8[::1]), void(int8[::1], int32, int32, int8[::1])],
     nogil=True,
     cache=True,
 )
 def _update_of(integers: Any, shift: Any, most: Any, update: Any) -> None:
-    half_bits, odd = shift // 2, shift % 2
     for i in range(update.size):
-        value = np.int32(integers[i])
-        magnitude = abs(value)
-        quotient = magnitude >> shift
-        discarded = magnitude - (quotient << shift)
-        upper = discarded >> half_bits
-        lower = (discarded - (upper << half_bits)) << odd
-        size = min(quotient + np.int32(upper > lower), most)
-        update[i] = np.int8(-size if value < 0 else size)
+        update[i] = np.int8(_rounded_update(np.int32(integers[i]), shift, most))
 
 
 @njit(void(int8[::1], int8[::1], int16, int16), nogil=True, cache=True)
@@ -153,23 +171,53 @@ def _add(weights: Any, change: Any, scale: Any, limit: Any) -> None:
         weights[i] = np.int8(min(max(moved, np.int16(-limit)), limit))
 
 
-@njit(int8(int16, uint8, int32, int32), inline="always")
-def _z(number: Any, deciding: Any, levels: Any, zeros: Any) -> Any:
-    odd = np.int32(number) * np.int32(2) + ONE
-    value = (odd * levels + np.int32(2**16)) >> np.int32(17)
-    return np.int8(value if np.int32(deciding) >= zeros else ZERO)
+@njit(inline="always")
+def _z(field: Any, levels: Any, zeros: Any) -> Any:
+    odd = np.int32(np.int32(np.int16(field)) * np.int32(2) + ONE)
+    value = np.int32(np.int32(odd * levels + np.int32(2**16)) >> np.int32(17))
+    return value if np.int32(np.uint32(field) >> HALF) >= zeros else ZERO
 
 
-@njit(void(uint8[::1], int32, int32, int8[::1]), nogil=True, cache=True)
-def _spread(random_bytes: Any, levels: Any, zeros: Any, z: Any) -> None:
-    numbers, deciding = random_bytes[: 2 * z.size].view(np.int16), random_bytes[2 * z.size :]
-    for i in range(z.size):
-        z[i] = _z(numbers[i], deciding[i], levels, zeros)
+@njit(inline="always")
+def _clipped(value: Any, limit: Any) -> Any:
+    return np.int8(min(max(value, -limit), limit))
 
 
-@njit(void(uint8[::1], int32, int32, int16, int16, int8[::1]), nogil=True, cache=True)
-def _add_spread(random_bytes: Any, levels: Any, zeros: Any, scale: Any, limit: Any, weights: Any) -> None:
-    numbers, deciding = random_bytes[: 2 * weights.size].view(np.int16), random_bytes[2 * weights.size :]
-    for i in range(weights.size):
-        moved = np.int16(np.int16(weights[i]) + np.int16(_z(numbers[i], deciding[i], levels, zeros)) * scale)
-        weights[i] = np.int8(min(max(moved, np.int16(-limit)), limit))
+@njit(void(int8[::1], uint64, uint64, int32, int32, int32), nogil=True, cache=True)
+def _add_direction(weights: Any, low: Any, high: Any, levels: Any, zeros: Any, scale: Any) -> None:
+    words = np.empty(TILE // 2, np.uint64)
+    fields = words.view(np.int32)
+    for start in range(0, weights.size, TILE):
+        hash_words(words, start // 2, low, high)
+        tile = weights[start : start + TILE]
+        for i in range(tile.size):
+            tile[i] = _clipped(np.int32(tile[i]) + _z(fields[i], levels, zeros) * scale, MOST)
+
+
+@njit(int64(int64, uint64, uint64, int32, int32), nogil=True, cache=True)
+def _largest_of_direction(size: Any, low: Any, high: Any, levels: Any, zeros: Any) -> Any:
+    words = np.empty(TILE // 2, np.uint64)
+    fields = words.view(np.int32)
+    largest = ZERO
+    for start in range(0, size, TILE):
+        hash_words(words, start // 2, low, high)
+        for i in range(min(TILE, size - start)):
+            largest = max(largest, abs(_z(fields[i], levels, zeros)))
+        if 2 * largest + 1 == levels:
+            break
+    return np.int64(largest)
+
+
+@njit(void(int8[::1], uint64, uint64, int32, int32, int32, int32, int32, int32), nogil=True, cache=True)
+def _restore_and_update(
+    weights: Any, low: Any, high: Any, levels: Any, zeros: Any, sign: Any, shift: Any, most: Any, limit: Any
+) -> None:
+    words = np.empty(TILE // 2, np.uint64)
+    fields = words.view(np.int32)
+    for start in range(0, weights.size, TILE):
+        hash_words(words, start // 2, low, high)
+        tile = weights[start : start + TILE]
+        for i in range(tile.size):
+            z = _z(fields[i], levels, zeros)
+            restored = min(max(np.int32(tile[i]) + z, -MOST), MOST)
+            tile[i] = _clipped(restored - sign * _rounded_update(z, shift, most), limit)

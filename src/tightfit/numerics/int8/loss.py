@@ -13,6 +13,7 @@ from itertools import count
 import torch
 
 from tightfit.numerics.int8.arithmetic import LARGEST, Number
+from tightfit.numerics.noise.counter_noise import Key, rounding_bits
 
 LOG2_E, LOG2_E_BITS = 47274, 15  # log2 e ≈ 47274 / 2**15
 WINDOW = 10  # terms 2**10 times smaller than the largest are dropped …
@@ -27,7 +28,7 @@ def shifted(integers: torch.Tensor, places: int) -> torch.Tensor:
     return integers << min(places, MOST_SHIFT) if places >= 0 else integers >> min(-places, 62)
 
 
-def logits_gradient(logits: Number, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def logits_gradient(logits: Number, labels: torch.Tensor, key: Key) -> torch.Tensor:
     """Softmax − one-hot at (b, c) logits as int8 in units of 1/128, stochastically rounded. Source: NITI.
 
     Quotients are rounded down, also where NITI's division of integers truncates towards zero. At an exponent of −6 the
@@ -44,13 +45,13 @@ def logits_gradient(logits: Number, labels: torch.Tensor, generator: torch.Gener
         terms = 2 ** (1 + 2 * places) + values * 2 ** (1 + places) + values * values
     errors = (terms << GRADIENT_BITS) // terms.sum(dim=1, keepdim=True)
     errors.scatter_add_(1, labels[:, None], -errors.sum(dim=1, keepdim=True))
-    return stochastic_shift(errors, ROUNDED_BITS, generator).clamp(-LARGEST, LARGEST).to(torch.int8)
+    return stochastic_shift(errors, ROUNDED_BITS, key).clamp(-LARGEST, LARGEST).to(torch.int8)
 
 
-def stochastic_shift(integers: torch.Tensor, places: int, generator: torch.Generator) -> torch.Tensor:
-    """X / 2**places, rounded away from zero with the probability of the discarded part."""
+def stochastic_shift(integers: torch.Tensor, places: int, key: Key) -> torch.Tensor:
+    """X / 2**places, rounded away from zero with the probability of the discarded part; `places` up to 16."""
     magnitude = integers.abs()
-    drawn = torch.empty_like(magnitude).random_(0, 2**places, generator=generator)
+    drawn = rounding_bits(0, magnitude.numel(), key, magnitude.device).view_as(magnitude) % 2**places
     return ((magnitude >> places) + ((magnitude % 2**places) > drawn)) * integers.sign()
 
 

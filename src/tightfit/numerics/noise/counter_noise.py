@@ -139,6 +139,13 @@ def add_block(
 ) -> None:
     """The part of the sum whose noise is held at once; `start`: its place in the tensor."""
     noise = noise_at(slice(start, start + len(source)), table, key).mul_(scale)
+    write_sum(source, target, noise, rounding, start)
+
+
+def write_sum(
+    source: torch.Tensor, target: torch.Tensor, noise: torch.Tensor, rounding: Key | None, start: int
+) -> None:
+    """Write `source` + `noise`, which is float32 and overwritten, to `target`. start: the place in the tensor."""
     if target.dtype == torch.float32:
         torch.add(source, noise, out=target)
         return

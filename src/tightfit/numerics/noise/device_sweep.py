@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tightfit.numerics.noise.perturbation import Perturbation
-from tightfit.numerics.noise.streams import CounterStream
+from tightfit.numerics.noise.streams import CounterStream, NormalStream
 from tightfit.records.machine import has_triton
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ class DeviceSweep:
 def obstacle_to_device_sweep(perturbation: Perturbation) -> str:
     """Why `perturbation` cannot take its moves from device memory; empty where it can."""
     for stream in perturbation.streams.values():
-        if not isinstance(stream, CounterStream):
+        if isinstance(stream, NormalStream):
             return "PyTorch's generator draws its noise on the host's word"
+        if not isinstance(stream, CounterStream):
+            return "its directions are no independent numbers"
         if stream.weights.device.type not in ("cpu", "cuda"):
             return f"its weights are on {stream.weights.device}"
         if stream.weights.is_cuda and not has_triton():

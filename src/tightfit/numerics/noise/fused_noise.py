@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from tightfit.numerics.compiled import Array, array_at, has_data
+from tightfit.numerics.compiled import Array, array_at, as_array, has_data
 from tightfit.numerics.noise.counter_noise import ARRAYS, TABLES, TensorKeys, numbers_per_word
 from tightfit.numerics.noise.half_bits import (
     bfloat16_by_chance,
@@ -26,9 +26,9 @@ from tightfit.numerics.noise.half_bits import (
     float16_nearest,
     float16_value,
 )
+from tightfit.numerics.noise.hashed import hash_words, mix
 from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.threads import Work
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 Moves = Sequence[tuple[float, int]]  # scales and counters
 
@@ -39,8 +39,6 @@ PART = 2**18  # numbers of a piece of work, at most
 # tensor that it begins with, how many weights it has, and the keys of its tensor.
 SOURCE, TARGET, FIRST, SIZE, WORDS, COUNTERS, ROUNDING = range(7)
 
-SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
-MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)
 LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
 
 
@@ -106,6 +104,14 @@ def kernel_for(dtype: torch.dtype, stochastically: bool) -> tuple[Any, ...]:
     return (_add_to_halves_stochastically if stochastically else _add_to_halves), dtype == torch.bfloat16
 
 
+def draw_(target: torch.Tensor, first: int, keys: TensorKeys, noise: str, counter: int) -> None:
+    """Write the numbers of a direction from place `first` on, a multiple of `TILE`, to the float32 `target` (n,)."""
+    if has_data(target):
+        row = np.array([0, 0, 0, len(target), keys.words, keys.counters, keys.rounding], np.uint64)
+        numbers, per_word = ARRAYS[noise], numbers_per_word(TABLES[noise])
+        _draw(as_array(target), numbers, per_word, row, first, np.uint64(counter))
+
+
 @functools.cache
 def compile_kernels(dtype: torch.dtype) -> None:
     """Compile, or load, what `FusedSweep` runs, so that no training step waits for it."""
@@ -113,6 +119,7 @@ def compile_kernels(dtype: torch.dtype) -> None:
     for stochastically in (False, True):
         kernel, *own = kernel_for(dtype, stochastically)
         kernel(*own, *nothing, np.zeros(1, np.float32), np.zeros(1, np.uint64))
+    _draw(np.empty(0, np.float32), np.empty(0, np.float32), 1, np.zeros(7, np.uint64), 0, np.uint64(0))
 
 
 @njit(nogil=True, cache=True)
@@ -123,7 +130,7 @@ def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, co
         for start in range(0, np.int64(row[SIZE]), TILE):
             part = _moved_tile(row, start, np.float32)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 for lane in range(part.size):
                     part[lane] += noise[lane]
 
@@ -136,7 +143,7 @@ def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scal
         for start in range(0, np.int64(row[SIZE]), TILE):
             part = _moved_tile(row, start, np.uint16)
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 if brain:
                     for lane in range(part.size):
                         part[lane] = bfloat16_nearest(bfloat16_value(part[lane]) + noise[lane])
@@ -156,14 +163,23 @@ def _add_to_halves_stochastically(
         for start in range(0, np.int64(row[SIZE]), TILE):
             part, first = _moved_tile(row, start, np.uint16), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
-                _fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
-                _hash(chances[: (part.size + 3) // 4], first, row[ROUNDING], _mix(counters[move] ^ row[COUNTERS]))
+                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                hash_words(chances[: (part.size + 3) // 4], first, row[ROUNDING], mix(counters[move] ^ row[COUNTERS]))
                 if brain:
                     for lane in range(part.size):
                         part[lane] = bfloat16_by_chance(bfloat16_value(part[lane]) + noise[lane], carries[lane])
                 else:
                     for lane in range(part.size):
                         part[lane] = float16_by_chance(float16_value(part[lane]) + noise[lane], carries[lane])
+
+
+@njit(nogil=True, cache=True)
+def _draw(target: Array, numbers: Array, per_word: int, row: Array, first: int, counter: np.uint64) -> None:
+    noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
+    for start in range(0, target.size, TILE):
+        part = target[start : start + TILE]
+        fill(noise, words, part.size, numbers, per_word, row, first + start, np.float32(1), counter)
+        part[:] = noise[: part.size]
 
 
 @njit(inline="always")
@@ -178,7 +194,7 @@ def _moved_tile(row: Array, start: int, dtype: Any) -> Array:
 
 
 @njit(nogil=True, cache=True)
-def _fill(
+def fill(
     noise: Array,
     words: Array,
     size: int,
@@ -191,7 +207,7 @@ def _fill(
 ) -> None:
     """The noise of `size` numbers that begin `start` numbers into `row`, and of what shares a word with them."""
     words = words[: (size + per_word - 1) // per_word]
-    _hash(words, (np.int64(row[FIRST]) * TILE + start) // per_word, row[WORDS], _mix(counter ^ row[COUNTERS]))
+    hash_words(words, (np.int64(row[FIRST]) * TILE + start) // per_word, row[WORDS], mix(counter ^ row[COUNTERS]))
     if per_word == 64:  # signs: a row of their table says what its number's bits say
         for index in range(words.size):
             word, signs = words[index], noise[64 * index : 64 * index + 64]
@@ -206,17 +222,3 @@ def _fill(
         fields = words.view(np.uint16)
         for lane in range(fields.size):
             noise[lane] = numbers[fields[lane]] * scale
-
-
-@njit(nogil=True, cache=True)
-def _hash(words: Array, first: Any, low: np.uint64, high: np.uint64) -> None:
-    """As `counter_noise.random_words`."""
-    for index in range(words.size):
-        words[index] = _mix(_mix(np.uint64(first + index) ^ low) + high)
-
-
-@njit(inline="always")
-def _mix(x: np.uint64) -> np.uint64:
-    x = (x ^ (x >> SHIFT_1)) * MULTIPLIER_1
-    x = (x ^ (x >> SHIFT_2)) * MULTIPLIER_2
-    return x ^ (x >> SHIFT_3)

@@ -14,8 +14,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from tightfit.numerics.noise.counter_noise import TABLES
-from tightfit.numerics.noise.streams import PIECE, CounterStream, Stream, fused_sweep, streams_for
+from tightfit.numerics.noise.counter_noise import (
+    MANTISSA_BITS,
+    TABLES,
+    Key,
+    rounded_stochastically,
+    rounding_bits,
+)
+from tightfit.numerics.noise.streams import PIECE, CounterStream, HasState, Stream, fused_sweep, streams_for
 from tightfit.numerics.threads import share_out, threads_for
 
 Noise = Literal["gaussian", "torch_gaussian", "rademacher", "gaussian_fast"]
@@ -41,6 +47,16 @@ class Piece:
     place: slice  # among the flat weights of the parameter
     weights: torch.Tensor  # (n,), in place
     directions: list[torch.Tensor]  # (n,) each
+    rounding: Key  # of the chances by which sums are rounded to 16 bits
+
+    def add_(self, change: torch.Tensor) -> None:
+        """Add `change` (n,) to the weights; where they have 16 bits the sum is rounded up or down by chance, so that a
+        change too small for them is kept on average. `change` may be overwritten."""
+        if self.weights.dtype not in MANTISSA_BITS:
+            self.weights.add_(change)
+            return
+        bits = rounding_bits(self.place.start, len(self.weights), self.rounding, self.weights.device)
+        self.weights.copy_(rounded_stochastically(change.add_(self.weights), bits, self.weights.dtype))
 
 
 class Perturbation:
@@ -49,7 +65,7 @@ class Perturbation:
     parameters: (name, tensor) pairs. A tensor's stream depends on its own name alone, so training fewer
         tensors (ElasticZO) draws the same directions for those that remain.
     seed: the root seed of the run.
-    queries: directions per step.
+    queries: directions per step, at most: their number parts those of one step from those of another.
     noise, kernel: one of `NOISES` and of `KERNELS`; the kernel changes the time of a sweep and nothing else.
     """
 
@@ -62,8 +78,17 @@ class Perturbation:
         kernel: KernelName = "auto",
     ) -> None:
         check_noise(noise, kernel)
-        self.streams: dict[nn.Parameter, Stream] = streams_for(parameters, seed, noise, kernel)
-        self.queries = queries
+        self._draw_from(streams_for(parameters, seed, noise, kernel), queries)
+
+    @classmethod
+    def of(cls, streams: dict[nn.Parameter, Stream], queries: int) -> Perturbation:
+        """One whose directions are those of `streams`."""
+        made = cls.__new__(cls)
+        made._draw_from(streams, queries)
+        return made
+
+    def _draw_from(self, streams: dict[nn.Parameter, Stream], queries: int) -> None:
+        self.streams, self.queries = streams, queries
         self._shared_out = shared_out(self.streams.values())
         together = fused_together(self.streams.values())
         self._fused = [fused_sweep(streams) for streams in together]
@@ -98,15 +123,33 @@ class Perturbation:
         For what no sum `weights + scale × z` is: a function of several directions, or of the weights or a state too.
         No more than a piece of each direction ever exists.
         """
-        for parameter, stream in self.streams.items():
-            draws = [stream.draws(self.counter(step, query)) for query in queries]
-            for number, (weights, *directions) in enumerate(zip(stream.weights.split(PIECE), *draws, strict=True)):
-                start = number * PIECE
-                change(Piece(parameter, slice(start, start + len(weights)), weights, directions))
+        for parameter in self.streams:
+            self.sweep_one(parameter, change, step, queries)
+
+    def sweep_one(
+        self, parameter: nn.Parameter, change: Callable[[Piece], object], step: int, queries: Sequence[int] = (0,)
+    ) -> None:
+        """The same for the weights of one tensor."""
+        stream = self.streams[parameter]
+        draws = [stream.draws(self.counter(step, query)) for query in queries]
+        rounding = stream.rounding(self.counter(step, queries[0]))
+        for number, weights in enumerate(stream.weights.split(PIECE)):
+            place = slice(number * PIECE, number * PIECE + len(weights))
+            # Without names, so that the numbers are gone before those of the next piece are drawn.
+            change(Piece(parameter, place, weights, [next(draw) for draw in draws], rounding))
 
     def counter(self, step: int, query: int) -> int:
         """The number of a direction among those of all steps."""
         return step * self.queries + query
+
+    def state(self) -> list[float]:
+        """What directions depend on beside the weights at rest, the seed and the step: mostly nothing."""
+        return [stream.state() for stream in self.streams.values() if isinstance(stream, HasState)]
+
+    def load_state(self, state: list[float]) -> None:
+        with_state = [stream for stream in self.streams.values() if isinstance(stream, HasState)]
+        for stream, of_stream in zip(with_state, state, strict=True):
+            stream.load_state(of_stream)
 
 
 def shared_out(streams: Collection[Stream]) -> int:

@@ -11,7 +11,7 @@ weights stay as they are, bit for bit, in every type. Costs the copy, as large a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -21,9 +21,10 @@ from torch import nn
 
 from tightfit.numerics.noise.counter_noise import MANTISSA_BITS
 from tightfit.numerics.noise.flat import flat, shaped_as
-from tightfit.numerics.noise.perturbation import Move, Perturbation
+from tightfit.numerics.noise.perturbation import Move, Perturbation, Piece
 
 Restore = Literal["merged", "exact"]
+Change = Callable[[Piece], object]
 
 # Bytes of a block that the C library takes from the system anew each time, page by page: for the embedding of a
 # language model that costs more than writing the copy. Smaller blocks it keeps by itself.
@@ -49,6 +50,21 @@ class Probe(Protocol):
 
     def rest(self) -> None:
         """Bring the weights to rest, with all updates made."""
+        ...
+
+    def state(self) -> list[float]:
+        """What directions depend on beside the weights at rest, the seed and the step: mostly nothing."""
+        ...
+
+    def load_state(self, state: list[float]) -> None: ...
+
+
+class ProbeInPieces(Probe, Protocol):
+    """A probe whose directions can be seen piece by piece."""
+
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        """With the weights at rest, let `change` see all of them in pieces, each with its part of the directions of
+        `queries`: see `Perturbation.sweep`."""
         ...
 
 
@@ -80,6 +96,16 @@ class InPlace:
         self._plan_return()
         self._move()
 
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        self.rest()
+        self._perturbation.sweep(change, step, queries)
+
+    def state(self) -> list[float]:
+        return self._perturbation.state()
+
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
+
     def _plan_move_to(self, scale: float, step: int, query: int) -> None:
         if self._direction != (step, query):
             self._plan_return()
@@ -103,6 +129,8 @@ class LayerByLayer:
     A parameter that is used outside its own module's forward pass is not moved: see `at`.
     """
 
+    asked, remedy = "restore='exact'", "choose restore=merged"
+
     def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
         self._perturbation = perturbation
         self._spare: torch.Tensor | None = None  # memory of the largest copy, between two uses
@@ -114,6 +142,10 @@ class LayerByLayer:
             if (own := [p for p in module.parameters(recurse=False) if p in perturbation.streams])
         ]
 
+    @property
+    def perturbation(self) -> Perturbation:
+        return self._perturbation
+
     @contextmanager
     def at(self, scale: float, step: int, query: int = 0, *, without_pass: bool = False) -> Generator[None]:
         """Raises ValueError when a loss was taken without running the module of some parameter."""
@@ -123,30 +155,40 @@ class LayerByLayer:
         moved: set[nn.Parameter] = set()
 
         def enter(own: list[nn.Parameter], *_: Any) -> None:
-            for parameter in own:
-                copy = self._room_for(self._at_rest[parameter])
-                self._perturbation.write(parameter, copy, scale, step, query)
-                parameter.data = shaped_as(copy, self._at_rest[parameter])
+            self._move_copies(own, scale, step, query)
             moved.update(own)
 
         def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
             del module, given
-            if any(answer is parameter for parameter in own):
-                answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
-            for parameter in own:
-                self._keep_room(parameter.data, answer)
-                parameter.data = self._at_rest[parameter]
-            return answer
+            return self._return(own, answer)
 
         with ExitStack() as hooks:
             for module, own in self._modules:
                 hooks.enter_context(module.register_forward_pre_hook(partial(enter, own)))
                 hooks.enter_context(module.register_forward_hook(partial(leave, own), always_call=True))
             yield
+        self._check_moved(moved)
+
+    def _move_copies(self, own: list[nn.Parameter], scale: float, step: int, query: int) -> None:
+        for parameter in own:
+            copy = self._room_for(self._at_rest[parameter])
+            self._perturbation.write(parameter, copy, scale, step, query)
+            parameter.data = shaped_as(copy, self._at_rest[parameter])
+
+    def _return(self, own: list[nn.Parameter], answer: Any) -> Any:
+        """What the module answers that had moved copies of its `own` parameters, now at rest again."""
+        if any(answer is parameter for parameter in own):
+            answer = answer.data  # the moved copy: the parameter itself is about to be at rest again
+        for parameter in own:
+            self._keep_room(parameter.data, answer)
+            parameter.data = self._at_rest[parameter]
+        return answer
+
+    def _check_moved(self, moved: set[nn.Parameter]) -> None:
         unmoved = [self._names[parameter] for parameter in self._at_rest if parameter not in moved]
         if unmoved:
             raise ValueError(
-                f"restore='exact' but {unmoved[0]} is not used by its own module's forward pass; choose restore=merged"
+                f"{self.asked} but {unmoved[0]} is not used by its own module's forward pass; {self.remedy}"
             )
 
     def _room_for(self, weights: torch.Tensor) -> torch.Tensor:
@@ -168,11 +210,24 @@ class LayerByLayer:
         if scale:  # adding zeros would turn −0 into 0
             self._perturbation.add_(scale, step, query, stochastically=True)
 
+    def sweep(self, change: Change, step: int, queries: Sequence[int]) -> None:
+        self._perturbation.sweep(change, step, queries)
+
     def rest(self) -> None:
         """They are, and were while they were probed."""
 
+    def state(self) -> list[float]:
+        return self._perturbation.state()
 
-def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> Probe:
+    def load_state(self, state: list[float]) -> None:
+        self._perturbation.load_state(state)
+
+    def release(self) -> None:
+        """Give back the memory that waits for the next copy."""
+        self._spare = None
+
+
+def probe_for(restore: Restore, model: nn.Module, perturbation: Perturbation) -> ProbeInPieces:
     """The probe that `restore` names; warns of weights that moving in place would spoil."""
     if restore == "exact":
         return LayerByLayer(model, perturbation)

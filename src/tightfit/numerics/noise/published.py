@@ -45,6 +45,12 @@ class Published:
     def rest(self) -> None:
         """They are, after each update."""
 
+    def state(self) -> list[float]:
+        return []
+
+    def load_state(self, state: list[float]) -> None:
+        pass
+
     def _move(self, scale: float, step: int) -> None:
         """From the present offset to `scale`: by ±eps or −2 eps, multiplied in the order of the published code."""
         eps = abs(scale or self._offset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -16,6 +16,7 @@ from tightfit.numerics.noise.counter_noise import (
     MANTISSA_BITS,
     TABLES,
     Kernel,
+    Key,
     keys_for,
     noise_at,
     portable_work,
@@ -49,12 +50,27 @@ class Stream(Protocol):
         """The numbers of z(counter), `PIECE` by `PIECE`."""
         ...
 
+    def rounding(self, counter: int) -> Key:
+        """Of the chances by which sums with z(counter) are rounded to 16 bits."""
+        ...
+
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         """What, done in any order, writes weights + `scale` × z(counter) to the flat `target`: it may be the weights.
 
         Sums are rounded to the nearest; or, for 16-bit weights and if asked, up or down by chance, so that a change
         too small for them is kept on average. The chances are a function of the counter too.
         """
+        ...
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """A stream whose numbers depend on more than the weights at rest, the seed and the counter."""
+
+    def state(self) -> float: ...
+
+    def load_state(self, state: float) -> None:
+        """Draw from now on as the stream with that `state` does. The weights were replaced too."""
         ...
 
 
@@ -76,7 +92,7 @@ class NormalStream:
     def _write(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool) -> None:
         self._generator.manual_seed(permute32(counter, self._key))
         targets = self._pieces if target is self.weights else target.split(PIECE)
-        rounding = (self._rounding, permute64(counter, self._rounding))
+        rounding = self.rounding(counter)
         for number, (piece, after) in enumerate(zip(self._pieces, targets, strict=True)):
             if stochastically and piece.dtype in MANTISSA_BITS:
                 bits = rounding_bits(number * PIECE, len(piece), rounding, piece.device)
@@ -84,6 +100,9 @@ class NormalStream:
                 after.copy_(rounded_stochastically(total, bits, piece.dtype))
             else:  # the noise has no name, so that it is gone before that of the next piece is drawn
                 torch.add(piece, self._draw(piece), alpha=within(scale, piece.dtype), out=after)
+
+    def rounding(self, counter: int) -> Key:
+        return self._rounding, permute64(counter, self._rounding)
 
     def draws(self, counter: int) -> Iterator[torch.Tensor]:
         generator = torch.Generator(self.weights.device).manual_seed(permute32(counter, self._key))
@@ -112,8 +131,21 @@ class CounterStream:
         self.shared_out = self.kernel not in (reference_work, portable_work)
 
     def draws(self, counter: int) -> Iterator[torch.Tensor]:
-        for start in range(0, len(self.weights), PIECE):
-            yield noise_at(slice(start, min(start + PIECE, len(self.weights))), self.table, self.keys.of(counter))
+        for number, piece in enumerate(self.weights.split(PIECE)):
+            yield self._drawn(number * PIECE, len(piece), counter)
+
+    def _drawn(self, first: int, count: int, counter: int) -> torch.Tensor:
+        """`count` numbers of z(counter) from place `first` on, float32."""
+        if self.kernel is not None:
+            return noise_at(slice(first, first + count), self.table, self.keys.of(counter))
+        from tightfit.numerics.noise.fused_noise import draw_  # optional, so imported only here
+
+        numbers = torch.empty(count, dtype=torch.float32, device=self.weights.device)
+        draw_(numbers, first, self.keys, self.noise, counter)
+        return numbers
+
+    def rounding(self, counter: int) -> Key:
+        return self.keys.of_rounding(counter)
 
     def work(self, target: torch.Tensor, scale: float, counter: int, stochastically: bool = False) -> list[Work]:
         if self.kernel is None:
@@ -133,8 +165,14 @@ def streams_for(
     """A stream for each of the named `parameters`; those on one device share its table."""
     if noise == "torch_gaussian":
         return {parameter: NormalStream(name, parameter.data, seed) for name, parameter in parameters}
+    return {**counter_streams_for(parameters, seed, noise, kernel)}
+
+
+def counter_streams_for(
+    parameters: Iterable[tuple[str, torch.nn.Parameter]], seed: int, noise: str, kernel: str = "auto"
+) -> dict[torch.nn.Parameter, CounterStream]:
     tables: dict[torch.device, torch.Tensor] = {}
-    streams: dict[torch.nn.Parameter, Stream] = {}
+    streams: dict[torch.nn.Parameter, CounterStream] = {}
     for name, parameter in parameters:
         device = parameter.device
         table = tables[device] if device in tables else tables.setdefault(device, TABLES[noise].to(device))

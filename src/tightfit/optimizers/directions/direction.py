@@ -23,6 +23,16 @@ class Direction(Protocol):
         """Whether slopes are taken in the type of the losses, not in float64."""
         ...
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether `probe` gives a `ProbeInPieces`."""
+        ...
+
+    @property
+    def together(self) -> int:
+        """How many forward passes of a step are made as one, over a batch that is repeated as often."""
+        ...
+
     def check(self, queries: int, restore: Restore) -> None:
         """Raise ValueError for settings of the method that the directions cannot serve."""
         ...

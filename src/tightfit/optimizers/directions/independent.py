@@ -23,6 +23,8 @@ class Independent:
 
     cosmetic = ("kernel",)
     slope_in_loss_type = False
+    in_pieces = True
+    together = 1
 
     def __post_init__(self) -> None:
         check_noise(self.noise, self.kernel)

@@ -19,6 +19,8 @@ class TorchLegacy:
 
     noise = "torch_legacy"
     slope_in_loss_type = True
+    in_pieces = False
+    together = 1
 
     def check(self, queries: int, restore: Restore) -> None:
         if (queries, restore) != (1, "merged"):
