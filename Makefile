@@ -83,7 +83,7 @@ reproduce-budgets: setup  ## accuracy against training seconds at fixed memory b
 	$(REPRODUCE) elasticzo/budgets
 
 reproduce-on-device: setup  ## language models fine-tuned at fixed memory budgets
-	$(REPRODUCE) on_device_mezo/fine_tuning
+	$(REPRODUCE) on_device_mezo/one_budget on_device_mezo/fine_tuning
 
 reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leave the machine alone meanwhile)
 	$(REPRODUCE) mobizo/speed mobizo/queries jobs=1
