@@ -102,7 +102,7 @@ reproduce-step-time: setup  ## where a step's time goes (leave the machine alone
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1
 
 figures: setup  ## draw every figure from runs/, or from the committed results
-	$(PYTHON) -m analysis.report
+	$(PYTHON) -m analysis.figures
 
 results: setup  ## collect runs/ into the committed results of each experiment (a new one: EXPERIMENT=…)
 	$(PYTHON) -m analysis.collect $(or $(EXPERIMENT),$(RECORDED))

@@ -14,7 +14,7 @@ from analysis.fine_tuning_table import overtaking_text, page
 from analysis.load import EXPERIMENTS, load_published, load_results, load_runs
 from analysis.render.data import csv
 from analysis.render.markdown import markdown
-from analysis.report import report_experiment
+from analysis.figures import report_experiment
 from analysis.statistics import Times
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run

@@ -8,7 +8,7 @@ from analysis.render.data import csv
 from analysis.render.latex import latex
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
-from analysis.report import main
+from analysis.figures import main
 
 PAGE = Page(
     "Gain in 100 %",
