@@ -19,6 +19,7 @@ SPECIAL = {
     "ρ": r"$\rho$",
     "·": r"$\cdot$",
     "→": r"$\rightarrow$",
+    "●": r"$\bullet$",
     "−": "$-$",
 }
 
