@@ -73,7 +73,9 @@ def mode(model: str, noise: str, row: str, runs: pd.DataFrame) -> Mode:
     peaks = [float(runs[f"{kind}_bytes"].astype(float).mean()) for kind in ("peak_live", "measured_peak")]
     span = (float(seconds.mean()), float(seconds.min()), float(seconds.max()))
     passes = float((runs["forward_passes"].astype(float) / steps).mean())
-    return Mode(model, noise, row, None if pd.isna(adapter) else adapter, *span, phases, passes, *peaks, tuple(runs["key"]))
+    return Mode(
+        model, noise, row, None if pd.isna(adapter) else adapter, *span, phases, passes, *peaks, tuple(runs["key"])
+    )
 
 
 def sequential_rows(found: list[Mode]) -> list[str]:

@@ -31,7 +31,13 @@ def page_of(table: ResultTable, listed_in: str = "") -> Page:
 def superseded_part(table: ResultTable, listed_in: str) -> Table | str:
     """A line for each run that is in no cell: which, what it scored on the test set, and why; or where they are."""
     lines = [
-        (method(cell.row).title, column_title(cell.column), str(run.seed), Backed(percent(run.accuracy), [run.key]), run.reason)
+        (
+            method(cell.row).title,
+            column_title(cell.column),
+            str(run.seed),
+            Backed(percent(run.accuracy), [run.key]),
+            run.reason,
+        )
         for cell in table.cells
         for run in cell.superseded
     ]

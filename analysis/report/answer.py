@@ -19,6 +19,7 @@ from .axes import Axis, axis
 from .groups import Group, accuracy, front
 from .pictures import Point, curves, points
 
+WIDE = 0.25  # an interval of a quarter of all accuracies
 FRONT = "front"  # the heading under which those on it are marked
 NUMBERS = ("accuracy in %", "95% interval", FRONT, "held", "measured", "batch", "seconds")
 READING = (
@@ -130,9 +131,10 @@ def memory_axis(study: Study) -> Axis:
 
 
 def ends_of(study: Study) -> list[float]:
-    """Final accuracies of all tabs, with their intervals."""
+    """Final accuracies of all tabs with their intervals; one that is too wide to say much is cut."""
     finals = [one.final for one in study.groups if one.final]
-    return [end for final in finals for end in (final.mean, final.low, final.high)]
+    told = [end for final in finals if final.high - final.low < WIDE for end in (final.low, final.high)]
+    return [*(final.mean for final in finals), *told]
 
 
 def accuracy_axis(values: Sequence[float]) -> Axis:
@@ -144,7 +146,7 @@ def courses(study: Study, here: Sequence[Group], title: str) -> str:
     drawn = [line for one in here if (line := one.course)]
     every = [line for one in study.groups if (line := one.course)]
     x = axis(study.x, "log" if study.is_log else "linear", [end for line in every for end in (line.x[0], line.x[-1])])
-    seen = [end for line in every for end in (line.mean.min(), line.mean.max())]
+    seen = [end for line in every for end in (line.low.min(), line.high.max())]
     return curves(drawn, x, accuracy_axis([*seen, *ends_of(study)]), f"Accuracy by {study.x}: {title}")
 
 
@@ -155,7 +157,8 @@ def study_headings(study: Study) -> list[str]:
 def cells(one: Group, is_best: bool) -> list[str]:
     settings = [one.name] if len(one.settings) == 1 else list(one.settings)
     size, measured = ("–" if math.isnan(known) else mebibytes(known) for known in (one.held_bytes, one.measured_bytes))
-    result = f"{ours_text(one.final)} *{one.note}*" if one.final and one.note else one.note or ours_text(one.final)
+    note = f"*{one.note}*" if one.note else ""
+    result = f"{ours_text(one.final)} {note}".strip() if one.final else note or "–"
     seconds = "–" if math.isnan(one.seconds) else f"{one.seconds:.4g}"
     return [
         *settings,

@@ -17,7 +17,8 @@ TURNED: Mapping[Kind, Callable[[float], float]] = {
     "logit": lambda share: math.log(min(max(share, LEAST), MOST) / (1 - min(max(share, LEAST), MOST))),
 }
 MARGIN = 0.04  # of the length of an axis, at both of its ends
-MOST_TICKS = 7
+LEAST_TICKS, MOST_TICKS = 4, 11
+DECADE = 10  # a logarithmic axis that is shorter has the ticks of a linear one
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Axis:
         return found[:: math.ceil(len(found) / MOST_TICKS)] if found else [self.low, self.high]
 
     def round_values(self) -> Sequence[float]:
-        if self.kind == "logit":
+        if self.kind == "logit" and sum(self.low <= value <= self.high for value in ACCURACIES) >= LEAST_TICKS:
             return ACCURACIES
-        if self.kind == "log":
+        if self.kind == "log" and self.high / self.low > DECADE:
             powers = range(math.floor(math.log10(self.low)) - 1, math.ceil(math.log10(self.high)) + 1)
             digits = (1,) if math.log10(self.high / self.low) > 3 else (1, 2, 5)
             return [digit * 10.0**power for power in powers for digit in digits]

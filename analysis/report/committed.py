@@ -9,7 +9,8 @@ from .. import step_cost
 from ..explain import recorded_experiments
 from ..figures import PAGES, TABLES, drawings, fullest_profile, reasons, recorded_page
 from ..load import EXPERIMENTS, Records, load_results
-from ..names import Method, budget_title, experiment_title, method, subject
+from ..names import Method, budget_title, experiment_title, in_order, method, subject
+from ..render.html import words
 from ..style import NoRecords
 from ..tables import provenance
 from . import answer, parts
@@ -25,7 +26,8 @@ LEAD = (
 )
 ANSWERS = ("elasticzo/budgets", "on_device_mezo/fine_tuning")
 REDRAWN = ("accuracy_by_seconds", "accuracy_by_seconds_one_budget", "fine_tuning")  # figures that the answers replace
-MEMORY, STEPS = ("memory_grid/", "elasticzo/memory"), ("elasticzo/step_time",)  # whose figures stand with the tables
+MEMORY = ("memory_grid/", "elasticzo/memory")  # experiments whose figures stand with the tables of memory
+STEPS = ("elasticzo/step_time", "mobizo/speed")  # and of steps: they had their machine to themselves
 
 
 def load_committed() -> dict[str, Records]:
@@ -37,17 +39,20 @@ def sections(records: Mapping[str, Records], links: Mapping[str, str]) -> Iterat
     """What the page says, in its order; with the study of those that have tabs."""
     for name in ANSWERS:
         study = study_of(name, records[name])
-        page, above = answer.page(study), answer.html(study, links)
-        yield Section(study.slug, study.title, page, f'{above}\n<p class="note">{page.provenance}</p>', False), study
+        page = answer.page(study)
+        drawn = f'{answer.html(study, links)}\n<p class="note">{words(page.provenance)}</p>'
+        yield Section(study.slug, study.title, page, drawn, shows_page=False), study
     for name in (*TABLES, *PAGES):
         yield Section(slug(name), experiment_title(name), recorded_page(name), figures([name], records)), None
     every = parts.joined(records.values())
     memory_of = [name for name in records if name.startswith(MEMORY)]
-    yield Section("memory", "Memory, predicted and measured", parts.memory(every.runs), figures(memory_of, records)), None
-    costs = [name for name in records if name.startswith(STEPS)]
-    yield Section("steps", "What a step costs, by machine", parts.steps(every.runs), figures(costs, records)), None
+    yield Section("memory", "Memory", parts.memory(every.runs), figures(memory_of, records)), None
+    timed = [name for name in records if name.startswith(STEPS)]
+    steps = parts.steps(parts.joined(records[name] for name in timed).runs)
+    elsewhere = figures([name for name in timed if name not in PAGES], records)
+    yield Section("steps", "What a step costs", steps, elsewhere), None
     yield Section("step-cost", "A step beside its two forward passes", step_cost.page(step_cost.load_costs())), None
-    yield Section("blanks", "Over budget, diverged, failed", parts.without_a_number(every.runs)), None
+    yield Section("blanks", "Runs without a number", parts.without_a_number(every.runs)), None
     yield Section("superseded", "Superseded runs", parts.superseded(every, all_reasons(records))), None
 
 
@@ -66,10 +71,12 @@ def study_of(experiment: str, records: Records) -> Study:
     budgets = sorted(set(map(int, chosen.runs["budget_bytes"])))
     names = dict(zip(chosen.runs["budget_bytes"], chosen.runs["memory_budget"], strict=True))
     facets = [Facet(size, title_of(size, str(names[size])), size) for size in budgets]
+    place = {row: number for number, row in enumerate(in_order(set(chosen.runs["cell_row"])))}
     groups = grouped(chosen, ["cell_row"], "budget_bytes", "train_seconds", by_row)
+    groups = sorted(groups, key=lambda one: place[one.settings[0]])
     title = f"The answer: {subject(chosen.runs)}"
     behind = provenance(chosen.runs)
-    return Study(slug(experiment), title, groups, facets, ["method"], "seconds of training", True, behind)
+    return Study(f"answer-{slug(experiment)}", title, groups, facets, ["method"], "seconds of training", True, behind)
 
 
 def title_of(size: int, name: str) -> str:

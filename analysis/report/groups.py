@@ -66,7 +66,7 @@ def grouped(
     """
     places = [*by, *([facet] if facet else [])]
     runs = latest(records.runs.assign(**{"": ""}), [*places, "seed", "split"])
-    scored = {key: rows for key, rows in records.evals.groupby("key", sort=False)}
+    scored = {str(key): rows for key, rows in records.evals.groupby("key", sort=False)}
     found = []
     for place, here in runs.groupby(places or [""], sort=False, dropna=False):
         values = tuple(place if isinstance(place, tuple) else (place,))

@@ -41,7 +41,7 @@ def make(
         records, reasons = own.load_own(runs), {}
         links = addresses(records)
         found = list(own.sections(records, links, group, x, facet))
-        title, lead = found[0][0].title, f"{len(records.runs)} runs. {committed.LEAD}"
+        title, lead = found[0][0].title, f"{len(records.runs)} runs. {own.LEAD}"
     return write(out, title, lead, found, records, links, reasons)
 
 
@@ -69,7 +69,7 @@ def write(
     links: Mapping[str, str],
     reasons: Mapping[str, str],
 ) -> Path:
-    sections = [section for section, _ in found if section.page is not None or section.above]
+    sections = [section for section, _ in found if section.page is not None or section.drawn]
     tabs = {study.slug: len(study.facets) for _, study in found if study is not None}
     for folder in ("runs", "tables"):
         (out / folder).mkdir(parents=True, exist_ok=True)

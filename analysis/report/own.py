@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from ..explain import TOLD_APART
 from ..load import EVAL_COLUMNS, Records, by_key, flat, frame, load_run, run_row, run_table
-from ..names import METHODS, Method, method, subject
+from ..names import METHODS, Method, subject
 from ..palette import COLORS, SCALE
 from ..tables import provenance
 from . import answer, parts
@@ -20,6 +21,10 @@ from .answer import Facet, Study
 from .groups import grouped, written
 from .shell import Section
 
+LEAD = (
+    "Choose a tab: the first picture shows what accuracy the bytes buy, the second when. Groups are of seeds: whatever "
+    "else differs between runs is a column. Every number links to its runs."
+)
 OVER = {"train_seconds": "seconds of training", "step": "step", "epoch": "epoch"}  # what courses can be over
 APART = ("seed", "experiment", "cell", "cell.row", "cell.column")  # settings that do not tell methods apart
 SIZE = "memory_budget"
@@ -54,9 +59,9 @@ def sections(
     page = answer.page(study)
     yield Section(study.slug, study.title, page, answer.html(study, links), False), study
     found = {
-        "memory": ("Memory, predicted and measured", parts.memory(records.runs)),
-        "steps": ("What a step costs, by machine", parts.steps(records.runs)),
-        "blanks": ("Over budget, diverged, failed", parts.without_a_number(records.runs)),
+        "memory": ("Memory", parts.memory(records.runs)),
+        "steps": ("What a step costs", parts.steps(records.runs)),
+        "blanks": ("Runs without a number", parts.without_a_number(records.runs)),
     }
     for slug, (title, known) in found.items():
         if known is not None:
@@ -64,7 +69,7 @@ def sections(
 
 
 def study_of(records: Records, group: str, x: str, facet: str) -> Study:
-    """A study of which the groups are the combinations of all settings that differ. Raises ValueError for no setting."""
+    """Each combination of the settings that differ is a group. Raises ValueError for what is no setting."""
     settings = pd.DataFrame([settings_of(records.full[key]) for key in records.runs["key"]], index=records.runs.index)
     check(x, "x", OVER)
     for name, said in (("group", group), ("facet", facet)):
@@ -113,17 +118,21 @@ def telling_apart(settings: pd.DataFrame, group: str, facet: str) -> list[str]:
 
 def sizes_of(runs: pd.DataFrame, values: pd.Series, facet: str) -> dict[str, float]:
     """The bytes of each budget, where tabs are budgets."""
-    if facet != SIZE:
+    if not facet.startswith(SIZE):
         return {}
     known = zip(values.map(written), runs["budget_bytes"], strict=True)
     return {value: float(size) for value, size in known if not pd.isna(size)}
 
 
 def drawn_by(values: Sequence[str]) -> dict[str, Method]:
-    """A colour for each value: a method's own, or the next of the palette."""
+    """A colour for each value: that of the method of this name, or the next of the palette."""
     others = [value for value in values if value not in METHODS]
     turns = {value: COLORS_IN_TURN[place % len(COLORS_IN_TURN)] for place, value in enumerate(others)}
-    return {value: Method(value, value, turns[value]) if value in turns else method(value) for value in values}
+    known = {value: METHODS[value] for value in values if value in METHODS}
+    return {
+        value: replace(known[value], title=value) if value in known else Method(value, value, turns[value])
+        for value in values
+    }
 
 
 def called(values: Sequence[Any], drawn: Method) -> tuple[str, Method]:

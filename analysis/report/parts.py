@@ -15,7 +15,19 @@ from ..tables import machine, percent, why
 from .run_page import address
 
 WITHOUT = ("over_budget", "diverged", "failed", "interrupted")
-HEADINGS = ("run", "experiment", "what", "data", "budget", "seed", "status", "accuracy", "held MiB", "seconds", "started")
+HEADINGS = (
+    "run",
+    "experiment",
+    "what",
+    "data",
+    "budget",
+    "seed",
+    "status",
+    "accuracy",
+    "held MiB",
+    "seconds",
+    "started",
+)
 MODEL_BATCH_METHOD = ["model", "batch_size", "cell_row", "device"]
 
 
@@ -104,15 +116,21 @@ def steps(runs: pd.DataFrame) -> Page | None:
     known = known.assign(
         machine=[machine(run) for run in known.to_dict("records")],
         step_seconds=known["train_seconds"] / known["steps"].astype(float),
-        row=known["cell_row"].fillna(known["optimizer"]),
+        row=[what(run) for run in known.to_dict("records")],
     )
     places = ["model", "dataset", "row", "method.arithmetic", "method.noise", "batch_size"]
     machines = list(dict.fromkeys(known["machine"]))
     lines, data = [], []
     for place, here in known.groupby(places, sort=False, dropna=False):
-        of_machine = {name: part for name, part in here.groupby("machine", sort=False)}
+        of_machine = {str(name): part for name, part in here.groupby("machine", sort=False)}
         model, dataset, row, arithmetic, noise, batch = ("" if pd.isna(part) else part for part in place)
-        head = (model_title(model), dataset_title(dataset), method(row).title, f"{arithmetic} {noise}".strip(), str(batch))
+        head = (
+            model_title(model),
+            dataset_title(dataset),
+            row,
+            f"{arithmetic} {noise}".strip().replace("_", " "),
+            str(batch),
+        )
         lines.append((*head, *(milliseconds(of_machine.get(name)) for name in machines)))
         data += [
             {**dict(zip(places, place, strict=True)), "machine": name, **seconds_fields(part)}
@@ -154,7 +172,7 @@ def listed(run: Mapping[Any, Any], held: float) -> list[str]:
         run["key"],
         experiment_title(run["experiment"]),
         what(run),
-        " ".join(filter(None, [dataset_title(run["dataset"]), words(run, "cell_column")])),
+        words(run, "cell_column") or dataset_title(run["dataset"]),
         "" if pd.isna(budget) else budget_title(budget),
         words(run, "seed"),
         run["status"].replace("_", " "),

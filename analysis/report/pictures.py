@@ -1,4 +1,4 @@
-"""The report's pictures as SVG: drawn once, of colours that the page's style names, so that they suit light and dark."""
+"""The report's pictures as SVG. The page's style says what their colours are, so that they suit light and dark."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .axes import Axis
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 62, 200, 14, 50  # margins; words stand to the right
-TEXT = 15  # between two lines of it
-MOST_LABELS = 22  # that fit beside a picture
+TEXT = 18  # between two lines of it
+MOST_LABELS = 18  # that fit beside a picture
 POINTS = 80  # of a line, which are as many as can be seen
 Place = tuple[float, float]
 
@@ -110,10 +110,10 @@ def dot(place: Place, color: str, radius: float) -> str:
 def frame(x: Axis, y: Axis) -> list[str]:
     """Grid, ticks and what the axes say."""
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    middle = (TOP + bottom) / 2
+    below, beside = f'x="{(LEFT + right) / 2}" y="{HEIGHT - 8}"', f"translate(14 {(TOP + bottom) / 2}) rotate(-90)"
     parts = [
-        f'<text class="axis" x="{(LEFT + right) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{words(x.label)}</text>',
-        f'<text class="axis" transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{words(y.label)}</text>',
+        f'<text class="axis" {below} text-anchor="middle">{words(x.label)}</text>',
+        f'<text class="axis" transform="{beside}" text-anchor="middle">{words(y.label)}</text>',
     ]
     for tick in x.ticks:
         place = LEFT + (right - LEFT) * x.place(tick)
@@ -154,7 +154,9 @@ def inlined(figure: Figure, name: str) -> str:
     with matplotlib.rc_context(RC):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     drawn = file.getvalue()
-    drawn = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL
+    )
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
     drawn = re.sub(r"(?<=[:\s])#[0-9a-f]{6}\b", lambda color: tone(color[0]), drawn)
     return f'<div class="picture drawn" role="img" aria-label="{attribute(name.replace("_", " "))}">{drawn}</div>'

@@ -19,12 +19,12 @@ LISTED = 100  # runs of the list that are shown at once
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading. above: HTML before the page's own words, or instead of them."""
+    """A part of the page under a heading. drawn: HTML after the page's own words, or instead of them."""
 
     slug: str
     title: str
     page: Page | None = None
-    above: str = ""
+    drawn: str = ""
     shows_page: bool = True
 
 
@@ -51,11 +51,14 @@ def index(title: str, lead: str, sections: Sequence[Section], listed: str, links
 def section(one: Section, links: Mapping[str, str]) -> str:
     shown = html(one.page, links) if one.page and one.shows_page else ""
     got = f'<p class="downloads">{downloads(one)}</p>' if one.page else ""
-    return f'<section id="{one.slug}">\n<h2>{words(one.title)}</h2>\n{one.above}\n{shown}\n{got}\n</section>'
+    heading = one.page.title if one.page else one.title
+    return f'<section id="{one.slug}">\n<h2>{words(heading)}</h2>\n{shown}\n{one.drawn}\n{got}\n</section>'
 
 
 def downloads(one: Section) -> str:
-    return "This as " + " ".join(f'<a download href="{name}">{words(name.partition("/")[2])}</a>' for name in files(one))
+    return "This as " + " ".join(
+        f'<a download href="{name}">{words(name.partition("/")[2])}</a>' for name in files(one)
+    )
 
 
 def files(one: Section) -> dict[str, str]:
