@@ -111,7 +111,9 @@ def course(part: Records, name: str, drawn: Method, x: str) -> Line | None:
     if part.evals.empty:
         return None
     known = curve(part, name, x, "accuracy", log=x == "train_seconds")
-    return known and Line(name, drawn.color, drawn.dash, known.x, known.mean, known.low, known.high)
+    if known is None:
+        return None
+    return Line(name, drawn.color, drawn.dash, known.x, known.mean, known.low, known.high)
 
 
 def written(value: Any) -> str:

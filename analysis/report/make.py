@@ -41,7 +41,7 @@ def make(
         records, reasons = own.load_own(runs), {}
         links = addresses(records)
         found = list(own.sections(records, links, group, x, facet))
-        title, lead = found[0][0].title, f"{len(records.runs)} runs. {own.LEAD}"
+        title, lead = own.TITLE, f"{len(records.runs)} runs. {own.LEAD}"
     return write(out, title, lead, found, records, links, reasons)
 
 

@@ -21,6 +21,7 @@ from .answer import Facet, Study
 from .groups import grouped, written
 from .shell import Section
 
+TITLE = "Which of your runs gives the best model for its bytes?"
 LEAD = (
     "Choose a tab: the first picture shows what accuracy the bytes buy, the second when. Groups are of seeds: whatever "
     "else differs between runs is a column. Every number links to its runs."

@@ -123,14 +123,9 @@ def steps(runs: pd.DataFrame) -> Page | None:
     lines, data = [], []
     for place, here in known.groupby(places, sort=False, dropna=False):
         of_machine = {str(name): part for name, part in here.groupby("machine", sort=False)}
-        model, dataset, row, arithmetic, noise, batch = ("" if pd.isna(part) else part for part in place)
-        head = (
-            model_title(model),
-            dataset_title(dataset),
-            row,
-            f"{arithmetic} {noise}".strip().replace("_", " "),
-            str(batch),
-        )
+        model, dataset, row, arithmetic, noise, batch = map(written, place)
+        numbers = f"{arithmetic} {noise}".strip().replace("_", " ")
+        head = (model_title(model), dataset_title(dataset), row, numbers, batch)
         lines.append((*head, *(milliseconds(of_machine.get(name)) for name in machines)))
         data += [
             {**dict(zip(places, place, strict=True)), "machine": name, **seconds_fields(part)}
@@ -140,6 +135,10 @@ def steps(runs: pd.DataFrame) -> Page | None:
     key = " ".join(f"{letter(number)}: {name}." for number, name in enumerate(machines))
     said = f"Milliseconds of training by the steps made in them: median of runs, lowest – highest. {key}"
     return Page("What a step costs, by machine", (said, table(headings, lines)), "", {"": pd.DataFrame(data)})
+
+
+def written(part: Any) -> str:
+    return "" if pd.isna(part) else str(part)
 
 
 def letter(number: int) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.page import Backed, Page, table
+from analysis.page import Backed, Page, Table, table
 from analysis.render.html import html
 from analysis.render.latex import latex
+from analysis.report import committed
 from analysis.report.make import make
 from analysis.report.run_page import address
 from tests.analysis.miniature import make_run
@@ -51,7 +52,8 @@ def pages(folder: Path) -> dict[Path, Found]:
 
 
 def test_every_link_leads_to_a_file_of_the_folder_and_every_id_is_one(made: Path) -> None:
-    for path, found in pages(made).items():
+    known = {path.resolve(): found for path, found in pages(made).items()}
+    for path, found in known.items():
         assert len(found.ids) == len(set(found.ids))
         for name, value in found.attributes:
             if name in ("href", "src") and value != "data:,":
@@ -60,7 +62,7 @@ def test_every_link_leads_to_a_file_of_the_folder_and_every_id_is_one(made: Path
                 assert target.is_relative_to(made.resolve())
                 assert target.exists(), value
                 if place and target.suffix == ".html":
-                    assert place in Found(target.read_text()).ids
+                    assert place in known[target].ids
 
 
 def test_every_run_has_a_page_with_its_evidence(made: Path, own_runs: Path) -> None:
@@ -150,3 +152,21 @@ def test_a_key_that_is_no_plain_word_leaves_no_folder(key: str) -> None:
 def test_evaluations_come_as_they_were_recorded(made: Path, own_runs: Path) -> None:
     rows = sum(path.read_bytes().count(b"\n") for path in own_runs.rglob("evals.jsonl"))
     assert len(pd.read_csv(io.StringIO((made / "evals.csv").read_text()))) == rows
+
+
+@pytest.mark.slow
+def test_the_report_of_the_committed_records_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = make(tmp_path / "report").parent
+    test_every_link_leads_to_a_file_of_the_folder_and_every_id_is_one(out)
+    every = committed.load_committed()
+    keys = {key for records in every.values() for key in records.full}
+    assert len(list((out / "runs").iterdir())) == len(keys)
+    monkeypatch.setattr(committed, "figures", lambda *_: "")
+    shown = [section.page for section, _ in committed.sections(every, {}) if section.page is not None]
+    cells = [
+        cell for page in shown for part in page.parts if isinstance(part, Table) for row in part.rows for cell in row
+    ]
+    behind = [cell for cell in cells if isinstance(cell, Backed)]
+    assert len(behind) > 200
+    assert all(keys.issuperset(cell.runs) for cell in behind)
+    assert not [cell for cell in behind if re.match(r"\d+\.\d+ (±|\()", cell) and not cell.runs]
