@@ -149,8 +149,13 @@ def milliseconds(runs: pd.DataFrame | None) -> str:
     if runs is None:
         return "–"
     times = 1000 * runs["step_seconds"]
-    several = f" ({times.min():.3g} – {times.max():.3g})" if len(times) > 1 else ""
-    return Backed(f"{times.median():.3g}{several}", runs["key"] if len(runs) <= 5 else [])
+    several = f" ({digits(times.min())} – {digits(times.max())})" if len(times) > 1 else ""
+    return Backed(f"{digits(times.median())}{several}", runs["key"])
+
+
+def digits(number: float) -> str:
+    """Three digits, or all that are before the point."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def seconds_fields(runs: pd.DataFrame) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from analysis.report.axes import axis
 from analysis.report.committed import study_of as committed_study
 from analysis.report.groups import Group, accuracy, front
 from analysis.report.own import load_own, study_of
+from analysis.report.parts import digits
 from analysis.report.pictures import HEIGHT, Line, curves
 from analysis.statistics import estimate
 from tests.analysis.conftest import MIB
@@ -148,3 +149,8 @@ def luminance(color: str) -> float:
 def test_a_method_is_seen_on_the_dark_page_too(color: str) -> None:
     """WCAG asks for 3 : 1 of graphics."""
     assert (luminance(on_dark(color)) + 0.05) / (luminance(on_dark(PAPER)) + 0.05) > 3
+
+
+@pytest.mark.parametrize(("number", "said"), [(0.12345, "0.123"), (12.345, "12.3"), (1620.4, "1620")])
+def test_milliseconds_have_no_powers_of_ten(number: float, said: str) -> None:
+    assert digits(number) == said
