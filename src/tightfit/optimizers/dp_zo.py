@@ -68,7 +68,9 @@ class DPZO(MeZO):
         check_each_by_itself(model)
         if self.delta is not None:
             check_accountant()
-            epsilon(self.noise_multiplier, 1, self.delta)  # imports the accountant, before the clock runs
+            epsilon(
+                self.noise_multiplier, 1, self.delta
+            )  # imports the accountant, before the clock runs
         return DPZOLearner(self, model, objective, seed)
 
 
