@@ -19,7 +19,7 @@ export PY TORCH_INDEX_URL
 .DEFAULT_GOAL := help
 .PHONY: help setup data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
-        reproduce-memory-grid reproduce-step-time figures results clean
+        reproduce-memory-grid reproduce-step-time report figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -101,8 +101,11 @@ reproduce-memory-grid: setup  ## memory predicted without data against memory me
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1
 
-figures: setup  ## draw every figure from runs/, or from the committed results
-	$(PYTHON) -m analysis.report
+report: setup  ## one page of all answers and every run behind them, from the committed results, into report/
+	$(TIGHTFIT) report $(OPTIONS)
+
+figures: setup  ## draw every figure and table in figures/ from runs/, or from the committed results
+	$(PYTHON) -m analysis.figures
 
 results: setup  ## collect runs/ into the committed results of each experiment (a new one: EXPERIMENT=…)
 	$(PYTHON) -m analysis.collect $(or $(EXPERIMENT),$(RECORDED))

@@ -11,5 +11,8 @@ setup(
         *(f"tightfit.{name}" for name in (*DATA, *CODE)),
     ],
     package_dir={"": "src", **{f"tightfit.{name}": name for name in (*DATA, "analysis")}},
-    package_data={f"tightfit.{name}": ["**/*"] for name in DATA},
+    package_data={
+        **{f"tightfit.{name}": ["**/*"] for name in DATA},
+        "tightfit.analysis.report": ["*.css", "*.js"],
+    },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def option(folder: Path, name: str) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """What the file says; nothing where there is none, as of an option that has gone."""
+    return dict(parsed(path))
+
+
+@cache  # many runs are of the same options
+def parsed(path: Path) -> Mapping[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 

@@ -109,14 +109,19 @@ def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def of_run(record: Mapping[str, Any], standing: str) -> Lines:
     """A run: first what is its own, then what it shares with many."""
-    config = record["config"]
     yield ""
-    yield " · ".join(filter(None, [f"run {record['key']}", f"seed {config['seed']}", record["status"], standing]))
+    seed = record["config"]["seed"]
+    yield " · ".join(filter(None, [f"run {record['key']}", f"seed {seed}", record["status"], standing]))
+    yield from (f"  {name:<10}{value}" for name, value in facts_of(record).items())
+
+
+def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """All that is known of a run, by what it is about; what is not known is left out."""
     told = {
         "result": result_of(record),
         "reason": record.get("reason"),
         "method": pairs(record.get("method", {})),
-        **settings_of(config),
+        **settings_of(record["config"]),
         "memory": memory_of(record.get("memory", {})),
         "machine": pairs(record.get("machine", {})),
         "code": code_of(record),
@@ -125,7 +130,7 @@ def of_run(record: Mapping[str, Any], standing: str) -> Lines:
         "made": made_of(record),
         "again": again(record),
     }
-    yield from (f"  {name:<10}{value}" for name, value in told.items() if value)
+    return {name: value for name, value in told.items() if value}
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Contender:
     forwards_in_theory: float  # per step
     forwards_measured: float  # per step: its seconds by those of one of its forward passes
     need_bytes: float  # of the longest prompts: what decided which model and batch fit
+    runs: tuple[str, ...]  # their keys
 
     @property
     def forwards(self) -> float:
@@ -116,6 +117,7 @@ def contender(budget: str, row: str, part: Records, target: Target | None, forwa
         forwards_in_theory=forwards,
         forwards_measured=float((runs["train_seconds"] / runs["steps"].astype(float) / forward).mean()),
         need_bytes=float(runs["peak_live_bytes"].fillna(runs["measured_peak_bytes"]).astype(float).max()),
+        runs=tuple(part.runs["key"]),
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from .fine_tuning import ZERO_SHOT, Contender, Crossing, Target, contenders, crossings, target_of
 from .load import Records
 from .names import mebibytes, method, model_title, subject
-from .page import Page, Table, table
+from .page import Backed, Page, Table, table
 from .statistics import HOW_BOTH, Times, performance_profile
 from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
 
@@ -82,7 +82,7 @@ def line(one: Contender) -> list[str]:
         method(one.row).title,
         model_title(one.model),
         str(one.batch_size) if known else "–",
-        f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note,
+        Backed(f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note, one.runs),
         interval_text(one.final),
         times_text(one.to_target),
         f"{one.steps:.0f}" if known else "–",

@@ -116,7 +116,7 @@ def experiment_title(experiment: str) -> str:
     """`elasticzo/table1` as "ElasticZO, Table 1"."""
     paper, _, name = experiment.partition("/")
     words = f"Table {name.removeprefix('table')}" if name.startswith("table") else name.replace("_", " ")
-    return f"{PAPERS.get(paper, paper)}, {words}"
+    return ", ".join(filter(None, [PAPERS.get(paper, paper), words]))
 
 
 def mebibytes(size: float) -> str:

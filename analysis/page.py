@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import pandas as pd
+
+
+class Backed(str):
+    """The words of a cell that know the keys of the runs behind them; a form that has no links has the words alone."""
+
+    runs: tuple[str, ...]
+
+    def __new__(cls, words: str, runs: Iterable[str] = ()) -> Self:
+        self = super().__new__(cls, words)
+        self.runs = tuple(runs)
+        return self
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import Literal
 
 Family = Literal[
@@ -16,7 +17,8 @@ Family = Literal[
 ]
 Variant = Literal["plain", "checkpointed", "int8", "reference"]
 
-GREY = "#666666"
+GREY, PAPER, INK = "#666666", "#ffffff", "#000000"
+DARKEST, LIGHTEST = 0.09, 0.94  # what white and black become on a dark page
 # Okabe and Ito's, dark enough for text on white.
 COLORS: dict[Family, str] = {
     "none": "#777777",
@@ -51,6 +53,14 @@ PHASE_COLORS = {
 def look(family: Family, variant: Variant = "plain") -> tuple[str, str, str]:
     """Colour, dash and marker of a variant of a family."""
     return COLORS[family], DASHES.get(variant, "-"), MARKERS.get(variant, "o")
+
+
+def on_dark(color: str) -> str:
+    """`color` with its lightness turned round: what is dark on white is light on a dark page, of the same hue."""
+    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    turned = DARKEST + (LIGHTEST - DARKEST) * (1 - lightness)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, turned, saturation))
 
 
 def shade(step: int, steps: int) -> str:

@@ -15,7 +15,7 @@ from .breakdowns import beside_bar, method_rows, spaced, stacked_bars
 from .curves import by_method, profile_note
 from .load import PHASES, Records
 from .names import in_order, mebibytes, method, model_title, subject
-from .page import Page, table
+from .page import Backed, Page, table
 from .palette import PHASE_COLORS
 from .queries import published_texts
 from .style import RC, NoRecords, headline, styled
@@ -47,6 +47,7 @@ class Mode:
     passes: float
     rehearsed_bytes: float
     measured_bytes: float
+    runs: tuple[str, ...]  # their keys
 
     def faster_than(self, other: Mode | None) -> float | None:
         return None if other is None else other.step_seconds / self.step_seconds
@@ -72,7 +73,9 @@ def mode(model: str, noise: str, row: str, runs: pd.DataFrame) -> Mode:
     peaks = [float(runs[f"{kind}_bytes"].astype(float).mean()) for kind in ("peak_live", "measured_peak")]
     span = (float(seconds.mean()), float(seconds.min()), float(seconds.max()))
     passes = float((runs["forward_passes"].astype(float) / steps).mean())
-    return Mode(model, noise, row, None if pd.isna(adapter) else adapter, *span, phases, passes, *peaks)
+    return Mode(
+        model, noise, row, None if pd.isna(adapter) else adapter, *span, phases, passes, *peaks, tuple(runs["key"])
+    )
 
 
 def sequential_rows(found: list[Mode]) -> list[str]:
@@ -109,7 +112,7 @@ def line(found: list[Mode], one: Mode) -> list[str]:
         model_title(one.model),
         one.noise.replace("_", " "),
         method(one.row).title,
-        f"{one.step_seconds:.3g}{several}",
+        Backed(f"{one.step_seconds:.3g}{several}", one.runs),
         f"{one.phases['perturb'] + one.phases['update']:.2g}",
         f"{one.passes:g}",
         *("–" if ratio is None else f"{ratio:.2f}" for ratio in times),
@@ -123,7 +126,7 @@ def data(found: list[Mode], profile: str) -> pd.DataFrame:
     rows = [
         {
             "profile": profile,
-            **{name: value for name, value in asdict(one).items() if name not in ("phases", "adapter")},
+            **{name: value for name, value in asdict(one).items() if name not in ("phases", "adapter", "runs")},
             **{f"{phase}_seconds": seconds for phase, seconds in one.phases.items()},
             **{f"times_{row}": one.faster_than(sequential(found, one).get(row)) for row in sequential_rows(found)},
         }

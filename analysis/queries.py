@@ -15,7 +15,7 @@ from .curves import by_method, conditions, curve, draw
 from .fine_tuning import reason
 from .load import Records
 from .names import Method, mebibytes, method, model_title, subject
-from .page import Page, table
+from .page import Backed, Page, table
 from .statistics import Estimate, estimate, wilson
 from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner, provenance
@@ -43,6 +43,7 @@ class Share:
     step_seconds: float
     peak_bytes: float
     note: str
+    runs: tuple[str, ...]  # their keys
 
 
 def shares(records: Records) -> list[Share]:
@@ -76,6 +77,7 @@ def share(model: str, row: str, runs: pd.DataFrame) -> Share:
         step_seconds=float((finished["train_seconds"] / finished["steps"].astype(float)).mean()),
         peak_bytes=float(finished["measured_peak_bytes"].astype(float).max()),
         note="; ".join(dict.fromkeys(map(reason, others))),
+        runs=tuple(runs["key"]),
     )
 
 
@@ -98,7 +100,7 @@ def line(one: Share) -> list[str]:
         model_title(one.model),
         str(one.queries),
         str(one.batch_size),
-        f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note,
+        Backed(f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note, one.runs),
         interval_text(one.final),
         percent(one.best) if known else "–",
         f"{one.step_seconds:.3g}" if known else "–",
@@ -130,7 +132,7 @@ def data(records: Records, profile: str) -> pd.DataFrame:
     rows = [
         {
             "profile": profile,
-            **{name: value for name, value in asdict(one).items() if name not in ("final", "note")},
+            **{name: value for name, value in asdict(one).items() if name not in ("final", "note", "runs")},
             **{part: getattr(one.final, part) if one.final else math.nan for part in parts},
             "note": one.note,
         }

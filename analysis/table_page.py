@@ -9,7 +9,7 @@ import pandas as pd
 
 from . import page
 from .names import column_title, method
-from .page import Page, Table
+from .page import Backed, Page, Table
 from .statistics import Estimate
 from .tables import Cell, ResultTable, difference_text, footnotes, interval_text, ours_of, ours_text, percent
 
@@ -31,7 +31,13 @@ def page_of(table: ResultTable, listed_in: str = "") -> Page:
 def superseded_part(table: ResultTable, listed_in: str) -> Table | str:
     """A line for each run that is in no cell: which, what it scored on the test set, and why; or where they are."""
     lines = [
-        (method(cell.row).title, column_title(cell.column), str(run.seed), percent(run.accuracy), run.reason)
+        (
+            method(cell.row).title,
+            column_title(cell.column),
+            str(run.seed),
+            Backed(percent(run.accuracy), [run.key]),
+            run.reason,
+        )
         for cell in table.cells
         for run in cell.superseded
     ]
@@ -63,7 +69,7 @@ def texts(cell: Cell, table: ResultTable) -> list[str]:
     ours = f"{ours_of(cell)} {note}".strip() if cell.ours else note or "–"
     beside = [percent(cell.published), difference_text(cell)] if table.is_published(cell.column) else []
     recorded = [ours_text(cell.recorded)] if table.shows_recorded else []
-    return [ours, interval_text(cell.ours) or "–", *beside, *recorded]
+    return [Backed(ours, cell.runs), interval_text(cell.ours) or "–", *beside, *recorded]
 
 
 def data(table: ResultTable) -> pd.DataFrame:

@@ -33,6 +33,7 @@ class Superseded:
     seed: int
     accuracy: float | None
     reason: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Cell:
     published: float | None
     recorded: Estimate | None
     superseded: tuple[Superseded, ...] = ()  # runs that are not in `ours`
+    runs: tuple[str, ...] = ()  # keys of those that `ours`, or the note, is of
     is_outdated: bool = False  # whether `ours` is of superseded runs, for want of others
 
     @property
@@ -137,8 +139,8 @@ def build_cell(
     value = float(value.iloc[0]) / 100 if len(value) else None
     here = shown[(shown["cell_column"] == column) & (shown["cell_row"] == row)]
     is_outdated = len(here) > 0 and bool(here["key"].isin(list(reasons)).all())
-    left_out = superseded(runs, row, column, reasons)
-    return Cell(row, column, ours, note, value, beside, left_out, is_outdated)
+    left_out, behind = superseded(runs, row, column, reasons), behind_cell(shown, row, column)[0]
+    return Cell(row, column, ours, note, value, beside, left_out, tuple(behind["key"]), is_outdated)
 
 
 def superseded(runs: pd.DataFrame, row: str, column: str, reasons: Mapping[str, str]) -> tuple[Superseded, ...]:
@@ -150,6 +152,7 @@ def superseded(runs: pd.DataFrame, row: str, column: str, reasons: Mapping[str, 
             int(run["seed"]),
             None if pd.isna(run["final_accuracy"]) else float(run["final_accuracy"]),
             reasons.get(run["key"], RUN_AGAIN),
+            run["key"],
         )
         for run in left_out.to_dict("records")
     )
@@ -157,13 +160,8 @@ def superseded(runs: pd.DataFrame, row: str, column: str, reasons: Mapping[str, 
 
 def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None, str]:
     """The final accuracy over the seeds of a cell and what it leaves out, or no number and the reason."""
-    here = runs[(runs["cell_column"] == column) & (runs["split"].fillna("test") == "test")]
-    if row == BEFORE_TRAINING:
-        here, accuracy = here[here["initial_accuracy"].notna()], "initial_accuracy"
-        counted = here = latest(here, ["seed"])
-    else:
-        here, accuracy = latest(here[here["cell_row"] == row], ["seed"]), "final_accuracy"
-        counted = here[here["status"] == "finished"]
+    here, accuracy = behind_cell(runs, row, column)
+    counted = here if row == BEFORE_TRAINING else here[here["status"] == "finished"]
     if here.empty:
         return None, NOT_RUN
     without = here.drop(counted.index)
@@ -173,6 +171,14 @@ def measured(runs: pd.DataFrame, row: str, column: str) -> tuple[Estimate | None
     examples = counted["split_examples"].min()
     result = estimate(counted[accuracy].tolist(), None if pd.isna(examples) else int(examples))
     return result, f"without {len(without)} of {len(here)} seeds: {reasons}" if reasons else ""
+
+
+def behind_cell(runs: pd.DataFrame, row: str, column: str) -> tuple[pd.DataFrame, str]:
+    """Of each seed the latest run on the test set that a cell is about, and the column of its accuracy."""
+    here = runs[(runs["cell_column"] == column) & (runs["split"].fillna("test") == "test")]
+    if row == BEFORE_TRAINING:
+        return latest(here[here["initial_accuracy"].notna()], ["seed"]), "initial_accuracy"
+    return latest(here[here["cell_row"] == row], ["seed"]), "final_accuracy"
 
 
 def why(run: Mapping[Any, Any]) -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from analysis.report import with_recorded_table
+from analysis.figures import with_recorded_table
 from tightfit.records.places import HOME as ROOT
 
 README = (Path(ROOT) / "README.md").read_text()

@@ -50,6 +50,7 @@ WRONG_NAMES = {
     "bench prat=language": "prat is no setting of bench; write part; it has",
     "bench part=langauge": "part=langauge is no part of bench; write part=language; choose",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
+    "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, out",
     "exprot run=x": "exprot is no verb of tightfit; write export; choose run, reproduce",
 }
 WRONG_TYPES = {
@@ -149,8 +150,8 @@ def test_wrong_words_are_told_in_a_line_that_names_the_nearest(line: str, messag
 def test_the_tables_above_have_every_verb() -> None:
     told = {line.split()[0] for line in WRONG_NAMES} | {"explain"}  # which reads its words itself
     assert told - {"exprot"} == set(VERBS)
-    assert {line.split()[0] for line in WRONG_TYPES} | {"data", "explain"} == set(VERBS)
-    assert NAMED.keys() | {"run", "plan", "layers", "bench", "explain"} == set(VERBS)
+    assert {line.split()[0] for line in WRONG_TYPES} | {"data", "explain", "report"} == set(VERBS)
+    assert NAMED.keys() | {"run", "plan", "layers", "bench", "explain", "report"} == set(VERBS)
 
 
 def test_a_request_to_stop_ends_any_verb_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""A page of results as markdown, for a terminal, as CSV and as LaTeX."""
+"""A page of results as markdown, for a terminal, as HTML, CSV and LaTeX."""

@@ -19,6 +19,7 @@ SPECIAL = {
     "ρ": r"$\rho$",
     "·": r"$\cdot$",
     "→": r"$\rightarrow$",
+    "●": r"$\bullet$",
     "−": "$-$",
 }
 
@@ -41,5 +42,5 @@ def line(cells: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` with what LaTeX would read as a command written out."""
-    return "".join(SPECIAL.get(sign, sign) for sign in text)
+    """`text` with what LaTeX would read as a command written out; a line end, which ends a paragraph, is a space."""
+    return "".join(SPECIAL.get(sign, sign if sign.isprintable() else " ") for sign in text)

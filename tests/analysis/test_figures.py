@@ -13,9 +13,9 @@ from matplotlib.text import Annotation
 
 from analysis.breakdowns import by_arithmetic, memory_breakdown, spread_text, step_milliseconds, step_time, typical
 from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, loss_curves, seeds_note
+from analysis.figures import report_experiment
 from analysis.load import load_published, load_runs
 from analysis.loss_sign import loss_sign
-from analysis.report import report_experiment
 from analysis.style import NoRecords, spread
 from tests.analysis.conftest import BUDGETS, MIB, TABLE
 from tests.analysis.miniature import make_run

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures import report_experiment
 from analysis.fine_tuning import contenders, crossings, overtakes_at, target_of
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.fine_tuning_table import overtaking_text, page
 from analysis.load import EXPERIMENTS, load_published, load_results, load_runs
 from analysis.render.data import csv
 from analysis.render.markdown import markdown
-from analysis.report import report_experiment
 from analysis.statistics import Times
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from analysis.figures import report_experiment
 from analysis.load import Records, load_published, load_runs
 from analysis.parallel_modes import SPEED, modes, sequential_rows, step_by_mode
 from analysis.parallel_modes import page as speed_page
 from analysis.queries import QUERIES, accuracy_by_queries, shares
 from analysis.queries import page as queries_page
 from analysis.render.markdown import markdown
-from analysis.report import report_experiment
 from analysis.style import NoRecords
 from tests.analysis.miniature import make_run
 from tightfit.launch.reproduce import plan

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
+from analysis.figures import main
 from analysis.page import Page, table
 from analysis.render.data import csv
 from analysis.render.latex import latex
 from analysis.render.markdown import markdown
 from analysis.render.terminal import terminal
-from analysis.report import main
 
 PAGE = Page(
     "Gain in 100 %",

@@ -128,10 +128,10 @@ def test_a_column_that_nothing_published_answers_comes_last_and_says_what_it_is(
 
 def test_an_earlier_run_of_a_cell_is_left_out_and_said_to_be(runs: Path, experiments: Path):
     early = {"started_at": "2025-01-01T00:00:00+00:00", "optimizer": {"name": "elastic_zo", "lr": 0.1}}
-    make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=1, **early)
+    folder = make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.7654], seed=1, **early)
     table = table_of(runs, experiments)
     assert table.cells[0].ours.mean == pytest.approx(0.91)
-    assert table.cells[0].superseded == (Superseded(1, 0.7654, "run again later, with other settings"),)
+    assert table.cells[0].superseded == (Superseded(1, 0.7654, "run again later, with other settings", folder.name),)
     text = markdown(page_of(table))
     assert "| Full ZO | MNIST FP32 | 1 | 76.54 | run again later, with other settings |" in text
     assert "4 runs (1 superseded left out), 1.13 min of processor time, 1.13 by the clock" in text
@@ -147,7 +147,9 @@ def test_a_superseded_run_gives_way_to_the_others_of_its_cell_and_is_listed_with
     why = {folder.name: "a fault of the code"}
     table = build_table(TABLE, "paper", local, published, reasons=why)
     assert table.cells[0].ours.n == 3
-    assert table.cells[0].superseded == (Superseded(9, 0.7654, "a fault of the code"),)
+    assert table.cells[0].superseded == (Superseded(9, 0.7654, "a fault of the code", folder.name),)
+    assert len(table.cells[0].runs) == 3
+    assert folder.name not in table.cells[0].runs
     assert "4 runs (1 superseded left out)" in table.provenance
     text = markdown(page_of(table, listed_in="there.md"))
     assert "1 superseded runs, what they scored and why: [listed](there.md)." in text

@@ -209,10 +209,31 @@ EXPLAIN = Verb(
     ),
     examples=("tightfit explain 'elasticzo/table1[mnist_fp32, cls1]'",),
 )
+REPORT = Verb(
+    "report",
+    "Make a page of all answers, or of your own runs, that opens from disk.",
+    "tightfit.launch.report",
+    words=(
+        Word("runs", "a folder of your own runs; the committed records where it is left out"),
+        Word("group", "own runs: the setting that is a colour, such as optimizer", "optimizer"),
+        Word("x", "own runs: what accuracy is shown over: train_seconds, step or epoch", "train_seconds"),
+        Word("facet", "own runs: the setting that is a tab", "memory_budget"),
+        Word("out", "the folder for the report", "report"),
+    ),
+    about=(
+        "Accuracy against bytes and by seconds for each budget, the papers' tables, memory predicted and measured, "
+        "what a step costs, and a page for each run with its settings, code, data, machine and the command that makes "
+        "it again; all tables as CSV and LaTeX. Of your own runs every setting that differs between them is a column."
+    ),
+    examples=(
+        "tightfit report",
+        "tightfit report runs=runs/scratch group=optimizer x=train_seconds facet=memory_budget",
+    ),
+)
 VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, EXPLAIN),
+        *(EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, EXPLAIN, REPORT),
     )
 }

@@ -252,7 +252,7 @@ def conclude(console: Console, runs: Sequence[Planned]) -> None:
         if record is not None and record.status in FINAL:
             tracker.complete(record, run.folder)
     for experiment in dict.fromkeys(run.config["experiment"] for run in runs):
-        files = analysis("report").report_experiment(experiment, config["profile"], folder, out=folder / "report")
+        files = analysis("figures").report_experiment(experiment, config["profile"], folder, out=folder / "report")
         for path in files:
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
         for kind, suffixes in ARTIFACT_KINDS.items():

@@ -1,4 +1,4 @@
-"""Draw every table and figure there are records for: `python -m analysis.report`.
+"""Draw every table and figure there are records for: `python -m analysis.figures`.
 
 Records are the committed results of each experiment and, where there are any, the local runs.
 """
@@ -87,7 +87,7 @@ README_TABLE = "elasticzo/table1"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
     parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
     parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
     parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
