@@ -57,7 +57,7 @@ def test_command_line_replaces_values_of_the_sweep() -> None:
         (["-m", "experiments=mobizo/queries", "profile=smoke"], ["seed=0"]),
         (["-m", "experiments=mobizo/queries", "profile=smoke", "seed=1,2"], []),  # what is given counts
         (["experiments=mobizo/queries"], []),
-        (["experiments=elasticzo/table2", "profile=smoke"], []),
+        (["experiments=elasticzo/memory", "profile=smoke"], []),
         (["optimizer=mezo", "profile=smoke"], []),
     ],
 )
