@@ -31,6 +31,7 @@ from tightfit.run.parts import (
 )
 from tightfit.run.pretraining import pretraining_config, take_pretrained
 from tightfit.run.progress import describe, say
+from tightfit.run.sentences import of_data, of_end
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.run.trust import check_data
 
@@ -58,7 +59,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
             build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
         record = attempt(config, folder, label, before, command)
-    say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
+    say(label, of_end(record, folder))
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return Outcome(record.status, folder, record.reason)
@@ -73,7 +74,9 @@ def attempt(
     """
     one = Attempt.begun(config, folder, label, before, command)
     with ends_recorded([one]):
-        run(build_task(config, one.record), one.record, folder, one.tracker, one.progress)
+        task = build_task(config, one.record)
+        say(label, of_data(one.record.dataset))
+        run(task, one.record, folder, one.tracker, one.progress)
         one.is_over = True
     return one.record
 
