@@ -32,6 +32,7 @@ from tightfit.run.parts import (
 from tightfit.run.pretraining import pretraining_config, take_pretrained
 from tightfit.run.progress import describe, say
 from tightfit.run.sentences import of_data, of_end
+from tightfit.run.start import take_start
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.run.trust import check_data
 
@@ -130,13 +131,19 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
 
 
 def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, adapter: Adapter) -> nn.Module:
-    """A fresh model, or one with the weights of the pretraining run, which is trained first if need be; and in it the
-    adapter."""
+    """A fresh model, or one with the weights that it starts from, those of a pretraining run that is made first if need
+    be, or those named; and in it the adapter."""
     described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
     with unknown_settings_told("model", config["model"]):
         model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
         take_pretrained(model, pretraining_config(config), carry_out)
-    adapter.inject(model, config["seed"])
+    start = config.get("start_from")
+    if not start:
+        adapter.inject(model, config["seed"])
+    elif config["pretraining"]:
+        raise ValueError(f"start_from={start['name']} and pretraining both say what to start from; leave one out")
+    else:
+        take_start(model, start, lambda: adapter.inject(model, config["seed"]))
     return model
