@@ -107,6 +107,14 @@ def test_a_model_sees_numbers_of_mean_0_and_deviation_1(tmp_path: Path) -> None:
         assert torch.allclose(seen.std(correction=0), torch.tensor(1.0), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_what_a_model_sees_leaves_the_data_as_they_are(kind: type, tmp_path: Path) -> None:
+    dataset = arrays("own", save(tmp_path, x=PIXELS.astype(kind), y=np.arange(120) % 3))
+    before = dataset.test.inputs.clone()
+    Normalization(dataset.mean, dataset.std)(dataset.test.inputs[:5])
+    assert torch.equal(dataset.test.inputs, before)
+
+
 def test_the_first_so_many_are_of_all_classes_however_a_file_is_sorted(tmp_path: Path) -> None:
     by_class = np.sort(np.arange(120) % 3)
     parts = {"x_train": PIXELS, "y_train": by_class, "x_test": PIXELS, "y_test": by_class}

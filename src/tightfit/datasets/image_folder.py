@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from tightfit.datasets.dataset import Dataset, check_count
 from tightfit.datasets.labels import spelled, split_called
-from tightfit.datasets.own import WHOLE, Part, own_dataset
+from tightfit.datasets.own import WHOLE, Part, digest_of, own_dataset
 from tightfit.settings import cosmetic
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -59,7 +58,7 @@ def image_folder(
     if not parts:
         raise ValueError(f"{folder} has no images; put them into a folder for each class, as {folder}/cats/1.png")
     details = {"size": size, "channels": channels, **({"images_dropped": len(damaged)} if missing == "drop" else {})}
-    checksums = {"images and labels": digest(parts)}
+    checksums = {"images and labels": digest_of(parts)}
     route = f"files in {folder}"
     return own_dataset(name, parts, scored, held_out, train_limit, test_limit, route, checksums, details)
 
@@ -122,12 +121,3 @@ def pillow(module: str) -> Any:
         raise ValueError(
             f"dataset=image_folder needs pillow ({error}); install it with pip install 'tightfit[images]'"
         ) from None
-
-
-def digest(parts: Mapping[str, Part]) -> str:
-    """sha256 over splits, labels and pixels."""
-    sha256 = hashlib.sha256()
-    for split, part in sorted(parts.items()):
-        sha256.update(repr((split, list(part.labels), tuple(part.inputs.shape))).encode())
-        sha256.update(part.inputs.contiguous().numpy().tobytes())
-    return sha256.hexdigest()

@@ -117,3 +117,12 @@ def spread(name: str, inputs: torch.Tensor) -> tuple[float, float]:
     if numbers.min() == numbers.max():  # whose deviation is not 0 where the mean is rounded
         raise ValueError(f"{name}: all numbers to train on are {float(inputs.flatten()[0])}; check how they were saved")
     return mean, std
+
+
+def digest_of(parts: Mapping[str, Part]) -> str:
+    """sha256 over splits, labels and inputs."""
+    sha256 = hashlib.sha256()
+    for split, part in sorted(parts.items()):
+        sha256.update(repr((split, list(part.labels), part.inputs.dtype, tuple(part.inputs.shape))).encode())
+        sha256.update(part.inputs.contiguous().numpy().tobytes())
+    return sha256.hexdigest()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.records.places import CONF, add_own_code
@@ -18,8 +20,8 @@ from tightfit.run.spellings import in_todays_words
 from tightfit.settings import WrongWords
 
 
-def composed(words: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the run that `words` describe.
+def composed(words: Sequence[str], settings: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The configuration of the run that `words` describe, with the values of `settings`, such as optimizer.lr.
 
     Raises WrongWords for words that describe none, and for those of a sweep.
     """
@@ -29,7 +31,10 @@ def composed(words: Sequence[str]) -> dict[str, Any]:
     add_own_code()
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            return resolved(compose("config", overrides=said))
+            config = compose("config", overrides=said)
+            for name, value in settings.items():
+                OmegaConf.update(config, name, value, force_add=True)  # whoever checks the part knows its names
+            return resolved(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise WrongWords(" ".join(str(error).split())) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ FORMATS = {
     "safetensors": "start_from=FOLDER, or safetensors.torch.load_file",
 }
 ANSWERS = "answers.json"  # how a prompt is made, and the token of each answer
-AUTOMATIC = {CausalLM: "AutoModelForCausalLM", MaskedLM: "AutoModelForMaskedLM"}
 
 
 def write_model(run: Trained, format_name: str, target: Path) -> None:
@@ -94,7 +94,7 @@ def source_of(run: Trained, model: LanguageModel) -> Any:
     library = transformers()
     if "source" in described:
         options = {"gguf_file": described["gguf_file"]} if described.get("gguf_file") else {}
-        kind = getattr(library, AUTOMATIC[type(model)])
+        kind = library.AutoModelForMaskedLM if isinstance(model, MaskedLM) else library.AutoModelForCausalLM
         whole = kind.from_pretrained(described["source"], dtype=model.lm.dtype, **options)
         if is_adapted(whole):
             raise WrongWords("the run went on training an adapter of a folder; choose format=peft")
@@ -116,7 +116,7 @@ def merged(lm: nn.Module) -> dict[str, torch.Tensor]:
     if is_adapted(lm):
         for module in lm.modules():
             if hasattr(module, "get_base_layer"):
-                module.merge()  # ty: ignore[call-non-callable]
+                module.merge()  # ty: ignore[not-callable]
     with torch.no_grad():
         for layer in adapters_of(lm).values():
             layer.base.weight += (layer.scale * layer.B @ layer.A.to(layer.B.dtype)).to(layer.base.weight.dtype)
@@ -132,7 +132,7 @@ def merged(lm: nn.Module) -> dict[str, torch.Tensor]:
 class Updates:
     """Low-rank updates as peft has them: by name, with their settings."""
 
-    weights: dict[str, torch.Tensor]
+    weights: Mapping[str, torch.Tensor]
     rank: int
     alpha: float
     targets: Any
@@ -141,12 +141,11 @@ class Updates:
 def write_updates(run: Trained, model: LanguageModel, target: Path) -> None:
     """Raises WrongWords where the run trained no low-rank updates, or more than these."""
     updates = updates_in(model)
-    kinds = {CausalLM: "CAUSAL_LM", MaskedLM: None}
     config = extra("peft").LoraConfig(
         r=updates.rank,
         lora_alpha=updates.alpha,
         target_modules=updates.targets,
-        task_type=kinds[type(model)],
+        task_type="CAUSAL_LM" if isinstance(model, CausalLM) else None,
         base_model_name_or_path=run.config["model"].get("source", ""),
         inference_mode=True,
     )
