@@ -53,6 +53,7 @@ WRONG_NAMES = {
     "score-program adapter=x": "adapter is no setting of score-program; write adapters; it has",
     "bench prat=language": "prat is no setting of bench; write part; it has",
     "bench part=langauge": "part=langauge is no part of bench; write part=language; choose",
+    "demo second=3": "second is no setting of demo; write seconds; it has seconds, dataset",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
     "exprot run=x": "exprot is no verb of tightfit; write export; choose run, reproduce",
 }
@@ -68,6 +69,7 @@ WRONG_TYPES = {
     "export run=x trust=1": "trust=1 is neither true nor false",
     "train-program program=x steps=1.5": "steps=1.5 is no whole number from 1; choose one",
     "score-program run=x adapters=y trust=1": "trust=1 is neither true nor false",
+    "demo seconds=0": "seconds=0 is no whole number from 1; choose one",
     "bench part=language threads=0": "threads=0 is no whole number from 1; choose one",
 }
 
@@ -156,7 +158,7 @@ def test_the_tables_above_have_every_verb() -> None:
     told = {line.split()[0] for line in WRONG_NAMES} | {"explain"}  # which reads its words itself
     assert told - {"exprot"} == set(VERBS)
     assert {line.split()[0] for line in WRONG_TYPES} | {"data", "explain"} == set(VERBS)
-    assert NAMED.keys() | {"run", "plan", "layers", "bench", "explain"} == set(VERBS)
+    assert NAMED.keys() | {"run", "plan", "layers", "bench", "demo", "explain"} == set(VERBS)
 
 
 def test_a_request_to_stop_ends_any_verb_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

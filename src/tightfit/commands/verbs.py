@@ -242,6 +242,20 @@ DATA = Verb(
     examples=("tightfit data mnist fashion_mnist",),
     former="tightfit.datasets",
 )
+DEMO = Verb(
+    "demo",
+    "Train one network in three ways, in about a minute, and draw what that gave.",
+    "tightfit.launch.demo",
+    words=(
+        Word("seconds", "of training for each of the three runs", "15", whole_number),
+        Word("dataset", "mnist, fashion_mnist, or one of your own with images of 28×28", "mnist"),
+    ),
+    about=(
+        "Backpropagation, a hybrid and MeZO, with rates that show learning within seconds. The commands are shown; the "
+        "runs and the picture are kept in demo/ of the folder of runs, and taken from there when asked for again."
+    ),
+    examples=("tightfit demo", "tightfit demo seconds=60 dataset=fashion_mnist"),
+)
 EXPLAIN = Verb(
     "explain",
     "Show the runs behind a cell of a table.",
@@ -258,6 +272,6 @@ VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, EXPLAIN),
+        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, EXPLAIN),
     )
 }
