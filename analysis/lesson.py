@@ -74,7 +74,7 @@ def explanation(runs: list[Shown]) -> str:
     return (
         f"{first.config['model']['name']} on {first.config['dataset']['name']}, batch {first.memory['batch_size']}, "
         f"one seed, {scored:,} {first.dataset['scored']} examples. Left: higher is better; the dotted line is what\n"
-        "always giving the most frequent answer reaches. Right: shorter is better; a method that keeps no activations for a "
+        "always giving the most frequent answer reaches. Right: shorter is better; what keeps no activations for a "
         "backward pass holds less."
     )
 

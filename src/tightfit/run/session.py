@@ -17,6 +17,7 @@ from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
+from tightfit.run.forecast import of_limited
 from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import run_folder
@@ -76,8 +77,10 @@ def attempt(
     one = Attempt.begun(config, folder, label, before, command)
     with ends_recorded([one]):
         task = build_task(config, one.record)
-        say(label, of_data(one.record.dataset))
-        run(task, one.record, folder, one.tracker, one.progress)
+        one.tell(of_data(one.record.dataset))
+        if limit := of_limited(task.training):
+            one.tell(limit)
+        run(task, one.record, folder, one.tracker, one.progress, one.tell)
         one.is_over = True
     return one.record
 
