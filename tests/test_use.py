@@ -11,8 +11,10 @@ import pytest
 import torch
 import transformers
 from peft import PeftModel
+from PIL import Image
 
 from tightfit.commands import main
+from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.records.record import read_run
 from tightfit.run.session import carry_out
 from tightfit.use.packing import write_model
@@ -126,6 +128,47 @@ def test_updates_leave_as_an_adapter_of_peft_with_equal_logits(adapter: str, tmp
     assert size < (tmp_path / "source" / "model.safetensors").stat().st_size / 2
 
 
+class MaskedWords(HashedWords):
+    """As `HashedWords`, for models that answer at a mask."""
+
+    mask = 255
+
+    def prompt(self, before: str, after: str, longest: int) -> tuple[list[int], bool]:
+        return [*(self._tokens(before)), self.mask, *self._tokens(after)], False
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_a_masked_model_leaves_with_equal_logits(adapter: str, tied: bool, tmp_path: Path) -> None:
+    described = transformers.BertConfig(vocab_size=256, max_position_embeddings=64, tie_word_embeddings=tied, **SIZES)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.BertForMaskedLM(described).save_pretrained(tmp_path / "source")
+    model = {
+        "_target_": "tightfit.models.hf_causal_lm.hf_masked_lm",
+        "name": "bert",
+        "source": str(tmp_path / "source"),
+        "tokenizer": {"_target_": "tests.test_use.MaskedWords", "vocabulary": 254},
+    }
+    changes = {"adapter": ADAPTERS[adapter]} if ADAPTERS[adapter] else {}
+    outcome = carry_out(own_file(tmp_path, model=model, optimizer=optimizer("bp_adam"), **changes))
+    assert outcome.status == "finished", outcome.reason
+    run = load(outcome.folder)
+    write_model(run, "huggingface", tmp_path / "out")
+    inputs = from_text(run, "is word1 word2").examples.inputs
+    tokens = inputs[:, : int((inputs != 0).sum())]
+    with torch.no_grad():
+        expected = run.model(run.encode(inputs))
+    found = {
+        name: transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / name).eval()(input_ids=tokens).logits
+        for name in ("out", "source")
+    }
+    place = int((tokens[0] == MaskedWords.mask).nonzero())
+    answers = list(run.dataset.answers)
+    assert torch.allclose(found["out"][:, place, answers], expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(found["source"][:, place, answers], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_an_adapter_that_left_starts_a_run(tmp_path: Path) -> None:
     run = load(trained(tmp_path, "llama", "lora"))
     write_model(run, "peft", tmp_path / "out")
@@ -180,7 +223,38 @@ def test_other_settings_of_the_data_are_scored(tmp_path: Path, call: Callable) -
     folder = trained(tmp_path)
     assert "text_file, validation: accuracy" in call("score", f"run={folder}", "dataset.scored=validation")[1]
     code, told = call("score", f"run={folder}", "dataset.verbalizers={false: No, true: Perhaps}")
-    assert (code, "has 2 classes that are not the 2 of the run; give it the verbalizers" in told) == (1, True)
+    assert (code, "has 2 classes that are not the 2 of the run; choose data" in told) == (1, True)
+
+
+def test_a_text_stands_for_the_one_column_that_the_template_names(tmp_path: Path, call: Callable) -> None:
+    folder = trained(tmp_path)  # whose template names {text}, the column question
+    path = folder / "run.json"
+    record = path.read_text()
+    expected = call("predict", f"run={folder}", "text=is word1 word1")
+    path.write_text(record.replace("{text}?", "{question}?"))
+    assert call("predict", f"run={folder}", "text=is word1 word1") == expected
+    path.write_text(record.replace("{text}?", "{question} {answer}?"))
+    code, told = call("predict", f"run={folder}", "text=is word1 word1")
+    assert (code, told.strip()) == (
+        2,
+        "the run's template names answer, question; give texts by file=… with these columns",
+    )
+
+
+def test_an_image_is_answered(tmp_path: Path, call: Callable) -> None:
+    for number in range(120):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("L", (28, 28), number)
+        image.paste(255, (0, 14 * (number % 2), 28, 14 * (number % 2) + 14))
+        image.save(path)
+    dataset = {"_target_": "tightfit.datasets.image_folder.image_folder", "name": "image_folder"}
+    folder = carry_out(config(tmp_path, dataset={**dataset, "folder": str(tmp_path / "pets")})).folder
+    for name in ("cat/0", "dog/1"):
+        code, told = call("predict", f"run={folder}", f"file={tmp_path / 'pets' / name}.png")
+        assert (code, told.split()[0]) == (0, name.split("/")[0])
+    assert call("predict", f"run={folder}", "text=a cat")[1].startswith("model=lenet5 reads no text; give it images")
+    assert call("predict", f"run={folder}", "file=a.tsv")[1].startswith("file=a.tsv is no image (.png, ")
 
 
 def test_an_interval_is_wilsons() -> None:

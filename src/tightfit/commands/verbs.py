@@ -124,7 +124,7 @@ PREDICT = Verb(
     "tightfit.use.predict",
     words=(
         Word("run", "a run that finished: its folder or its key", is_needed=True),
-        Word("text", "a text, where the run's template names no other column"),
+        Word("text", "a text, where the run's template names one column"),
         Word("file", "texts in a .jsonl, .tsv, .csv or .txt file with the columns of the run's data, or an image"),
         Word("out", "a .csv file to append answers and probabilities to, instead of showing them"),
         TRUSTED,

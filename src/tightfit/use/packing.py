@@ -18,6 +18,7 @@ from tightfit.models.hf_library import extra, transformers
 from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM
 from tightfit.records.record import write_atomically
 from tightfit.run.replay import REBUILT, write_safetensors
+from tightfit.seeds import derive
 from tightfit.settings import WrongWords
 from tightfit.use.trained import Trained
 
@@ -65,27 +66,42 @@ def write_whole(run: Trained, model: LanguageModel, target: Path) -> None:
     Where the source ties it to the input embedding it is written apart, since its rows are no longer the same.
     """
     whole = source_of(run, model)
-    weights = merged(copy.deepcopy(model.lm))
-    config = whole.config
-    embedding = copy.deepcopy(whole.get_output_embeddings())
-    embedding.weight = nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
-    answers = list(run.dataset.answers)
-    head = name_of(model.lm, model.lm.get_output_embeddings())
-    with torch.no_grad():
-        embedding.weight[answers] = weights.pop(f"{head}.weight").to(embedding.weight.dtype)
-        bias = weights.pop(f"{head}.bias", None)
-        if bias is not None and embedding.bias is not None:
-            embedding.bias = nn.Parameter(embedding.bias.detach().clone(), requires_grad=False)
-            embedding.bias[answers] = bias.to(embedding.bias.dtype)
-    config.tie_word_embeddings = False
-    whole.set_output_embeddings(embedding)
-    for name in getattr(whole, "_tied_weights_keys", None) or ():
-        weights.pop(name, None)
-    missing = whole.load_state_dict(weights, strict=False).unexpected_keys
-    if missing:
-        raise ValueError(f"the model has {missing[0]}, which its source has not; choose format=safetensors")
+    head = model.lm.get_output_embeddings()
+    of_head = {  # by all of its names: some models have its bias twice
+        name
+        for name, parameter in model.lm.named_parameters(remove_duplicate=False)
+        if any(parameter is own for own in head.parameters())
+    }
+    weights = {name: each for name, each in merged(copy.deepcopy(model.lm)).items() if name not in of_head}
+    whole.config.tie_word_embeddings = False
+    whole.set_output_embeddings(with_rows(whole.get_output_embeddings(), list(run.dataset.answers), head))
+    part_ties_(whole)
+    found = whole.load_state_dict(weights, strict=False)
+    if odd := sorted({*found.unexpected_keys, *found.missing_keys} - of_head):
+        raise WrongWords(f"the run's model and its source differ in {odd[0]}; choose format=safetensors")
     target.mkdir(parents=True, exist_ok=True)
-    whole.save_pretrained(target, safe_serialization=True)
+    whole.save_pretrained(target)
+
+
+def part_ties_(whole: nn.Module) -> None:
+    """Give each name of a parameter in `whole` one of its own: what is tied is written once, and read untied."""
+    seen: set[int] = set()
+    for name, parameter in list(whole.named_parameters(remove_duplicate=False)):
+        if id(parameter) in seen:
+            inside, _, last = name.rpartition(".")
+            setattr(whole.get_submodule(inside), last, nn.Parameter(parameter.detach().clone(), requires_grad=False))
+        seen.add(id(parameter))
+
+
+def with_rows(embedding: nn.Module, answers: list[int], head: nn.Module) -> nn.Module:
+    """A copy of the output `embedding`, in which the rows of `answers` are those of `head`."""
+    copied = copy.deepcopy(embedding)
+    with torch.no_grad():
+        for name, own in head.named_parameters():
+            rows = copied.get_parameter(name).clone()
+            rows[answers] = own.to(rows.dtype)
+            setattr(copied, name, nn.Parameter(rows, requires_grad=False))
+    return copied
 
 
 def source_of(run: Trained, model: LanguageModel) -> Any:
@@ -100,15 +116,9 @@ def source_of(run: Trained, model: LanguageModel) -> Any:
             raise WrongWords("the run went on training an adapter of a folder; choose format=peft")
         return whole
     config = library.AutoConfig.for_model(described["architecture"], **described["settings"])
-    from tightfit.seeds import derive
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(run.config["seed"], "initial weights"))
         return library.AutoModelForCausalLM.from_config(config, dtype=model.lm.dtype)
-
-
-def name_of(inside: nn.Module, part: nn.Module) -> str:
-    return next(name for name, module in inside.named_modules() if module is part)
 
 
 def merged(lm: nn.Module) -> dict[str, torch.Tensor]:

@@ -27,11 +27,11 @@ class Inputs:
 
 
 def from_text(run: Trained, text: str) -> Inputs:
-    """Raises WrongWords where the run's template names more than {text}."""
-    fields = set(re.findall(r"\{(\w+)\}", run.prompting.template)) - {ANSWER.strip("{}")}
-    if others := sorted(fields - {"text"}):
-        raise WrongWords(f"the run's template names {{{others[0]}}} too; give texts by file=… with these columns")
-    return prompts(run, [Labelled({"text": text}, 0, "text")])
+    """Raises WrongWords where the run's template names more than one column."""
+    fields = sorted(set(re.findall(r"\{(\w+)\}", run.prompting.template)) - {ANSWER.strip("{}")})
+    if len(fields) > 1:
+        raise WrongWords(f"the run's template names {', '.join(fields)}; give texts by file=… with these columns")
+    return prompts(run, [Labelled(dict.fromkeys(["text", *fields], text), 0, "text")])
 
 
 def from_file(run: Trained, path: Path, labelled: bool = False) -> Inputs:

@@ -55,8 +55,8 @@ def score_dataset(run: Trained, said: Mapping[str, Any]) -> Scored:
     dataset: Dataset = build_dataset({**run.config, "dataset": dict(said)}, run.tokenizer)
     if (dataset.classes, dataset.answers) != (run.dataset.classes, run.dataset.answers):
         raise ValueError(
-            f"{dataset.name} has {dataset.classes} classes that are not the {run.dataset.classes} of the run; give it "
-            "the verbalizers of the run"
+            f"{dataset.name} has {dataset.classes} classes that are not the {run.dataset.classes} of the run; choose "
+            "data of these classes, and for texts the run's verbalizers"
         )
     if names_of(dataset) and names_of(run.dataset) and names_of(dataset) != names_of(run.dataset):
         raise ValueError(
