@@ -17,7 +17,7 @@ TORCH_INDEX_URL ?=
 export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
+.PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
         reproduce-memory-grid reproduce-step-time report figures results clean
 
@@ -32,6 +32,9 @@ setup: $(VENV)/.stamp  ## make the environment in .venv from the pinned set
 $(VENV)/.stamp: pyproject.toml constraints.txt setup.sh
 	@sh setup.sh $(VENV)
 	@touch $@
+
+demo: setup  ## a first minute: one network trained in three ways, and a picture of what that gave
+	$(TIGHTFIT) demo
 
 data: setup  ## fetch and check the data sets
 	$(TIGHTFIT) data mnist fashion_mnist

@@ -43,6 +43,8 @@ MISSING = {
     "memory_budget=custom": ["memory_budget.size=1MiB"],
     "model=hf_causal_lm": ["model.name=hf_causal_lm"],
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],
+    "dataset=arrays": ["dataset.path=my.npz"],
+    "dataset=image_folder": ["dataset.folder=pets"],
     "dataset=text_file": ["dataset.path=my.tsv", "dataset.verbalizers={neg: bad, pos: good}"],
 }
 

@@ -141,7 +141,7 @@ def test_ctrl_c_in_a_sweep_records_its_runs_as_interrupted_and_starts_no_other(t
         (["device=cuda", *BARS], "this machine has no CUDA device; choose device=cpu"),
         (["optimizer.queries=0", *BARS], "queries=0"),
         (["memory_budget=custom", *BARS], "memory_budget.size has no default; write memory_budget.size=…"),
-        (["dataset=text_file"], "dataset.path has no default; write dataset.path=…"),
+        (["dataset=arrays"], "dataset.path has no default; write dataset.path=…"),
         (["tracker.mode=x"], "tracker.mode='x' is unknown; choose auto, online, offline or disabled"),
         (["-m", "seed=0,1", "threads=0", "hydra/launcher=all_cores", *BARS], "threads=0 is no whole number from 1"),
         (["-m", "seed=0", "hydra/launcher=all_cores", "hydra.launcher.n_jobs=0"], "n_jobs=0 but runs go side by side"),

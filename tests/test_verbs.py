@@ -27,6 +27,8 @@ NAMED = {
     "reproduce": "name at least one experiment, such as elasticzo/table1",
     "replay": "name at least one folder of a run, such as runs/scratch/0123456789ab",
     "gain": "name at least one folder of a run, such as runs/scratch/0123456789ab",
+    "predict": "run is missing; write run=…",
+    "score": "run is missing; write run=…",
     "export": "run is missing; write run=…",
     "train-program": "program is missing; write program=…",
     "score-program": "run is missing; write run=…",
@@ -44,11 +46,14 @@ WRONG_NAMES = {
     "replay folder trusted=true": "trusted is no setting of replay; write trust; it has trust",
     "gain folder cvs=gains.csv": "cvs is no setting of gain; write csv; it has csv, trust",
     "gain folder --cvs gains.csv": "--cvs is no setting of gain; write csv; it has csv, trust",
+    "predict rum=x": "rum is no setting of predict; write run; it has run, text, file, out, trust",
+    "score run=x optimizer=mezo": "optimizer=mezo is nothing that a score takes; it has run, file, trust and dataset",
     "export rum=x": "rum is no setting of export; write run; it has run, format, out, trust",
     "train-program programm=x": "programm is no setting of train-program; write program; it has",
     "score-program adapter=x": "adapter is no setting of score-program; write adapters; it has",
     "bench prat=language": "prat is no setting of bench; write part; it has",
     "bench part=langauge": "part=langauge is no part of bench; write part=language; choose",
+    "demo second=3": "second is no setting of demo; write seconds; it has seconds, dataset",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
     "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, out",
     "exprot run=x": "exprot is no verb of tightfit; write export; choose run, reproduce",
@@ -60,9 +65,12 @@ WRONG_TYPES = {
     "layers csv=maybe": "csv=maybe is neither true nor false",
     "replay folder trust=maybe": "trust=maybe is neither true nor false",
     "gain folder trust=yes": "trust=yes is neither true nor false",
+    "predict run=x trust=1": "trust=1 is neither true nor false",
+    "score run=x trust=1": "trust=1 is neither true nor false",
     "export run=x trust=1": "trust=1 is neither true nor false",
     "train-program program=x steps=1.5": "steps=1.5 is no whole number from 1; choose one",
     "score-program run=x adapters=y trust=1": "trust=1 is neither true nor false",
+    "demo seconds=0": "seconds=0 is no whole number from 1; choose one",
     "bench part=language threads=0": "threads=0 is no whole number from 1; choose one",
 }
 
@@ -151,7 +159,7 @@ def test_the_tables_above_have_every_verb() -> None:
     told = {line.split()[0] for line in WRONG_NAMES} | {"explain"}  # which reads its words itself
     assert told - {"exprot"} == set(VERBS)
     assert {line.split()[0] for line in WRONG_TYPES} | {"data", "explain", "report"} == set(VERBS)
-    assert NAMED.keys() | {"run", "plan", "layers", "bench", "explain", "report"} == set(VERBS)
+    assert NAMED.keys() | {"run", "plan", "layers", "bench", "demo", "explain", "report"} == set(VERBS)
 
 
 def test_a_request_to_stop_ends_any_verb_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ LAYERS = [
     shown("memory budget '12XB' is not a size", "memory_budget=12XB"),
     shown("Error parsing override 'lenet5'", "lenet5"),
     shown("Could not override 'lr'", "lr=3"),
-    shown("dataset.path has no default", "dataset=text_file"),
+    shown("dataset.path has no default", "dataset=arrays"),
     fails("layers", "--nosuch is no setting of", "--nosuch"),
 ]
 REPRODUCE = [

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from tightfit.datasets import fashion_mnist, idx, mnist, modelnet40, sentiment, superglue, vader
 from tightfit.datasets.dataset import Dataset, Examples
-from tightfit.datasets.images import TRAIN_IMAGES, TRAIN_LABELS
+from tightfit.datasets.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from tightfit.datasets.routes import Files
 from tightfit.run.parts import build_dataset
 
@@ -83,6 +84,25 @@ def _made_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modelnet40, "from_cache_or_address", lambda *_: ("h5", splits, "made"))
 
 
+def saved_arrays(folder: Path) -> dict[str, Any]:
+    """The images as a user would save them, by the setting that names the file."""
+    pixels, labels = (idx.decode(images()[name]) for name in (TRAIN_IMAGES, TRAIN_LABELS))
+    parts = {"x_train": pixels[:TRAIN], "y_train": labels[:TRAIN]}
+    pixels, labels = (idx.decode(images()[name]) for name in (TEST_IMAGES, TEST_LABELS))
+    np.savez(folder / "mine.npz", **parts, x_test=pixels, y_test=labels)
+    return {"path": str(folder / "mine.npz")}
+
+
+def saved_images(folder: Path) -> dict[str, Any]:
+    for split, names in {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}.items():
+        pixels, labels = (idx.decode(images()[name]) for name in names)
+        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            path = folder / "mine" / split / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    return {"folder": str(folder / "mine")}
+
+
 def built(option: str, folder: Path, **changes: Any) -> Dataset:
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml"))
     settings["title"] = option
@@ -90,6 +110,8 @@ def built(option: str, folder: Path, **changes: Any) -> Dataset:
         path = folder / "mine.jsonl"
         path.write_bytes(lines(2 * TRAIN, lambda n: json.dumps({"text": f"text {n}", "label": bool(n % 2)})))
         settings |= {"path": str(path), "verbalizers": {False: "No", True: "Yes"}}
+    if option in ("arrays", "image_folder"):
+        settings |= {"arrays": saved_arrays, "image_folder": saved_images}[option](folder)
     is_text = "template" in settings
     if is_text or "angle" in settings:
         settings |= SIZES

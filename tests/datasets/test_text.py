@@ -161,9 +161,9 @@ def test_what_unicode_calls_line_ends_are_part_of_a_text(end: str, tmp_path: Pat
         ([{**ROWS[0], "mood": "so so"}], {}, "row 1: label 'so so' has no verbalizer, as in 1 of 1 rows; dataset"),
         (ROWS, {"text": "words"}, r"has no 'words' \(dataset.text\); its columns are \['body', 'mood', 'site'\]"),
         (ROWS, {"label": "class"}, r"has no 'class' \(dataset.label\)"),
-        (ROWS, {"template": "{title} {label}"}, r"dataset.template names \{title\}"),
+        (ROWS, {"template": "{title} {label}"}, r"has no 'title' \(dataset.template \{title\}\)"),
         (ROWS, {"verbalizers": ["bad", "good"]}, "dataset.verbalizers=.* names no labels; write {label: word, …}"),
-        ([*ROWS, {**ROWS[0], "body": ""}], {}, "row 61: body is empty, as in 1 of 61 rows; fill it or leave"),
+        ([*ROWS, {**ROWS[0], "body": ""}], {}, "row 61: body is empty, as in 1 of 61 rows; fill it, or leave"),
     ],
 )
 def test_a_file_that_does_not_fit_its_settings_is_told(

@@ -118,22 +118,67 @@ GAIN = Verb(
     examples=("tightfit gain runs/on_device_mezo/fine_tuning/* csv=gains.csv",),
     former="tightfit.gain",
 )
-EXPORT = Verb(
-    "export",
-    "Write a run's training as a program for a device.",
-    "tightfit.program.export",
+PREDICT = Verb(
+    "predict",
+    "Let a trained model answer.",
+    "tightfit.use.predict",
     words=(
-        Word("run", "a run of optimizer=p_rge: its folder or its key", is_needed=True),
-        Word("format", "executorch, onnx or torch_export", "executorch"),
-        Word("out", "the folder for the program; by default on_device/<format> in that of the run"),
+        Word("run", "a run that finished: its folder or its key", is_needed=True),
+        Word("text", "a text, where the run's template names one column"),
+        Word("file", "texts in a .jsonl, .tsv, .csv or .txt file with the columns of the run's data, or an image"),
+        Word("out", "a .csv file to append answers and probabilities to, instead of showing them"),
         TRUSTED,
     ),
     about=(
-        "Beside the program, which holds the model and takes one training step a call, lie a manifest and the "
-        "examples in tokens: all that `tightfit train-program` needs. The files are kept only if the program's "
-        "first steps are those of the run in the framework."
+        "The model is built as the run's record says, and given the weights that the run left. Texts are answered "
+        "without the data that it was trained on. Only tensors are read of the weights, never code."
     ),
-    examples=("tightfit export run=0123456789ab format=onnx",),
+    examples=(
+        'tightfit predict run=0123456789ab text="a fine film"',
+        "tightfit predict run=0123456789ab file=new.tsv out=answers.csv",
+    ),
+)
+SCORE = Verb(
+    "score",
+    "Say how right a trained model is on other data.",
+    "tightfit.use.score",
+    words=(
+        Word("run", "a run that finished: its folder or its key", is_needed=True),
+        Word("file", "texts with labels, with the columns of the run's data: all rows are scored"),
+        TRUSTED,
+    ),
+    takes_a_run=True,
+    about=(
+        "Without `file`, the scored split of a data set: that of the run, with settings changed by dataset.NAME=…, or "
+        "another one, dataset=NAME. Of the words of a run, it takes those of the data set."
+    ),
+    examples=(
+        "tightfit score run=0123456789ab file=other.tsv",
+        "tightfit score run=0123456789ab dataset.scored=validation",
+        "tightfit score run=0123456789ab dataset=fashion_mnist",
+    ),
+)
+EXPORT = Verb(
+    "export",
+    "Write a run's model for other programs, or its training as a program for a device.",
+    "tightfit.program.export",
+    words=(
+        Word("run", "a run that finished, for programs one of optimizer=p_rge: its folder or its key", is_needed=True),
+        Word("format", "huggingface, peft or safetensors; a program: executorch, onnx or torch_export", "executorch"),
+        Word("out", "the folder to write to; by default one of the format's name in that of the run"),
+        TRUSTED,
+    ),
+    about=(
+        "huggingface: a folder that from_pretrained of transformers loads, with low-rank updates merged; peft: the "
+        "updates alone, which PeftModel.from_pretrained loads; safetensors: all weights of any model, by the names "
+        "that they have here, for start_from=FOLDER. Beside a program, which holds the model and takes one training "
+        "step a call, lie a manifest and the examples in tokens: all that `tightfit train-program` needs. Its files "
+        "are kept only if the program's first steps are those of the run in the framework."
+    ),
+    examples=(
+        "tightfit export run=0123456789ab format=huggingface out=my_model",
+        "tightfit export run=0123456789ab format=onnx",
+    ),
     former="tightfit.export",
 )
 TRAIN_PROGRAM = Verb(
@@ -197,6 +242,20 @@ DATA = Verb(
     examples=("tightfit data mnist fashion_mnist",),
     former="tightfit.datasets",
 )
+DEMO = Verb(
+    "demo",
+    "Train one network in three ways, in about a minute, and draw what that gave.",
+    "tightfit.launch.demo",
+    words=(
+        Word("seconds", "of training for each of the three runs", "15", whole_number),
+        Word("dataset", "mnist, fashion_mnist, or one of your own with images of 28×28", "mnist"),
+    ),
+    about=(
+        "Backpropagation, a hybrid and MeZO, with rates that show learning within seconds. The commands are shown; the "
+        "runs and the picture are kept in demo/ of the folder of runs, and taken from there when asked for again."
+    ),
+    examples=("tightfit demo", "tightfit demo seconds=60 dataset=fashion_mnist"),
+)
 EXPLAIN = Verb(
     "explain",
     "Show the runs behind a cell of a table.",
@@ -234,6 +293,6 @@ VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, EXPLAIN, REPORT),
+        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, EXPLAIN, REPORT),
     )
 }

@@ -1,4 +1,4 @@
-"""Rows of a user's own file by column: one object a line (.jsonl), or a table whose first line names its columns."""
+"""Rows of a user's own file by column: one object a line (.jsonl), or a table whose first line may name its columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,24 @@ LONGEST_FIELD = 131_072  # characters: the limit of Python's csv, here for every
 Row = dict[str, Any]
 
 
-def read_rows(path: Path, content: bytes, encoding: str = "utf-8", separator: str | None = None) -> list[Row]:
+def read_rows(
+    path: Path, content: bytes, encoding: str = "utf-8", separator: str | None = None, header: bool = True
+) -> list[Row]:
     """The rows of a file of `content`.
 
     separator: between the columns of a table; None is the tab of a .tsv and the comma of a .csv.
+    header: whether line 1 of a table names the columns; else they are called by their numbers, "1", "2", ….
     Raises ValueError for a file of another kind or encoding, and for lines that are no rows.
     """
     if path.suffix != ".jsonl" and path.suffix not in SEPARATORS:
-        raise ValueError(f"dataset.path={path} is no file this reads; choose a .jsonl, .tsv or .csv file")
+        raise ValueError(f"{path} is no file this reads; choose a .jsonl, .tsv or .csv file")
+    if path.suffix == ".jsonl" and not header:
+        raise ValueError(f"dataset.header=false but each row of {path} names its columns; leave it out")
     text = decoded(path, content, encoding)
-    rows = read_lines(path, text) if path.suffix == ".jsonl" else read_table(path, text, separator)
+    rows = read_lines(path, text) if path.suffix == ".jsonl" else read_table(path, text, separator, header)
     if not rows:
-        how = "one object a line" if path.suffix == ".jsonl" else "the columns' names in line 1 and a row a line below"
-        raise ValueError(f"{path} has no rows; write {how}")
+        names = "the columns' names in line 1 and a row a line below" if header else "a row a line"
+        raise ValueError(f"{path} has no rows; write {'one object a line' if path.suffix == '.jsonl' else names}")
     return rows
 
 
@@ -67,7 +72,7 @@ def parsed(line: str, source: str) -> Row:
     return row
 
 
-def read_table(path: Path, text: str, separator: str | None) -> list[Row]:
+def read_table(path: Path, text: str, separator: str | None, header: bool) -> list[Row]:
     """Rows of a table; what a short one lacks is None."""
     delimiter = SEPARATORS[path.suffix] if separator is None else separator
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n ':
@@ -75,11 +80,15 @@ def read_table(path: Path, text: str, separator: str | None) -> list[Row]:
     quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting)
     try:
-        columns, *cells = [line for line in reader if line] or [[]]
+        lines = [line for line in reader if line]
     except csv.Error as error:
         raise ValueError(
             f"{path} line {reader.line_num}: {error}; close a quote that is open before, or cut the text"
         ) from None
+    if not header:
+        columns = [str(number) for number in range(1, 1 + max(map(len, lines), default=0))]
+        return [by_column(columns, line, f"{path} row {row}") for row, line in enumerate(lines, start=1)]
+    columns, *cells = lines or [[]]
     twice = [name for name, count in Counter(columns).items() if name and count > 1]
     if twice:
         raise ValueError(f"{path} line 1 names the column {twice[0]!r} twice; give each a name of its own")
@@ -95,20 +104,32 @@ def by_column(columns: Sequence[str], line: Sequence[str], source: str) -> Row:
     return dict(zip(columns, [*line, *[None] * len(columns)], strict=False))
 
 
-def check_column(path: Path, rows: Sequence[Row], setting: str, column: str) -> None:
-    """Raise ValueError unless there is such a column and every row has something in it."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if column not in columns:
+def whole_rows(
+    path: Path, rows: Sequence[Row], columns: Mapping[str, str], drop: bool = False
+) -> list[tuple[str, Row]]:
+    """The rows that have something in all of `columns`, each with its place for messages.
+
+    columns: names by the setting that says them. drop: whether others are left out.
+    Raises ValueError for a column that no row has, and for rows that lack something and are not to be left out.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for setting, column in columns.items():
+        if column not in names:
+            raise ValueError(
+                f"{path} has no {column!r} ({setting}); its columns are {sorted(names)}; {missing_remedy(path, names)}"
+            )
+    lacking = {
+        number: next((column for column in columns.values() if is_empty(row.get(column))), None)
+        for number, row in enumerate(rows, start=1)
+    }
+    first = next((number for number, column in lacking.items() if column), None)
+    if first and not drop:
+        count = sum(map(bool, lacking.values()))
         raise ValueError(
-            f"{path} has no {column!r} (dataset.{setting}); its columns are {sorted(columns)}; "
-            f"{missing_remedy(path, columns)}"
+            f"{path} row {first}: {lacking[first]} is empty, as in {count} of {len(rows)} rows; fill it, or leave such "
+            "rows out by dataset.missing=drop"
         )
-    without = [number for number, row in enumerate(rows, start=1) if is_empty(row.get(column))]
-    if without:
-        raise ValueError(
-            f"{path} row {without[0]}: {column} is empty, as in {len(without)} of {len(rows)} rows; fill it or leave "
-            "these rows out"
-        )
+    return [(f"{path} row {number}", row) for number, row in enumerate(rows, start=1) if not lacking[number]]
 
 
 def missing_remedy(path: Path, columns: Sequence[str]) -> str:
@@ -117,12 +138,13 @@ def missing_remedy(path: Path, columns: Sequence[str]) -> str:
         found = next((sign for sign in OTHER_SEPARATORS if len(columns) == 1 and sign in columns[0]), None)
         if found:
             return f"set dataset.separator={found!r} if that is between them"
-        return "name one of them, or write the columns' names into line 1 if they are missing there"
+        return "name one of them, or set dataset.header=false if line 1 is a row and give the columns' numbers, from 1"
     return "name one of them"
 
 
 def is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Whether a cell has nothing in it: no text, null, or what JSON writes as NaN."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def check_text(row: Row, columns: Iterable[str], source: str) -> None:

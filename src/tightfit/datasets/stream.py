@@ -14,13 +14,14 @@ from tightfit.seeds import generator
 
 @dataclass(frozen=True)
 class Normalization:
-    """From stored inputs to what a model sees: x / 255, minus the mean, over the standard deviation."""
+    """From stored inputs, which stay as they are, to what a model sees: x / 255, minus the mean, over the standard
+    deviation."""
 
     mean: float
     std: float
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.to(torch.float32).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+        return inputs.to(torch.float32, copy=True).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
 
 def encoding_for(model: nn.Module, dataset: Dataset) -> Encoding:

@@ -11,11 +11,12 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 
-from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits, check_seed
+from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits, check_seed, split_of
 from tightfit.seeds import generator
 
 ANSWER = "{label}"
@@ -100,10 +101,12 @@ def text_dataset(
     prompting: Prompting,
     route: str,
     checksums: Mapping[str, str],
+    details: Mapping[str, Any] = MappingProxyType({}),
 ) -> Dataset:
-    """The data set that a model of `tokenizer` trains on. The scored split is in order of length, so that batches
-    of neighbours need little padding.
+    """The data set that a model of `tokenizer` trains on. The scored split is in order of length, so that batches of
+    neighbours need little padding.
 
+    details: what else goes on record.
     Raises ValueError for empty texts, words of several tokens, words that share one, classes without a word, or more
     examples than there are.
     """
@@ -129,6 +132,7 @@ def text_dataset(
             "prompts_cut": encoded.cut,
             "train_size": len(train),
             "scored_size": len(scored),
+            **details,
         },
         answers=answers,
     )
@@ -181,7 +185,7 @@ def drawn(splits: Splits, prompting: Prompting, name: str) -> tuple[list[Labelle
     train_size = len(pool) - held_out if prompting.train_size is None else prompting.train_size
     if train_size < 1 or train_size + held_out > len(pool):
         raise ValueError(
-            f"dataset.train_size={prompting.train_size} and {held_out} to validate on, "
+            f"dataset.train_size={prompting.train_size} and dataset.validation_size={held_out} to validate on, "
             f"but {name} has {len(pool)} training examples; choose fewer"
         )
     validation = validation or pool[train_size : train_size + held_out]
@@ -244,10 +248,8 @@ def padded(prompts: list[list[int]], texts: list[Labelled], pad: int) -> Example
 def split_by_hash(texts: Sequence[Labelled], key: str) -> Splits:
     """80 % to train on, 10 % to validate on, 10 % to test on, by a hash of the field `key`: a text stays in its part
     whatever else is in the set, and equal texts never stand on both sides."""
-    parts: tuple[list[Labelled], ...] = ([], [], [])
+    parts: dict[str, list[Labelled]] = {split: [] for split in ("train", "validation", "test")}
     for text in texts:
         content = " ".join(text.fields[key].lower().split())
-        tenth = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8]) * 10 >> 64
-        parts[max(0, tenth - 7)].append(text)
-    train, validation, test = parts
-    return Splits(train, test, validation)
+        parts[split_of(hashlib.sha256(content.encode()).digest())].append(text)
+    return Splits(**parts)

@@ -26,10 +26,13 @@ from tightfit.program.runtimes import check_format
 from tightfit.records.record import RunRecord, read_run, write_atomically
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
+from tightfit.run.folders import folder_of
 from tightfit.run.parts import build_optimizer
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
+from tightfit.use.packing import FORMATS, write_model
+from tightfit.use.trained import load
 
 PROGRAM, DATA = "program", "data.safetensors"
 
@@ -125,20 +128,6 @@ def write_data(path: Path, data: dict[str, torch.Tensor]) -> None:
     write_atomically(path, save({name: tensor.contiguous() for name, tensor in data.items()}))
 
 
-def folder_of(run: str) -> Path:
-    """The folder of a run that is named by it or by its key.
-
-    Raises ValueError when the key is that of none, or of several.
-    """
-    if Path(run).is_dir():
-        return Path(run)
-    runs = Path(os.environ.get("TIGHTFIT_RUNS", "runs"))
-    found = [record.parent for record in runs.rglob("run.json") if record.parent.name == run]
-    if len(found) != 1:
-        raise WrongWords(f"run={run} is no folder, and {len(found)} runs in {runs} have that key; name the folder")
-    return found[0]
-
-
 def main(words: Sequence[str]) -> int:
     return carry_out(EXPORT, words, write_program, EXPECTED)
 
@@ -149,6 +138,11 @@ def write_program(said: Said) -> int:
     settings = said.settings
     folder = folder_of(settings["run"])
     check_code(folder, settings["trust"])
+    if settings["format"] in FORMATS:
+        target = Path(settings["out"] or folder / settings["format"])
+        write_model(load(folder), settings["format"], target)
+        print(f"{target}: load it by {FORMATS[settings['format']]}")
+        return DONE
     target = Path(settings["out"] or folder / "on_device" / settings["format"])
     program = export(folder, settings["format"], target)
     print(f"{program}: {program.stat().st_size / 1e6:.1f} MB, its first steps are those of the run")

@@ -26,7 +26,7 @@ LOCK = ".lock"  # held by the process that makes the run
 KILLED = "its process was killed; run again to continue"
 EARLIER_SCHEMA, EARLIER = 1, "schema 1, whose settings had other names; read it by the commit that it names"
 ANOTHER_PLACE = "leave it and keep your runs in another place by paths.runs=…"
-OWN_FILES = ("path", "folder")  # settings of data sets that name files of the user's own
+OWN_FILES = ("path", "train", "validation", "test", "folder")  # settings of data sets that name files of the user's own
 EVALS = "evals.jsonl"
 
 

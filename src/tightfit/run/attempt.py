@@ -18,7 +18,7 @@ from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
 from tightfit.run.parts import build
-from tightfit.run.progress import describe, report
+from tightfit.run.progress import describe, report, say
 from tightfit.tracking.tracker import Tracker
 
 
@@ -51,6 +51,9 @@ class Attempt:
         record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
         begin_session(record, before, folder)
         return cls(record, folder, build(config["tracker"]), label)
+
+    def tell(self, text: str) -> None:
+        say(self.label, text)
 
     def progress(self, done: float, accuracy: float, seconds: float) -> None:
         report(self.label, done, accuracy, seconds)

@@ -25,7 +25,7 @@ from tightfit.settings import unknown
 
 PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
-NAMES = (*NEEDED, "cell", "pretraining", "smaller")
+NAMES = (*NEEDED, "cell", "pretraining", "smaller", "start_from")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
 NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS, "adapter": DESCRIPTIONS}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}

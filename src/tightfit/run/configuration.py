@@ -29,6 +29,7 @@ from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
 from tightfit.commands.vocabulary import PLAIN, TABLES
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
+from tightfit.run.start import named
 
 
 def cores_for(threads: int) -> int:
@@ -43,7 +44,8 @@ OmegaConf.register_new_resolver("cores_for", cores_for, replace=True)
 def resolved(config: DictConfig) -> dict[str, Any]:
     """`config` as plain dicts and lists, without `TABLES`, with every interpolation replaced by its value.
 
-    Choices that depend on the machine and change bits (a model's `compute`) are made here: a run's key names them.
+    Choices that depend on the machine and change bits (a model's `compute`) are made here, and so is what the weights
+    to start from are: a run's key names them.
 
     Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
@@ -55,6 +57,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
         raise ValueError(unresolved(config, error)) from error
     assert isinstance(plain, dict)
     told = {str(name): value for name, value in plain.items() if name not in TABLES}
+    if told.get("start_from") is not None:
+        told["start_from"] = named(told["start_from"])
     return settled(told, str(plain.get("device", "cpu")))
 
 

@@ -26,6 +26,7 @@ from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.course import Course
 from tightfit.run.evaluate import score
 from tightfit.run.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
+from tightfit.run.forecast import Forecast, Tell
 from tightfit.run.history import end_session, take_up
 from tightfit.run.interruption import Interruption
 from tightfit.run.measurement import inference_peak
@@ -37,7 +38,12 @@ from tightfit.tracking.tracker import Tracker
 Progress = Callable[[float, float, float], None]
 
 
-def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress) -> RunRecord:
+def nobody_listens(text: str) -> None: ...
+
+
+def run(
+    task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress, tell: Tell = nobody_listens
+) -> RunRecord:
     """Train under the budget, from the last checkpoint in `folder` if there is one; returns the ended record.
 
     A need above the budget ends the run as `over_budget` before it trains; so does, while it trains, an allocation
@@ -46,6 +52,8 @@ def run(task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress:
     to be continued.
     """
     under_way = prepared(task, record, folder, tracker, progress)
+    if under_way:
+        under_way.will_tell(tell)
     return under_way.complete() if under_way else record
 
 
@@ -86,6 +94,7 @@ class Run(Course):
         self.pace = Pace(task.training.evaluations, limited=task.training.seconds is not None)
         self.scored = task.dataset.test.to(task.device)
         self.limit = Limit(task.budget, task.device)
+        self.will_tell(nobody_listens)
         self.unread: list[Report | Deferred] = []  # of the steps since the last reading
 
     def complete(self) -> RunRecord:
@@ -96,6 +105,11 @@ class Run(Course):
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
+
+    def will_tell(self, tell: Tell) -> None:
+        """From now on `tell` hears, once, how long the run takes."""
+        training = self.task.training
+        self.forecast = Forecast(tell, self.steps, training.evaluations, limited=training.seconds is not None)
 
     def announce(self, resumed_at: int | None) -> None:
         """Record that the run is under way."""
@@ -113,6 +127,7 @@ class Run(Course):
                     return self.interrupt()
                 if not self.train_one_step():
                     break
+                self.foretell()
                 if self.pace.is_due(self.done(), self.position.evaluations, self.clock.train_seconds):
                     self.clock.settle()
                     if not self.read():
@@ -136,6 +151,10 @@ class Run(Course):
         self.position.step += 1
         self.unread.append(report)
         return not report.is_known or self.read()
+
+    def foretell(self) -> None:
+        clock, made = self.clock, self.position.evaluations + 1  # one more comes before the first step
+        self.forecast.after_step(self.position.step, clock.train_seconds, made, clock.eval_seconds)
 
     def read(self) -> bool:
         """Take up what the steps since the last reading report; False when a loss is not finite, and then the run

@@ -17,6 +17,7 @@ from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
+from tightfit.run.forecast import of_limited
 from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import run_folder
@@ -31,6 +32,8 @@ from tightfit.run.parts import (
 )
 from tightfit.run.pretraining import pretraining_config, take_pretrained
 from tightfit.run.progress import describe, say
+from tightfit.run.sentences import of_data, of_end
+from tightfit.run.start import take_start
 from tightfit.run.task import LARGEST, Task, Training
 from tightfit.run.trust import check_data
 
@@ -58,7 +61,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
             build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
         record = attempt(config, folder, label, before, command)
-    say(label, f"{record.status}: {record.reason}" if record.reason else f"{record.status} in {folder}")
+    say(label, of_end(record, folder))
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return Outcome(record.status, folder, record.reason)
@@ -73,7 +76,11 @@ def attempt(
     """
     one = Attempt.begun(config, folder, label, before, command)
     with ends_recorded([one]):
-        run(build_task(config, one.record), one.record, folder, one.tracker, one.progress)
+        task = build_task(config, one.record)
+        one.tell(of_data(one.record.dataset))
+        if limit := of_limited(task.training):
+            one.tell(limit)
+        run(task, one.record, folder, one.tracker, one.progress, one.tell)
         one.is_over = True
     return one.record
 
@@ -127,13 +134,19 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
 
 
 def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, adapter: Adapter) -> nn.Module:
-    """A fresh model, or one with the weights of the pretraining run, which is trained first if need be; and in it the
-    adapter."""
+    """A fresh model, or one with the weights that it starts from, those of a pretraining run that is made first if need
+    be, or those named; and in it the adapter."""
     described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
     with unknown_settings_told("model", config["model"]):
         model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
         take_pretrained(model, pretraining_config(config), carry_out)
-    adapter.inject(model, config["seed"])
+    start = config.get("start_from")
+    if not start:
+        adapter.inject(model, config["seed"])
+    elif config["pretraining"]:
+        raise ValueError(f"start_from={start['name']} and pretraining both say what to start from; leave one out")
+    else:
+        take_start(model, start, lambda: adapter.inject(model, config["seed"]))
     return model

@@ -1,0 +1,1 @@
+"""What a finished run is good for: its model answers, is scored on other data, and leaves for other programs."""
