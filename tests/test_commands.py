@@ -1,6 +1,7 @@
 """Every command that the documentation prints is run, small: what it says is kept, sizes and downloads are not."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ RUN_ELSEWHERE = {
     "bench csv=experiments/step_cost/results/targets.csv",
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
+    "report runs=runs/scratch group=optimizer x=train_seconds facet=memory_budget",  # by tests/analysis/report
+    # By tests/test_use.py, on a finished run of each kind:
+    'predict run=0123456789ab text="a fine film"',
+    "score run=0123456789ab file=other.tsv",
+    "export run=0123456789ab format=huggingface",
+    "run start_from=0123456789ab seed=1",
 }
 MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flags=re.MULTILINE)
 
@@ -44,12 +51,25 @@ def of_verb(*names: str) -> list[str]:
 
 
 def made_data(words: list[str]) -> list[str]:
+    if "dataset=text_file" in words:
+        return []
     return MADE["texts" if "dataset=vader" in words else "images"]
+
+
+@pytest.fixture(autouse=True)
+def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the documentation calls a user's own, in the current folder."""
+    for name in ("train", "dev", "test"):
+        lines = [f"is {n} in {name} even?\t{n % 2}" for n in range(40)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["question\tlabel", *lines]) + "\n")
+    (tmp_path / "cola.tsv").write_text("".join(f"source\t{n % 2}\t*\tsentence number {n}\n" for n in range(60)))
+    monkeypatch.chdir(tmp_path)
 
 
 def run_small(command: str, runs: Path) -> list[Path]:
     """The folders of the runs of `command`, run on small models and data, one for each optimizer."""
-    words = [word.replace("<name>", "sgd") for word in command.split()[1:] if word != "-m" and "hydra/" not in word]
+    told = shlex.split(command)[1:]
+    words = [word.replace("<name>", "sgd") for word in told if word != "-m" and "hydra/" not in word]
     models = [word.partition("=")[2] for word in words if word.startswith("model=")]
     small = [f"model={SMALL_MODELS.get(model, model)}" for model in models]
     planned = plan([*in_todays_words(words), *small, *SMALLER, *made_data(words), f"paths.runs={runs}"])

@@ -35,7 +35,7 @@ LIMITS = [
     )
 ]
 UNKNOWN = [
-    runs("init_from is no setting of a run; it has optimizer, model", "+init_from=x"),
+    runs("init_from is no setting of a run; write start_from; it has optimizer, model", "+init_from=x"),
     runs("checkpoint is no setting of a run", "+checkpoint=x"),
     runs("sed is no setting of a run; write seed; it has", "+sed=1"),
     runs("optimizer.nosuch is no setting of MeZO; it has lr, eps", "+optimizer.nosuch=1"),
