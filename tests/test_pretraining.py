@@ -27,15 +27,7 @@ PRETRAINING = {
 
 
 def test_pretraining_is_run_once_and_its_weights_are_the_start(tmp_path: Path) -> None:
-    pretraining = {
-        "optimizer": {
-            "_target_": "tightfit.optimizers.bp.Backprop",
-            "rule": {"_target_": "tightfit.optimizers.rules.adam.Adam"},
-            "name": "bp_adam",
-            "lr": 0.003,
-        },
-        "training": {"epochs": 10, "evaluations": 1, "batch_size": 16},
-    }
+    pretraining = {**PRETRAINING, "training": {"epochs": 10, "evaluations": 1, "batch_size": 16}}
     first = carry_out(config(tmp_path, pretraining=pretraining))
     carry_out(config(tmp_path, pretraining=pretraining, training={"epochs": 1, "evaluations": 1, "batch_size": 16}))
     (pretrained,) = (tmp_path / "pretraining").iterdir()

@@ -86,11 +86,7 @@ class HiZOOLearner(ZerothOrderLearner):
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
         at_rest = self._loss_at_rest(batch)
-        losses = [
-            self._loss(batch, scale, query)
-            for query in range(self._hizoo.queries_at(batch.epoch))
-            for scale in (eps, -eps)
-        ]
+        losses = self._losses_of_step(batch, eps)
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
             self._probe.rest()  # before the direction that they are off by is another
@@ -99,11 +95,6 @@ class HiZOOLearner(ZerothOrderLearner):
         report = self.report_of(losses, eps, clip)
         scalars = {**report.scalars, "second_derivative": 2 * bends[-1]}
         return replace(report, forward_passes=len(losses) + 1, scalars=scalars)
-
-    @torch.no_grad()
-    def _loss_at_rest(self, batch: Batch) -> float:
-        with self.phases("forward"), self._draws.of(batch.step):
-            return self._objective(self.resting_model(), batch).item()
 
     @torch.no_grad()
     def _learn_curvature(self, bends: list[float], batch: Batch) -> None:

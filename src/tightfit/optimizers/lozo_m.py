@@ -28,7 +28,7 @@ from tightfit.numerics.noise.rounding import within
 from tightfit.numerics.noise.streams import PIECE, CounterStream, Stream
 from tightfit.numerics.threads import share_out, threads_for
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective
-from tightfit.optimizers.descents.plain import PLAIN
+from tightfit.optimizers.descents.plain import check_plain
 from tightfit.optimizers.directions.low_rank import FLOAT32_BYTES, LAZY, LowRank, is_matrix
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.suitability import check_floats
@@ -46,8 +46,7 @@ class LOZOM(MeZO):
         super().__post_init__()
         if not isinstance(self.direction, LowRank):
             raise ValueError("lozo_m keeps the factors of directions of low rank; choose direction=low_rank")
-        if self.descent.kind != PLAIN.kind:
-            raise ValueError(f"descent={self.descent.kind} but lozo_m is a descent of its own; choose plain, or mezo")
+        check_plain(self.descent, "lozo_m")
         if not 0 <= self.beta < 1:
             raise ValueError(f"optimizer.beta={self.beta} but momentum must fade; choose from 0 to less than 1")
 
@@ -67,8 +66,7 @@ class LOZOM(MeZO):
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
         """The update is a sweep of its own; merged, the weights return from the last probe before."""
-        to_ends = 2 * self.queries if self.direction.together == 1 else 0
-        sweeps = to_ends + (2 if self.restore == "merged" else 1)
+        sweeps = self.sweeps_to_ends + (2 if self.restore == "merged" else 1)
         return Cost(forward=2 * self.queries, sweeps=sweeps, together=self.direction.together)
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:

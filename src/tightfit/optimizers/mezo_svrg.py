@@ -124,7 +124,7 @@ class MeZOSVRGLearner(ZerothOrderLearner):
         if position == 0:
             self._slopes = [0.0] * len(self._slopes)
             self._stand_at_anchor()
-        losses = self._losses_along(of_anchor, eps)
+        losses = self._losses_of_step(of_anchor, eps)
         slopes = slopes_of(losses, eps, UNBOUNDED)
         self._slopes = [total + slope for total, slope in zip(self._slopes, slopes, strict=True)]
         if position == count - 1:
@@ -135,17 +135,14 @@ class MeZOSVRGLearner(ZerothOrderLearner):
 
     def _step_after_anchor(self, batch: Batch, position: int) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
-        losses = self._losses_along(batch, eps)
+        losses = self._losses_of_step(batch, eps)
         with self._at_anchor():
-            losses_at_anchor = self._losses_along(batch, eps)
+            losses_at_anchor = self._losses_of_step(batch, eps)
         both = zip(slopes_of(losses, eps, UNBOUNDED), slopes_of(losses_at_anchor, eps, UNBOUNDED), strict=True)
         with self.phases("update"):
             self._update(lr, [bounded(here - there, clip) for here, there in both], batch)
             self._update(lr, self._slopes, self._at_start(batch, position))
         return replace(self.report_of(losses, eps, clip), forward_passes=2 * len(losses))
-
-    def _losses_along(self, batch: Batch, eps: float) -> list[float | torch.Tensor]:
-        return [self._loss(batch, scale, query) for query in range(self._svrg.queries) for scale in (eps, -eps)]
 
     def _at_start(self, batch: Batch, position: int) -> Batch:
         """The batch of this step, along the directions of the anchor's first."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from tightfit.memory.cost import Cost
@@ -59,13 +58,6 @@ class OneSidedLearner(ZerothOrderLearner):
         with self.phases("update"):
             self._update(lr, slopes, batch)
         return Report((at_rest + sum(losses)) / (1 + len(losses)), 1 + len(losses), 0, {"slope": slopes[-1]})
-
-    @torch.no_grad()
-    def _loss_at_rest(self, batch: Batch) -> float:
-        with self.phases("perturb"):
-            self._probe.rest()
-        with self.phases("forward"), self._draws.of(batch.step):
-            return self._objective(self._model, batch).item()
 
     @property
     def obstacle_to_stacking(self) -> str:

@@ -82,10 +82,13 @@ class ZerothOrder(TwoSided):
 
     @property
     def sweeps(self) -> int:
-        """Passes over the trained weights in a step: to each end of a direction, or a copy for it, and the update. None
-        of the weights moves to an end where both are probed together."""
-        to_ends = 2 * self.queries if self.direction.together == 1 else 0
-        return to_ends + self.descent.sweeps(self.queries, self.restore)
+        """Passes over the trained weights in a step: to the ends of its directions, and the update."""
+        return self.sweeps_to_ends + self.descent.sweeps(self.queries, self.restore)
+
+    @property
+    def sweeps_to_ends(self) -> int:
+        """To each end of a direction, or a copy for it; none of the weights moves where both are probed together."""
+        return 2 * self.queries if self.direction.together == 1 else 0
 
     def facts(self) -> Facts:
         return replace(super().facts(), descent=self.descent.kind)
@@ -114,9 +117,7 @@ class ZerothOrderLearner(WeightsOnly):
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
-        losses: list[float | torch.Tensor] = []
-        for query in range(self._optimizer.queries_at(batch.epoch)):
-            losses += self._losses(batch, eps, query)
+        losses = self._losses_of_step(batch, eps)
         with self.phases("update"):
             self._update(lr, slopes_of(losses, eps, clip), batch)
         return self.report_of(losses, eps, clip)
@@ -187,6 +188,11 @@ class ZerothOrderLearner(WeightsOnly):
     def _update(self, lr: float, slopes: list[float], batch: Batch) -> None:
         self._descender.step_(self._probe, lr, slopes, batch.step)
 
+    def _losses_of_step(self, batch: Batch, eps: float) -> list[float | torch.Tensor]:
+        """The losses at both ends of each direction of the step."""
+        queries = range(self._optimizer.queries_at(batch.epoch))
+        return [loss for query in queries for loss in self._losses(batch, eps, query)]
+
     def _losses(self, batch: Batch, eps: float, query: int) -> Sequence[float | torch.Tensor]:
         """The losses at both ends of the direction of `query`."""
         if isinstance(self._probe, BothEnds):
@@ -205,6 +211,13 @@ class ZerothOrderLearner(WeightsOnly):
 
         with self.phases("forward"):
             return [self._objective(lambda _, end=end: logits()[end], batch).item() for end in (0, 1)]
+
+    @torch.no_grad()
+    def _loss_at_rest(self, batch: Batch) -> float:
+        with self.phases("perturb"):
+            self._probe.rest()
+        with self.phases("forward"), self._draws.of(batch.step):
+            return self._objective(self._model, batch).item()
 
     @torch.no_grad()
     def _loss(self, batch: Batch, scale: float, query: int) -> float | torch.Tensor:
