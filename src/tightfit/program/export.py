@@ -23,11 +23,12 @@ from tightfit.program.formats import SUFFIXES, writer_for
 from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
 from tightfit.program.runtimes import check_format
-from tightfit.records.record import RunRecord, read_run, write_atomically
+from tightfit.records.record import RunRecord, read_run, require, write_atomically
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
 from tightfit.run.parts import build_optimizer
+from tightfit.run.replay import PARTS
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
@@ -91,6 +92,7 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Course]:
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
         raise WrongWords(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
+    require(folder, record, *(f"config.{part}" for part in PARTS))
     optimizer = build_optimizer(record.config)
     if not isinstance(optimizer, PRGE):
         raise WrongWords(

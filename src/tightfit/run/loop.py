@@ -186,7 +186,7 @@ class Run(Course):
             "backward_passes": position.backward_passes,
             "train_loss": position.loss_sum / position.loss_count if position.loss_count else None,
             f"{scored}_accuracy": result.accuracy,
-            f"{scored}_loss": result.loss,
+            f"{scored}_loss": result.loss if math.isfinite(result.loss) else None,  # which JSON has no number for
             **position.scalars,
         }
         if position.step > 0:
@@ -234,6 +234,7 @@ class Run(Course):
     def finish(self) -> RunRecord:
         """Close the record: weights, summary, and whether the measured peak kept to the budget."""
         record, budget = self.record, self.task.budget
+        self.check_last_score()
         self.close("finished" if record.status == "running" else record.status)
         measured = record.memory["measured_peak_bytes"]
         if not record.reason and not budget.allows(measured):
@@ -248,6 +249,16 @@ class Run(Course):
         write_run(self.folder, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return record
+
+    def check_last_score(self) -> None:
+        """A run whose last step left weights without a finite loss diverged too: no step's loss shows that."""
+        last, scored = read_evals(self.folder)[-1], self.task.dataset.scored
+        if self.record.status == "running" and last[f"{scored}_loss"] is None:
+            self.record.status = "diverged"
+            self.record.reason = (
+                f"{scored} loss is not finite after step {self.position.step - 1}; lower the learning rate or clip "
+                "the slope"
+            )
 
     def close(self, status: Status) -> None:
         """Note how the run ends, and how often it was evaluated."""
