@@ -85,7 +85,7 @@ def losses_of(folder: Path) -> np.ndarray:
     record, _, run = prepared(folder)
     run.bind()
     for step in range(record.summary["steps"]):
-        run.learner.step(Batch(*run.stream.batch(step), step, run.epoch(step)))
+        run.learner.step(Batch(*run.batches.batch(step), step, run.epoch(step)))
     return np.array(run.losses.losses).reshape(-1, 4)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import EXPORT
-from tightfit.datasets.stream import encoding_for
+from tightfit.datasets.batches import encoding_for
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.schedules import value_at
@@ -78,7 +78,7 @@ def manifest_of(
         run=course.record.key,
         seed=course.task.seed,
         noise=optimizer.direction.noise,
-        batch_size=course.stream.batch_size,
+        batch_size=course.batches.batch_size,
         example_shape=list(data["inputs"].shape[1:]),
         queries=optimizer.queries,
         adapters={name: list(B.shape) for name, B in reference.adapters.items()},
@@ -113,7 +113,7 @@ def data_of(course: Course, optimizer: PRGE, steps: int) -> dict[str, torch.Tens
         name: torch.tensor([value_at(getattr(optimizer, name), course.epoch(step)) for step in range(steps)]).double()
         for name in ("lr", "eps", "clip")
     }
-    order = torch.stack([course.stream.chosen(step) for step in range(steps)]).int()
+    order = torch.stack([course.batches.chosen(step) for step in range(steps)]).int()
     encode = encoding_for(course.task.model, course.task.dataset)
     return {"inputs": encode(examples.inputs), "labels": examples.labels, "order": order, **rates}
 

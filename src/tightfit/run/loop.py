@@ -146,7 +146,7 @@ class Run(Course):
         """One step on the clock; False when a loss is known not to be finite."""
         step = self.position.step
         with self.limit, self.clock.training():
-            inputs, labels = self.stream.batch(step)
+            inputs, labels = self.batches.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
         self.position.step += 1
         self.unread.append(report)
@@ -180,7 +180,7 @@ class Run(Course):
             "step": position.step,
             "epoch": self.epoch(position.step),
             "done": self.done(),
-            "examples_seen": position.step * self.stream.batch_size,
+            "examples_seen": position.step * self.batches.batch_size,
             **self.clock.state_dict(),
             "forward_passes": position.forward_passes,
             "backward_passes": position.backward_passes,
@@ -190,7 +190,7 @@ class Run(Course):
             **position.scalars,
         }
         if position.step > 0:
-            position.evaluations = self.pace.passed(self.done(), position.evaluations, self.clock.train_seconds)
+            position.evaluations = self.pace.passed(self.done(), position.evaluations)
         position.loss_sum, position.loss_count = 0.0, 0
         append_eval(self.folder, row)
         self.tracker.log(row)
@@ -205,7 +205,7 @@ class Run(Course):
 
         Raises OverBudget when the budget has a say in it and does not allow them.
         """
-        batch = Batch(*self.stream.batch(0), step=0, epoch=0.0)
+        batch = Batch(*self.batches.batch(0), step=0, epoch=0.0)
         measured = peak_of_training(self.task, batch, self.limit)
         self.record.memory |= {
             **measured.as_dict(),
