@@ -22,7 +22,7 @@ from tightfit.program.check import STEPS, Reference, check, first_steps
 from tightfit.program.formats import SUFFIXES, writer_for
 from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
-from tightfit.program.runtimes import check_format
+from tightfit.program.runtimes import ARGUMENTS, check_format
 from tightfit.records.record import RunRecord, read_run, require, write_atomically
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
@@ -84,6 +84,10 @@ def manifest_of(
         adapters={name: list(B.shape) for name, B in reference.adapters.items()},
         starts=step.starts,
         steps=len(data["order"]),
+        arguments={
+            name: str(value.dtype).removeprefix("torch.")
+            for name, value in zip(ARGUMENTS, step.example(data["inputs"], data["labels"]), strict=True)
+        },
     )
 
 
