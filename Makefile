@@ -63,7 +63,7 @@ bench: setup  ## measure what a step costs on this machine beside its targets (O
 	$(TIGHTFIT) bench
 	$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS))
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=steps)
-	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=device full=true)
+	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=programs full=true)
 
 REPRODUCE = $(TIGHTFIT) reproduce profile=$(PROFILE) $(OPTIONS)
 

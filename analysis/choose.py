@@ -16,7 +16,7 @@ import yaml
 
 from tightfit.records.record import FINAL
 
-from .load import EXPERIMENTS, WORK, flat, load_results, load_runs, merge
+from .load import EXPERIMENTS, RUNS, flat, load_results, load_runs, merge
 from .names import column_title, in_order, method
 from .page import Page, table
 from .protocol import Cell, Comparison, comparisons
@@ -151,7 +151,7 @@ def frozen_lines(chosen: Sequence[Choice]) -> str:
 def main(arguments: Sequence[str] | None = None, experiments: Path = EXPERIMENTS) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.choose", description=__doc__)
     parser.add_argument("tuning", help="the experiment of the trials, such as elasticzo/tuning/table1")
-    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs")
     options = parser.parse_args(arguments)
     known = comparisons(experiments)
     served = [one for one in known if one.tuning == options.tuning]

@@ -20,7 +20,7 @@ from .load import (
     EVAL_COLUMNS,
     EXPERIMENTS,
     REAL,
-    WORK,
+    RUNS,
     Records,
     load_results,
     load_runs,
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.collect", description=__doc__)
     parser.add_argument("experiments", nargs="+", metavar="experiment", help="such as elasticzo/table1")
     parser.add_argument("--profile", default="paper", help="which runs to collect (default: paper)")
-    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs")
     options = parser.parse_args(arguments)
     for experiment in options.experiments:
         print(collect(experiment, options.runs, options.profile))

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from .defaults import defaults_of
-from .load import EXPERIMENTS, WORK, Records, flat, latest, load_results, load_run, load_runs, merge
+from .load import EXPERIMENTS, RUNS, Records, flat, latest, load_results, load_run, load_runs, merge
 from .names import column_title, mebibytes, method
 from .tables import CELL, measured, ours_text, percent
 
@@ -29,7 +29,7 @@ WHERE = (*CELL, "profile", "batch_size", "memory_budget")  # of several runs wit
 Lines = Iterator[str]
 
 
-def main(words: Sequence[str], runs: Path = WORK / "runs", experiments: Path = EXPERIMENTS) -> int:
+def main(words: Sequence[str], runs: Path = RUNS, experiments: Path = EXPERIMENTS) -> int:
     """Explain each of `words`; the exit code: 2 where one names nothing."""
     if not words or not {"-h", "--help"}.isdisjoint(words):
         print(__doc__, file=sys.stdout if words else sys.stderr)

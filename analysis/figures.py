@@ -19,7 +19,7 @@ from . import gains, papers, step_cost
 from .breakdowns import by_arithmetic, memory_breakdown, step_time
 from .curves import accuracy_by_seconds_at, loss_curves
 from .fine_tuning import backpropagates
-from .load import EXPERIMENTS, ROOT, WORK, Records, latest, load_published, load_results, load_runs, merge
+from .load import EXPERIMENTS, ROOT, RUNS, Records, latest, load_published, load_results, load_runs, merge
 from .loss_sign import loss_sign
 from .page import Page
 from .planned import FIG3, FIG4, load_plan, memory_by_context, memory_by_reading
@@ -88,7 +88,7 @@ README_TABLE = "elasticzo/table1"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.figures", description=__doc__)
-    parser.add_argument("--runs", type=Path, default=WORK / "runs", help="the folder of runs")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs")
     parser.add_argument("--out", type=Path, default=FIGURES, help="where tables and figures go")
     parser.add_argument("--profile", choices=PROFILES, help="default: the fullest that an experiment has records of")
     parser.add_argument("--latex", choices=[*TABLES, *PAGES], help="only print the table of this experiment as LaTeX")
@@ -120,7 +120,7 @@ def recorded_page(experiment: str, profile: str | None = None) -> Page:
 def report_experiment(
     experiment: str,
     profile: str,
-    runs: Path = WORK / "runs",
+    runs: Path = RUNS,
     console: Console | None = None,
     out: Path = FIGURES,
     experiments: Path = EXPERIMENTS,

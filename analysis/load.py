@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ from tightfit.records.record import EVALS, FINAL, SCHEMA, RunRecord, read_evals,
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
 WORK = ROOT if (ROOT / "src").exists() else Path()  # of runs and figures: the checkout, or else the current folder
+RUNS = Path(os.environ.get("TIGHTFIT_RUNS") or WORK / "runs")  # as in conf/config.yaml
 
 TEXT, COUNT, REAL, FLAG = "str", "Int64", "float64", "boolean"
 MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_state")

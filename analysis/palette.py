@@ -33,7 +33,7 @@ COLORS: dict[Family, str] = {
 DASHES: dict[Variant, str] = {"checkpointed": "--"}
 MARKERS: dict[Variant, str] = {"checkpointed": "^", "int8": "s", "reference": "D"}
 SCALE = ("#CC8A1A", "#A66E00", "#7D5300", "#553800", "#2B1C00")
-KIND_COLORS = {  # of bytes; the planner's picture has the same
+KIND_COLORS = {  # of bytes
     "parameters": "#5b6770",
     "activations": "#9ec3e6",
     "gradients": "#e8b33f",

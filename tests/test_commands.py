@@ -31,7 +31,7 @@ FORMER = {verb.former.removeprefix("tightfit."): verb.name for verb in VERBS.val
 COMMANDS = sorted({FORMER.get(name, name) + words for text in TEXTS for name, words in PRINTED.findall(text)})
 # Which `make bench` runs; and what tests/test_own_folder.py does.
 RUN_ELSEWHERE = {
-    "bench part=device",
+    "bench part=programs",
     "bench csv=experiments/step_cost/results/targets.csv",
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py

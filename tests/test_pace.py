@@ -9,9 +9,16 @@ from tightfit.run.pace import Pace
 
 
 def evaluated_at(
-    evaluation: float, monkeypatch: pytest.MonkeyPatch, *, asked: int = 100, seconds: float = 10.0, limited: bool = True
+    evaluation: float,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    asked: int = 100,
+    seconds: float = 10.0,
+    limited: bool = True,
+    later: float | None = None,
 ) -> list[int]:
-    """The steps, of a thousand that take `seconds`, after which a run evaluates for `evaluation` seconds."""
+    """The steps, of a thousand that take `seconds`, after which a run evaluates for `evaluation` seconds, or `later`
+    ones in its second half."""
     now, passed, steps = 0.0, 0, []
     monkeypatch.setattr(module, "perf_counter", lambda: now)
     pace = Pace(asked, limited)
@@ -21,8 +28,8 @@ def evaluated_at(
         done, trained = step / 1000, step * seconds / 1000
         if pace.is_due(done, passed, trained):
             with pace.evaluating(done):
-                now += evaluation
-            passed = pace.passed(done, passed, trained)
+                now += evaluation if later is None or done < 0.5 else later
+            passed = pace.passed(done, passed)
             steps.append(step)
     return steps
 
@@ -44,3 +51,12 @@ def test_evaluation_takes_a_fifth_of_a_run_that_seconds_limit_beside_the_first_a
     assert (len(steps) + 1) * evaluation > 0.2 * 10.0 * 0.6
     gaps = [later - earlier for earlier, later in pairwise(steps[:-1])]
     assert max(gaps, default=0) - min(gaps, default=0) <= 10  # evenly
+
+
+def test_evaluations_that_were_left_out_are_not_made_up_for_when_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = evaluated_at(0.5, monkeypatch, later=0.001)
+    assert len([step for step in steps if step < 500]) < 10
+    after = [step for step in steps if step >= 500]
+    assert after[1:] == list(range(after[1], 1001, 10))

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tightfit.optimizers.base import Batch
+from tightfit.program.export import main as export
+from tightfit.program.score import main as score_program
 from tightfit.records.record import read_run
 from tightfit.run import checkpoint
 from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
@@ -18,6 +20,8 @@ from tightfit.run.loss_log import LossLog
 from tightfit.run.replay import REBUILT, main, rebuild
 from tightfit.run.session import carry_out
 from tightfit.settings import TRUST
+from tightfit.use.predict import main as predict
+from tightfit.use.score import main as score
 
 from .killing import killed_at_second_checkpoint
 from .test_language_runs import text_config
@@ -241,6 +245,21 @@ def test_a_record_that_lost_a_part_is_told_in_one_line(
         assert told.err.startswith(f"ValueError: {path} lacks {lost}; put the whole file back, or delete the folder")
         assert told.err.count("\n") == 1
         assert told.out == ""
+
+
+@pytest.mark.parametrize("command", [export, predict, score, score_program])
+def test_a_record_without_its_configuration_is_told_in_one_line(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
+    path = folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "config": {}}))
+    capsys.readouterr()
+    more = {predict: ["text=fine"], score_program: ["adapters=none"]}.get(command, [])
+    assert command([f"run={folder}", TRUST, *more]) in (1, 2)
+    told = capsys.readouterr().err
+    assert f"{path} lacks config.optimizer; put the whole file back" in told
+    assert told.count("\n") == 1
 
 
 def test_a_log_gives_what_it_noted_and_then_goes_on() -> None:

@@ -31,7 +31,7 @@ def planned(folder: Path) -> Planned:
 
 def test_standing_tells_where_a_run_is(tmp_path: Path) -> None:
     run = planned(tmp_path)
-    record = RunRecord(key="k", experiment="e", config={})
+    record = RunRecord(key="k", experiment="e", config={}, dataset={"scored": "test"})
     assert standing(run) == (0.0, "waiting")
     write_run(tmp_path, record)
     with only_process_in(tmp_path, "this"):

@@ -178,6 +178,15 @@ def test_loss_that_is_not_finite_ends_the_run_as_diverged_at_its_step(optimizer:
     assert "loss is nan at step 0" in record.reason
 
 
+def test_a_run_whose_last_step_leads_beyond_all_numbers_diverged_and_no_file_holds_a_nan(tmp_path: Path) -> None:
+    record = carry_out(task(Backprop(1e38, SGD()), epochs=1, batch_size=96, evaluations=1), tmp_path / "run")
+    assert record.status == "diverged"
+    assert "test loss is not finite after step 0; lower the learning rate" in record.reason
+    assert read_evals(tmp_path / "run")[-1]["test_loss"] is None
+    for name in ("run.json", "evals.jsonl"):
+        assert "NaN" not in (tmp_path / "run" / name).read_text()
+
+
 def test_seconds_end_a_run_before_its_epochs_do(tmp_path: Path) -> None:
     record = carry_out(task(Backprop(0.01, SGD()), epochs=10_000, seconds=0.2, evaluations=4), tmp_path / "run")
     rows = read_evals(tmp_path / "run")

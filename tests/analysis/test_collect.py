@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,14 @@ def test_accuracies_are_exact_to_the_count(tmp_path: Path, experiments: Path):
     assert [share * examples for share, (_, examples) in zip(kept, counts, strict=True)] == pytest.approx(
         [count for count, _ in counts], abs=1e-5
     )
+
+
+def test_runs_are_looked_for_where_runs_are_told_to_be_kept(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "analysis.collect", "nowhere/nothing"],
+        env={**os.environ, "TIGHTFIT_RUNS": str(tmp_path / "mine")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"no ended paper runs in {tmp_path / 'mine'}" in said.stdout

@@ -1,7 +1,9 @@
 """One colour for a method, whichever figure it is in."""
 
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from analysis.fine_tuning_figure import fine_tuning_by_seconds
 from analysis.load import load_results
@@ -9,7 +11,7 @@ from analysis.names import METHODS, method
 from analysis.palette import KIND_COLORS
 from analysis.planned import FIG3, load_plan, memory_by_context
 from analysis.predicted import predicted_against_measured
-from tightfit.plan.show import KINDS
+from tightfit.plan.__main__ import main as plan
 
 
 def lines(axes: Axes) -> dict[str, tuple[str, str]]:
@@ -37,5 +39,11 @@ def test_variants_of_a_family_share_its_colour_and_differ_in_dash_or_marker() ->
     )
 
 
-def test_kinds_of_bytes_have_the_same_colours_in_the_planners_picture() -> None:
-    assert KINDS == KIND_COLORS
+def test_kinds_of_bytes_have_the_same_colours_in_the_planners_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    assert plan(["model=lenet5", "optimizer=bp_adam", "picture=plan.png"]) == 0
+    bars = drawn[0].axes[0].containers
+    assert len(bars) > 3
+    for kind in bars:
+        assert to_hex(kind[0].get_facecolor()) == KIND_COLORS[str(kind.get_label()).replace(" ", "_")]

@@ -111,12 +111,12 @@ OTHERS = [
     fails("data", "--x is no setting of data; it has none", "--x"),
     fails("bench", "full is no setting of bench part=targets; it has csv", "--full"),
     fails("bench", "part=stesp is no part of bench; write part=steps; choose targets, steps, language", "part=stesp"),
-    fails("bench", "threads is no setting of bench part=device; it has full", "part=device", "threads=1"),
+    fails("bench", "threads is no setting of bench part=programs; it has full", "part=programs", "threads=1"),
     fails("bench", "only=7B is in no title; choose a part of one of", "part=language", "--only", "7B"),
     fails("bench", "threads=0 is no whole number from 1", "part=language", "--threads", "0"),
     fails("bench", "threads=x is no whole number from 1", "part=language", "threads=x"),
     fails("bench", "x is no setting of bench; it has part", "part=language", "x"),
-    fails("bench", "only=7B is in no model's name; choose a part of one of", "part=device", "only=7B"),
-    fails("bench", "rounds=0 is no whole number from 1", "part=device", "rounds=0"),
+    fails("bench", "only=7B is in no model's name; choose a part of one of", "part=programs", "only=7B"),
+    fails("bench", "rounds=0 is no whole number from 1", "part=programs", "rounds=0"),
 ]
 CASES = [*LAYERS, *REPRODUCE, *PLAN, *ON_RUNS, *OTHERS]

@@ -161,6 +161,11 @@ RATES = [
     runs("optimizer.eps='abc' is neither a number nor a schedule", "optimizer.eps=abc"),
     runs("optimizer.clip=-1 is not more than 0", "optimizer.clip=-1"),
     runs("adapter.alpha", "optimizer=p_rge", "adapter.alpha=nan"),
+    runs(
+        "adapter.rank is no setting of NoAdapter; it has none; adapter=lora or mp_lora or tt has it", "adapter.rank=4"
+    ),
+    runs("adapter.rank is no setting of NoAdapter; it has none; adapter=lora", "+model.lora.rank=4"),
+    runs("optimizer=elastic_zo or elastic_zo_int8 or loho has it", "optimizer=mezo", "+optimizer.bp_layers=2"),
     runs("adapter.rank=0 but an update has a rank", "adapter=lora", "adapter.rank=0"),
     recorded("this model has none; choose adapter=mp_lora", "optimizer=p_rge", "adapter=none"),
 ]

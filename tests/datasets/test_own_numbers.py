@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from tightfit.datasets.arrays import arrays
+from tightfit.datasets.batches import Normalization
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.image_folder import image_folder
-from tightfit.datasets.stream import Normalization
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (120, 8, 8), dtype=np.uint8)
 CLASSES = ("cat", "dog", "eel")

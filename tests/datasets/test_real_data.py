@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from tightfit.datasets.batches import Batches, Normalization
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.fashion_mnist import fashion_mnist
 from tightfit.datasets.mnist import mnist
 from tightfit.datasets.rotated import rotated
-from tightfit.datasets.stream import Normalization, Stream
 
 SETS = {"mnist": mnist, "fashion_mnist": fashion_mnist}
 COUNTS = {
@@ -84,15 +84,15 @@ def test_limit_that_leaves_nothing_is_refused(limit: str) -> None:
 
 def test_an_epoch_shows_every_example_once_in_an_order_of_its_own() -> None:
     dataset = mnist(train_limit=640)
-    stream = Stream(dataset, batch_size=32, seed=0)
-    epochs = [torch.cat([stream.batch(20 * epoch + step)[1] for step in range(20)]) for epoch in range(2)]
+    batches = Batches(dataset, batch_size=32, seed=0)
+    epochs = [torch.cat([batches.batch(20 * epoch + step)[1] for step in range(20)]) for epoch in range(2)]
     assert all(torch.equal(labels.sort().values, dataset.train.labels.sort().values) for labels in epochs)
     assert not torch.equal(*epochs)
 
 
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
     dataset = mnist(train_limit=640)
-    stream, fresh = (Stream(dataset, batch_size=32, seed=5) for _ in range(2))
+    batches, fresh = (Batches(dataset, batch_size=32, seed=5) for _ in range(2))
     for step in range(45):
-        stream.batch(step)
-    assert torch.equal(stream.batch(3)[0], fresh.batch(3)[0])
+        batches.batch(step)
+    assert torch.equal(batches.batch(3)[0], fresh.batch(3)[0])

@@ -10,7 +10,7 @@ from tightfit.datasets import superglue, vader
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.sentiment import mr, read_tsv, sst2
-from tightfit.datasets.text import Encoder, Labelled, Prompting, Splits, drawn, split_by_hash, text_dataset
+from tightfit.datasets.text import Labelled, PromptEncoder, Prompting, Splits, drawn, split_by_hash, text_dataset
 from tightfit.datasets.text_file import read_rows, text_file
 
 
@@ -50,7 +50,7 @@ def test_committed_templates_are_those_of_mezo(name: str) -> None:
 
     config: Any = OmegaConf.load(Path(__file__).parents[2] / "conf" / "dataset" / f"{name}.yaml")
     prompting = Prompting(template=config.template, verbalizers=list(config.verbalizers))
-    tokens = Encoder(prompting, Letters()).prompt(Labelled(FIELDS[name], 0))
+    tokens = PromptEncoder(prompting, Letters()).prompt(Labelled(FIELDS[name], 0))
     assert "".join(map(chr, tokens)) == PROMPTS[name]
 
 

@@ -15,9 +15,9 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from tests.models.test_language_model import LLAMA, WORDS, bert, tokenizer_of_words
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.routes import cache_folder
-from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.mp_lora import MPLoRA
@@ -60,8 +60,8 @@ class Subject:
     dataset: Dataset
 
     def batch(self) -> Batch:
-        stream = Stream(self.dataset, 8, 0, "cpu", encoding_for(self.make(), self.dataset))
-        return Batch(*stream.batch(0), step=0, epoch=0.0)
+        batches = Batches(self.dataset, 8, 0, "cpu", encoding_for(self.make(), self.dataset))
+        return Batch(*batches.batch(0), step=0, epoch=0.0)
 
 
 @cache

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from tests.test_language_runs import REPEATED, SENTENCES, text_config, tiny_llama
 from tightfit.optimizers.base import Batch
 from tightfit.program.export import export, prepared
+from tightfit.program.manifest import read_manifest
 from tightfit.program.runtimes import RUNTIMES
 from tightfit.program.score import score_adapters
 from tightfit.program.train import ADAPTERS, COST, LOSSES
@@ -85,7 +86,7 @@ def losses_of(folder: Path) -> np.ndarray:
     record, _, run = prepared(folder)
     run.bind()
     for step in range(record.summary["steps"]):
-        run.learner.step(Batch(*run.stream.batch(step), step, run.epoch(step)))
+        run.learner.step(Batch(*run.batches.batch(step), step, run.epoch(step)))
     return np.array(run.losses.losses).reshape(-1, 4)
 
 
@@ -123,6 +124,18 @@ def test_the_adapters_load_back_and_score_as_the_run_did(trained: Driven) -> Non
     result = score_adapters(trained.run, trained.program.parent / ADAPTERS)
     assert result.accuracy == trained.summary()["final_accuracy"]
     assert result.loss == pytest.approx(trained.summary()["final_loss"], abs=1e-5)
+
+
+def test_the_manifest_says_the_arguments_of_a_call_in_order_with_their_types(trained: Driven) -> None:
+    told = read_manifest(trained.program).arguments
+    assert " ".join(told) == "inputs labels step lr eps slopes"
+    assert list(told.values()) == ["int64"] * 3 + ["float32"] * 3
+    if trained.program.suffix == ".onnx":  # whose file says so too
+        from onnxruntime import InferenceSession
+
+        named = {each.name: each.type for each in InferenceSession(trained.program).get_inputs()}
+        letters = {"int64": "tensor(int64)", "float32": "tensor(float)"}
+        assert {name: letters[kind] for name, kind in told.items()}.items() <= named.items()
 
 
 def test_the_pending_update_is_in_the_adapters(trained: Driven) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.synthetic import bars, straight_line
-from tightfit.datasets.stream import Stream
+from tightfit.datasets.batches import Batches
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers import captured as module
 from tightfit.optimizers.base import Batch, Learner, Optimizer
@@ -35,8 +35,8 @@ METHODS = {
 
 
 def batches(device: torch.device, steps: int = 12) -> list[Batch]:
-    stream = Stream(bars(), 16, 0, device)
-    return [Batch(*stream.batch(step), step, step / 4) for step in range(steps)]
+    batches = Batches(bars(), 16, 0, device)
+    return [Batch(*batches.batch(step), step, step / 4) for step in range(steps)]
 
 
 def learner_of(method: Optimizer, device: torch.device, by_graph: bool) -> tuple[Learner, LossLog]:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import bars
-from tightfit.datasets.stream import Stream, encoding_for
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.models.int8_layers import Conv2d, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.numerics.int8 import arithmetic as int8
@@ -46,11 +46,11 @@ def any_int8(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def dtypes_of_two_steps(optimizer: Optimizer) -> set[torch.dtype]:
     dataset, model = bars(), lenet5_int8(10, seed=0, backend="int8")
-    stream = Stream(dataset, 16, 0, "cpu", encoding_for(model, dataset))
+    batches = Batches(dataset, 16, 0, "cpu", encoding_for(model, dataset))
     with Dtypes() as dtypes:
         learner = optimizer.bind(model, cross_entropy, seed=0)
         for step in range(2):
-            learner.step(Batch(*stream.batch(step), step, 0.0))
+            learner.step(Batch(*batches.batch(step), step, 0.0))
     return dtypes.seen
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.synthetic import boxes
 from tests.test_runner import Killed, KillingTracker, carry_out
-from tightfit.datasets.stream import Stream, encoding_for
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.memory.budget import MemoryBudget
 from tightfit.models.pointnet import PointNet, pointnet
 from tightfit.optimizers.base import Batch, Optimizer
@@ -41,8 +41,8 @@ def task(optimizer: Optimizer, **training: Any) -> Task:
 
 def batch(step: int) -> Batch:
     dataset = boxes()
-    stream = Stream(dataset, 16, seed=0, encode=encoding_for(pointnet(3, 0), dataset))
-    return Batch(*stream.batch(step), step, 0.0)
+    batches = Batches(dataset, 16, seed=0, encode=encoding_for(pointnet(3, 0), dataset))
+    return Batch(*batches.batch(step), step, 0.0)
 
 
 def buffers(model: PointNet) -> dict[str, torch.Tensor]:

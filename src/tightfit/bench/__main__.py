@@ -13,7 +13,7 @@ TAKES = {
     "targets": ("csv",),
     "steps": (),
     "language": ("full", "only", "threads", "csv"),
-    "device": ("full", "only", "rounds", "csv"),
+    "programs": ("full", "only", "rounds", "csv"),
 }
 
 

@@ -113,7 +113,7 @@ def text_dataset(
     answers = answer_tokens(prompting, tokenizer)
     train, scored = drawn(splits, prompting, name)
     check_labels([*train, *scored], prompting)
-    encoded = Encoder(prompting, tokenizer)
+    encoded = PromptEncoder(prompting, tokenizer)
     train_prompts = [encoded.prompt(text) for text in train]
     scored_prompts, scored = by_length([encoded.prompt(text) for text in scored], scored)
     return Dataset(
@@ -201,7 +201,7 @@ def shuffled(texts: Sequence[Labelled], seed: int, split: str) -> list[Labelled]
     return [texts[index] for index in order.tolist()]
 
 
-class Encoder:
+class PromptEncoder:
     """Turns texts into prompts; `cut` counts those that were too long."""
 
     def __init__(self, prompting: Prompting, tokenizer: Tokenizer) -> None:

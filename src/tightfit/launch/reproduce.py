@@ -224,7 +224,7 @@ def standing(run: Planned) -> tuple[float, str]:
     if not rows:
         return 0.0, "starting"
     last = rows[-1]
-    accuracy = next(value for name, value in last.items() if name.endswith("_accuracy"))
+    accuracy = last[f"{record.dataset['scored']}_accuracy"]
     return last["done"], f"accuracy {accuracy:.2%} after {last['train_seconds']:.0f} s of training"
 
 

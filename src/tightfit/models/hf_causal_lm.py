@@ -12,7 +12,7 @@ from tightfit.datasets.text import Tokenizer
 from tightfit.models.adapters.lora import check_saved, is_adapted, read_saved, train_updates_alone
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
-from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM, keep_answers, numbered_layers
+from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, TextEncoder, keep_answers, numbered_layers
 from tightfit.models.widening import WIDE, computing_type
 from tightfit.seeds import derive
 
@@ -76,11 +76,13 @@ def hf_encoder(
     dtype: str = "float32",
     attention: str = "sdpa",
     compute: str | None = None,
-) -> Encoder:
+) -> TextEncoder:
     """The encoder `source` with a new head for `classes`; see `hf_causal_lm`."""
     del answers  # a head has no words
     lm = pretrained("AutoModel", source, dtype, attention)
-    return computing(kept_adapter(Encoder(lm, tokenizer.pad, classes, derive(seed, "head")), source), dtype, compute)
+    return computing(
+        kept_adapter(TextEncoder(lm, tokenizer.pad, classes, derive(seed, "head")), source), dtype, compute
+    )
 
 
 def random_causal_lm(

@@ -111,7 +111,7 @@ class MaskedLM(LanguageModel):
         return logits[torch.arange(len(tokens), device=tokens.device), (tokens == self._mask).int().argmax(dim=1)]
 
 
-class Encoder(LanguageModel):
+class TextEncoder(LanguageModel):
     """An encoder without words to answer with: the mean over all tokens, and a linear head that starts near zero."""
 
     def __init__(self, lm: Any, pad: int, classes: int, seed: int) -> None:

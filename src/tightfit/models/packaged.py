@@ -15,7 +15,7 @@ from tightfit.datasets.routes import Files, Route, cache_folder, from_pypi, memb
 from tightfit.models.hf_causal_lm import hf_causal_lm, hf_encoder
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
-from tightfit.models.language_model import CausalLM, Encoder
+from tightfit.models.language_model import CausalLM, TextEncoder
 
 SMOLLM2 = "smollm2_135m"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -84,7 +84,7 @@ def minilm_tokenizer(folder: str | None = None, cache: str | None = None) -> HFT
     return HFTokenizer(str(minilm_folder(folder, cache)), answers_at="head")
 
 
-def minilm_l6(folder: str | None = None, cache: str | None = None, **model: Any) -> Encoder:
+def minilm_l6(folder: str | None = None, cache: str | None = None, **model: Any) -> TextEncoder:
     """all-MiniLM-L6-v2: 22.7 M parameters, 6 layers, with a new head. folder: where its files lie; cache: where
     models are kept; the rest as of `hf_encoder`."""
     return hf_encoder(str(minilm_folder(folder, cache)), **model)

@@ -14,15 +14,9 @@ from rich.table import Table
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import readable
 from tightfit.plan.answer import Answer
+from tightfit.records.places import analysis
 
 WIDTH = 175  # columns where the output is no terminal
-KINDS = {  # of bytes, in the order and the colours of a bar
-    "parameters": "#5b6770",
-    "gradients": "#e8b33f",
-    "optimizer_state": "#a58bc0",
-    "activations": "#9ec3e6",
-    "errors": "#d07a55",
-}
 EXPLANATION = (
     "All numbers are derived; none is measured. fwd: forward passes of a step; bwd: its backward work, in forward",
     "passes; swp: sweeps over the weights besides; s at peak: a lower bound, the device at its peak rates. max b keeps",
@@ -125,11 +119,12 @@ def draw(rows: Sequence[Answer], path: str) -> None:
     """
     from matplotlib.figure import Figure  # a plan without a picture need not wait for it
 
+    colors = analysis("palette").KIND_COLORS
     needs = {label(row): row.memory for row in rows}  # the same on every device
     figure = Figure(figsize=(10, 1.5 + 0.3 * len(needs)), layout="constrained")
     axes = figure.subplots()
     places, starts = range(len(needs)), [0.0] * len(needs)
-    for kind, color in KINDS.items():
+    for kind, color in colors.items():
         sizes = [getattr(memory, kind) / 2**30 for memory in needs.values()]
         if any(sizes):
             axes.barh(places, sizes, left=starts, color=color, label=kind.replace("_", " "))
@@ -143,7 +138,7 @@ def draw(rows: Sequence[Answer], path: str) -> None:
     axes.set_yticks(places, list(needs), fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="GiB, derived from plain numbers; none is measured", xlim=(0, None))
-    figure.legend(loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(colors), frameon=False, fontsize=8)
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

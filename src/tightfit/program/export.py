@@ -14,7 +14,7 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import EXPORT
-from tightfit.datasets.stream import encoding_for
+from tightfit.datasets.batches import encoding_for
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.schedules import value_at
@@ -22,12 +22,13 @@ from tightfit.program.check import STEPS, Reference, check, first_steps
 from tightfit.program.formats import SUFFIXES, writer_for
 from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
-from tightfit.program.runtimes import check_format
-from tightfit.records.record import RunRecord, read_run, write_atomically
+from tightfit.program.runtimes import ARGUMENTS, check_format
+from tightfit.records.record import RunRecord, read_run, require, write_atomically
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
 from tightfit.run.parts import build_optimizer
+from tightfit.run.replay import PARTS
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
@@ -77,12 +78,16 @@ def manifest_of(
         run=course.record.key,
         seed=course.task.seed,
         noise=optimizer.direction.noise,
-        batch_size=course.stream.batch_size,
+        batch_size=course.batches.batch_size,
         example_shape=list(data["inputs"].shape[1:]),
         queries=optimizer.queries,
         adapters={name: list(B.shape) for name, B in reference.adapters.items()},
         starts=step.starts,
         steps=len(data["order"]),
+        arguments={
+            name: str(value.dtype).removeprefix("torch.")
+            for name, value in zip(ARGUMENTS, step.example(data["inputs"], data["labels"]), strict=True)
+        },
     )
 
 
@@ -91,6 +96,7 @@ def prepared(folder: Path) -> tuple[RunRecord, PRGE, Course]:
     record = read_run(folder)
     if record is None or "batch_size" not in record.memory:
         raise WrongWords(f"{folder} holds no run that began; name the folder or the key of one, as in runs/scratch/…")
+    require(folder, record, *(f"config.{part}" for part in PARTS))
     optimizer = build_optimizer(record.config)
     if not isinstance(optimizer, PRGE):
         raise WrongWords(
@@ -111,7 +117,7 @@ def data_of(course: Course, optimizer: PRGE, steps: int) -> dict[str, torch.Tens
         name: torch.tensor([value_at(getattr(optimizer, name), course.epoch(step)) for step in range(steps)]).double()
         for name in ("lr", "eps", "clip")
     }
-    order = torch.stack([course.stream.chosen(step) for step in range(steps)]).int()
+    order = torch.stack([course.batches.chosen(step) for step in range(steps)]).int()
     encode = encoding_for(course.task.model, course.task.dataset)
     return {"inputs": encode(examples.inputs), "labels": examples.labels, "order": order, **rates}
 

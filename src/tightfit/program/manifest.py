@@ -30,6 +30,7 @@ class Manifest:
     adapters: dict[str, list[int]]  # names as in the model's state dict, shapes (out, rank)
     starts: dict[str, int]  # of each in the vector that the program keeps
     steps: int
+    arguments: dict[str, str] = field(default_factory=dict)  # of a call, in order: names and types of numbers
     sha256: str = ""  # of the program; empty until it has passed the check
     check: dict[str, float] = field(default_factory=dict)  # how far from the framework it was, and might have been
     schema: int = SCHEMA

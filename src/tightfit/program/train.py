@@ -85,7 +85,7 @@ def train(program: Path, data: Path | None, steps: int | None, out: Path, thread
             with watch:
                 new = driver.step(*batches.batch(step), step, *batches.rates(step))
             losses.extend(new.tolist())
-            report(step, steps, float(new.mean()), watch.seconds[-1])
+            show(step, steps, float(new.mean()), watch.seconds[-1])
         driver.flush(*batches.batch(steps - 1), steps, batches.rates(steps - 1)[1])
     write_adapters(out / ADAPTERS, opened.adapters(), manifest, steps)
     write_atomically(out / LOSSES, np.array(losses, dtype="<f4").tobytes())
@@ -121,7 +121,7 @@ def peaks(opening: ProcessPeak, training: ProcessPeak) -> dict[str, int]:
     }
 
 
-def report(step: int, steps: int, loss: float, seconds: float) -> None:
+def show(step: int, steps: int, loss: float, seconds: float) -> None:
     """A line now and then. Raises ValueError when the loss is not finite."""
     if not math.isfinite(loss):
         raise ValueError(f"loss is {loss} at step {step}; lower the learning rate of the run, and export it again")

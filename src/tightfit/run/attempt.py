@@ -18,7 +18,7 @@ from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
 from tightfit.run.parts import build
-from tightfit.run.progress import describe, report, say
+from tightfit.run.progress import describe, say, show
 from tightfit.tracking.tracker import Tracker
 
 
@@ -56,7 +56,7 @@ class Attempt:
         say(self.label, text)
 
     def progress(self, done: float, accuracy: float, seconds: float) -> None:
-        report(self.label, done, accuracy, seconds)
+        show(self.label, done, accuracy, seconds)
 
 
 @contextmanager

@@ -125,13 +125,24 @@ def check_arguments(name: str, make: Callable[..., Any], arguments: Mapping[str,
     }
     if not any(each.kind == each.VAR_KEYWORD for each in parameters.values()):
         known = [key for key in taken if key not in given]
-        check_names(target_name(make), arguments, known, f"{name}.")
+        for key in arguments:
+            if key not in known:
+                raise ValueError(unknown(target_name(make), key, known, f"{name}.") + had_by(name, key))
     for key, each in taken.items():
         if each.default is each.empty and key not in arguments and key not in given:
             raise ValueError(f"{name}.{key} is missing, and {target_name(make)} needs it; write +{name}.{key}=…")
     hints = hints_of(make)
     for key, value in arguments.items():
         check_kind(f"{name}.{key}", value, hints.get(key))
+
+
+def had_by(name: str, key: str) -> str:
+    """Which options in conf/ for the part `name` have the setting `key`, as the end of a sentence; empty where none."""
+    folder = CONF / name.replace(".", "/")
+    found = sorted(
+        path.stem for path in folder.glob("*.yaml") if re.search(rf"^{key}:", path.read_text(), re.MULTILINE)
+    )
+    return f"; {name}={' or '.join(found[:3])} has it" if found else ""
 
 
 def target_name(make: Callable[..., Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tightfit.datasets.stream import Stream, encoding_for
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.optimizers.base import Batch, Report
 from tightfit.optimizers.captured import Capture, captured
 from tightfit.records.record import RunRecord, keep_evals, seal_of_evals
@@ -46,8 +46,8 @@ class Course:
         self.clock = Clock(task.device)
         self.position = Position()
         self.encode = encoding_for(task.model, task.dataset)
-        self.stream = Stream(task.dataset, batch_size, task.seed, task.device, self.encode)
-        self.steps = task.training.steps(self.stream.steps_per_epoch)
+        self.batches = Batches(task.dataset, batch_size, task.seed, task.device, self.encode)
+        self.steps = task.training.steps(self.batches.steps_per_epoch)
         self.losses = LossLog(cross_entropy)
         task.model.to(task.device)
 
@@ -75,7 +75,7 @@ class Course:
         """
         with self.losses.replaying(losses):
             for step in range(steps):
-                self.learner.step(Batch(*self.stream.batch(step), step, self.epoch(step)))
+                self.learner.step(Batch(*self.batches.batch(step), step, self.epoch(step)))
 
     @property
     def is_replayable(self) -> bool:

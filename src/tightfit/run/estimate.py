@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.datasets.dataset import Examples
-from tightfit.datasets.stream import Stream, encoding_for
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.captured import captured
 from tightfit.records.record import RunRecord, read_evals
@@ -109,11 +109,11 @@ def measure(config: Mapping[str, Any]) -> Estimate:
 def measured_training(task: Task, batch_size: int) -> tuple[Steps, int]:
     """The first steps, and how many there will be. The model is trained a little for it."""
     encode = encoding_for(task.model, task.dataset)
-    stream = Stream(task.dataset, batch_size, task.seed, task.device, encode)
+    batches = Batches(task.dataset, batch_size, task.seed, task.device, encode)
     bound = task.optimizer.bind(task.model.to(task.device), cross_entropy, task.seed)
     learner, _ = captured(bound, task.training.capture, task.device)
-    steps = measured_steps(lambda step: learner.step(Batch(*stream.batch(step), step, 0.0)).read())
-    return steps, task.training.steps(stream.steps_per_epoch)
+    steps = measured_steps(lambda step: learner.step(Batch(*batches.batch(step), step, 0.0)).read())
+    return steps, task.training.steps(batches.steps_per_epoch)
 
 
 def measured_steps(take: Callable[[int], object], now: Callable[[], float] = time.perf_counter) -> Steps:

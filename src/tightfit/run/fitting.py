@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tightfit.datasets.stream import Stream, encoding_for
+from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget, largest
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.table import LayerTable
@@ -59,7 +59,7 @@ def measured_peak(task: Task, batch_size: int) -> int:
 
 def first_batch(task: Task, batch_size: int) -> Batch:
     encode = encoding_for(task.model, task.dataset)
-    return Batch(*Stream(task.dataset, batch_size, task.seed, task.device, encode).batch(0), step=0, epoch=0.0)
+    return Batch(*Batches(task.dataset, batch_size, task.seed, task.device, encode).batch(0), step=0, epoch=0.0)
 
 
 def peak_of_training(task: Task, batch: Batch, limit: Limit) -> TrainingPeak:

@@ -15,7 +15,7 @@ from torch import nn
 
 from tightfit.commands import DONE, carry_out, told
 from tightfit.commands.verbs import GAIN
-from tightfit.datasets.stream import encoding_for
+from tightfit.datasets.batches import encoding_for
 from tightfit.records.machine import commit
 from tightfit.records.record import RunRecord, append_csv, read_run, require
 from tightfit.run import checkpoint

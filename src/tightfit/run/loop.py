@@ -146,7 +146,7 @@ class Run(Course):
         """One step on the clock; False when a loss is known not to be finite."""
         step = self.position.step
         with self.limit, self.clock.training():
-            inputs, labels = self.stream.batch(step)
+            inputs, labels = self.batches.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
         self.position.step += 1
         self.unread.append(report)
@@ -180,17 +180,17 @@ class Run(Course):
             "step": position.step,
             "epoch": self.epoch(position.step),
             "done": self.done(),
-            "examples_seen": position.step * self.stream.batch_size,
+            "examples_seen": position.step * self.batches.batch_size,
             **self.clock.state_dict(),
             "forward_passes": position.forward_passes,
             "backward_passes": position.backward_passes,
             "train_loss": position.loss_sum / position.loss_count if position.loss_count else None,
             f"{scored}_accuracy": result.accuracy,
-            f"{scored}_loss": result.loss,
+            f"{scored}_loss": result.loss if math.isfinite(result.loss) else None,  # which JSON has no number for
             **position.scalars,
         }
         if position.step > 0:
-            position.evaluations = self.pace.passed(self.done(), position.evaluations, self.clock.train_seconds)
+            position.evaluations = self.pace.passed(self.done(), position.evaluations)
         position.loss_sum, position.loss_count = 0.0, 0
         append_eval(self.folder, row)
         self.tracker.log(row)
@@ -205,7 +205,7 @@ class Run(Course):
 
         Raises OverBudget when the budget has a say in it and does not allow them.
         """
-        batch = Batch(*self.stream.batch(0), step=0, epoch=0.0)
+        batch = Batch(*self.batches.batch(0), step=0, epoch=0.0)
         measured = peak_of_training(self.task, batch, self.limit)
         self.record.memory |= {
             **measured.as_dict(),
@@ -234,6 +234,7 @@ class Run(Course):
     def finish(self) -> RunRecord:
         """Close the record: weights, summary, and whether the measured peak kept to the budget."""
         record, budget = self.record, self.task.budget
+        self.check_last_score()
         self.close("finished" if record.status == "running" else record.status)
         measured = record.memory["measured_peak_bytes"]
         if not record.reason and not budget.allows(measured):
@@ -248,6 +249,16 @@ class Run(Course):
         write_run(self.folder, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return record
+
+    def check_last_score(self) -> None:
+        """A run whose last step left weights without a finite loss diverged too: no step's loss shows that."""
+        last, scored = read_evals(self.folder)[-1], self.task.dataset.scored
+        if self.record.status == "running" and last[f"{scored}_loss"] is None:
+            self.record.status = "diverged"
+            self.record.reason = (
+                f"{scored} loss is not finite after step {self.position.step - 1}; lower the learning rate or clip "
+                "the slope"
+            )
 
     def close(self, status: Status) -> None:
         """Note how the run ends, and how often it was evaluated."""

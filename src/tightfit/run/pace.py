@@ -34,11 +34,10 @@ class Pace:
             return False
         return passed == 0 or done >= 1.0 or done >= self._last + self._apart(done, train_seconds)
 
-    def passed(self, done: float, passed: int, train_seconds: float) -> int:
-        """How many of the parts asked for are over after an evaluation: those left out are not made up for."""
-        if self._apart(done, train_seconds) == 0.0:
-            return passed + 1
-        return max(passed + 1, math.floor(done * self._asked))
+    def passed(self, done: float, passed: int) -> int:
+        """How many of the parts asked for are over after an evaluation: those that seconds left no room for are not
+        made up for, also where there is room later."""
+        return max(passed + 1, math.floor(done * self._asked)) if self._limited else passed + 1
 
     def _apart(self, done: float, train_seconds: float) -> float:
         """The part of the run that must lie between evaluations; 0 where there is room for all that were asked for."""

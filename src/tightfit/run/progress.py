@@ -16,7 +16,7 @@ def describe(config: Mapping[str, Any]) -> str:
     return f"{' · '.join(parts)} · seed {config['seed']}"
 
 
-def report(label: str, done: float, accuracy: float, seconds: float) -> None:
+def show(label: str, done: float, accuracy: float, seconds: float) -> None:
     left = max(0.0, seconds / done - seconds) if done else float("nan")  # a last step may end past the limit
     remaining = f", {left:.0f} s left" if done else ""
     say(label, f"{done:4.0%} accuracy {accuracy:.2%} after {seconds:.1f} s of training{remaining}")

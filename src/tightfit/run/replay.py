@@ -21,7 +21,18 @@ from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
 
 REBUILT = "model.safetensors"
-PARTS = ("optimizer", "model", "dataset", "training", "memory_budget", "pretraining", "seed", "device", "threads")
+PARTS = (
+    "optimizer",
+    "model",
+    "adapter",
+    "dataset",
+    "training",
+    "memory_budget",
+    "pretraining",
+    "seed",
+    "device",
+    "threads",
+)
 NEEDED = (*(f"config.{part}" for part in PARTS), "memory.batch_size", "summary.steps", "summary.weights_sha256")
 
 

@@ -43,7 +43,7 @@ class Stack:
         self._model = self.runs[0].task.model
         self._weights = stacked([run.learner.resting_model() for run in self.runs])
         self.learners = [rebound(run) for run in self.runs]
-        self.batches = Batches(self.runs)
+        self.batches = BatchesOfRuns(self.runs)
         perturbations = [learner.perturbation() for learner in self.learners]
         self._device_step = DeviceStep(perturbations, self._losses, device, self._tail())
         self._device_step.set_step(self.step)
@@ -167,31 +167,31 @@ class Lane(SteppedByDevice):
         raise NotImplementedError("a stack makes the steps of all its runs")
 
 
-class Batches:
+class BatchesOfRuns:
     """The batches of all runs at a step, (k, b, …), each in its own order; data that runs share are there once."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._streams = [run.stream for run in runs]
-        self._size, self._per_epoch = self._streams[0].batch_size, self._streams[0].steps_per_epoch
+        self._each = [run.batches for run in runs]
+        self._size, self._per_epoch = self._each[0].batch_size, self._each[0].steps_per_epoch
         self._groups: dict[int, list[int]] = {}  # runs, by their data
-        for number, stream in enumerate(self._streams):
-            self._groups.setdefault(stream.examples.inputs.data_ptr(), []).append(number)
+        for number, batches in enumerate(self._each):
+            self._groups.setdefault(batches.examples.inputs.data_ptr(), []).append(number)
         in_groups = torch.tensor([number for group in self._groups.values() for number in group])
-        self._in_order = in_groups.argsort().to(self._streams[0].examples.labels.device)
+        self._in_order = in_groups.argsort().to(self._each[0].examples.labels.device)
         self._orders: tuple[int, list[torch.Tensor]] = (-1, [])
 
     def of(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, position = divmod(step, self._per_epoch)
         if self._orders[0] != epoch:
             groups = self._groups.values()
-            self._orders = epoch, [torch.stack([self._streams[run].order(epoch) for run in group]) for group in groups]
+            self._orders = epoch, [torch.stack([self._each[run].order(epoch) for run in group]) for group in groups]
         chosen = [order[:, position * self._size : (position + 1) * self._size] for order in self._orders[1]]
         parts = zip(self._groups.values(), chosen, strict=True)
-        inputs, labels = zip(*(self._streams[group[0]].taken(which.reshape(-1)) for group, which in parts), strict=True)
+        inputs, labels = zip(*(self._each[group[0]].taken(which.reshape(-1)) for group, which in parts), strict=True)
         return self._by_run(torch.cat(inputs)), self._by_run(torch.cat(labels))
 
     def _by_run(self, rows: torch.Tensor) -> torch.Tensor:
-        by_run = rows.view(len(self._streams), self._size, *rows.shape[1:])
+        by_run = rows.view(len(self._each), self._size, *rows.shape[1:])
         return by_run if len(self._groups) == 1 else by_run[self._in_order]
 
 
@@ -215,9 +215,9 @@ def stood_up(runs: Sequence[Run]) -> int | None:
 
 def obstacle_to_stacking(run: Run, first: Run) -> str:
     """Why `run` cannot go beside `first`; empty where it can."""
-    if run.task.training != first.task.training or (run.steps, run.stream.batch_size) != (
+    if run.task.training != first.task.training or (run.steps, run.batches.batch_size) != (
         first.steps,
-        first.stream.batch_size,
+        first.batches.batch_size,
     ):
         return "they are not trained for as many steps of as many examples"
     if run.task.training.capture == "never":
@@ -230,7 +230,7 @@ def obstacle_to_stacking(run: Run, first: Run) -> str:
         return "their model keeps statistics, or other numbers beside its weights"
     if shapes_of(run.task.model) != shapes_of(first.task.model):
         return "their weights have other shapes"
-    own, others = run.stream.examples, first.stream.examples
+    own, others = run.batches.examples, first.batches.examples
     if len(own) != len(others):
         return "their data are not as many"
     if hasattr(run.task.model, "pad") and own.inputs.data_ptr() != others.inputs.data_ptr():

@@ -15,7 +15,7 @@ from torch import nn
 from tightfit.models.adapters.lora import is_adapted, updates_of
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
 from tightfit.models.hf_library import extra, transformers
-from tightfit.models.language_model import CausalLM, Encoder, LanguageModel, MaskedLM
+from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, TextEncoder
 from tightfit.records.record import write_atomically
 from tightfit.run.replay import REBUILT, write_safetensors
 from tightfit.seeds import derive
@@ -50,7 +50,7 @@ def language_model_of(run: Trained, format_name: str) -> LanguageModel:
     model = run.model
     if not isinstance(model, LanguageModel):
         raise WrongWords(f"model={run.config['model']['name']} is none of transformers'; choose format=safetensors")
-    if isinstance(model, Encoder):
+    if isinstance(model, TextEncoder):
         raise WrongWords(
             f"model={run.config['model']['name']} answers by a head of its own, which format={format_name} has no "
             "place for; choose format=safetensors"

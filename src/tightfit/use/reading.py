@@ -13,7 +13,7 @@ from tightfit.datasets.dataset import Examples
 from tightfit.datasets.image_folder import MODES, SUFFIXES, read_image
 from tightfit.datasets.labels import spelled
 from tightfit.datasets.rows import Row, check_text, read_rows, whole_rows
-from tightfit.datasets.text import ANSWER, Encoder, Labelled, padded
+from tightfit.datasets.text import ANSWER, Labelled, PromptEncoder, padded
 from tightfit.settings import WrongWords
 from tightfit.use.trained import Trained
 
@@ -79,7 +79,7 @@ def text_in(run: Trained, row: Row, source: str, labelled: bool) -> Labelled:
 
 
 def prompts(run: Trained, texts: Sequence[Labelled]) -> Inputs:
-    encoder = Encoder(run.prompting, run.tokenizer)
+    encoder = PromptEncoder(run.prompting, run.tokenizer)
     tokens = [encoder.prompt(text) for text in texts]
     shown = [text.fields.get("text") or " | ".join(text.fields.values()) for text in texts]
     return Inputs(padded(tokens, list(texts), run.tokenizer.pad), shown)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.datasets.batches import encoding_for
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.labels import spelled
-from tightfit.datasets.stream import encoding_for
 from tightfit.datasets.text import Prompting, answer_tokens
 from tightfit.models.base import Encoding
 from tightfit.records.record import RunRecord, read_run, require

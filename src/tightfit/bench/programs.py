@@ -97,7 +97,7 @@ def measure(model: str, rounds: int) -> list[dict[str, Any]]:
             for name, measured in costs.items():
                 program = programs.get(name, programs["torch_export"])
                 if name == FRAMEWORK:
-                    in_process("tightfit.bench.device", str(run), str(program), runs=runs)
+                    in_process("tightfit.bench.programs", str(run), str(program), runs=runs)
                 else:
                     in_process("tightfit", "train-program", f"program={program}", f"threads={THREADS}", runs=runs)
                 measured.append(json.loads((program.parent / COST).read_text()))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tightfit.bench.device import row, show
 from tightfit.bench.language import Workload, record
+from tightfit.bench.programs import row, show
 
 LENGTHS, PEAKS = ("median_step_seconds", "median_step_cpu_seconds"), ("process_peak_bytes", "training_peak_bytes")
 FRAMEWORK = [dict(zip((*LENGTHS, *PEAKS), (9.0, cpu, 8e8, 7e8), strict=True)) for cpu in (4.0, 5.0, 4.0)]

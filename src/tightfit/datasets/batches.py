@@ -29,7 +29,7 @@ def encoding_for(model: nn.Module, dataset: Dataset) -> Encoding:
     return (traits_of(model).input_encoding or Normalization)(dataset.mean, dataset.std)
 
 
-class Stream:
+class Batches:
     """Shuffled batches of the training examples, each epoch in a new order; a last partial batch is left out.
 
     Raises ValueError when `batch_size` is not between 1 and the number of examples.
