@@ -41,6 +41,10 @@ Progress = Callable[[float, float, float], None]
 def nobody_listens(text: str) -> None: ...
 
 
+def weight_bytes(model: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
 def run(
     task: Task, record: RunRecord, folder: Path, tracker: Tracker, progress: Progress, tell: Tell = nobody_listens
 ) -> RunRecord:
@@ -198,7 +202,16 @@ class Run(Course):
 
     def renew_limit(self) -> None:
         """Training has the budget to itself again after evaluation and recording, which are outside of it."""
-        self.limit.renew(resident=sum(parameter.nbytes for parameter in self.task.model.parameters()))
+        self.limit.renew(resident=weight_bytes(self.task.model))
+
+    def held_before(self) -> dict[str, int]:
+        """What the process held before a budget that is enforced: interpreter and libraries, without the weights.
+
+        On a CPU the size of the data segment, which is what the limit counts.
+        """
+        if not self.task.budget.enforce:
+            return {}
+        return {"enforced_baseline_bytes": self.limit.baseline_bytes - weight_bytes(self.task.model)}
 
     def measure_memory(self) -> None:
         """Record the measured peak of two throwaway steps, and of inference on the same batch.
@@ -211,6 +224,7 @@ class Run(Course):
             **measured.as_dict(),
             "measured_over_analytic": measured.tensors.bytes / self.record.memory["analytic"]["total"],
             "measured_inference_peak_bytes": inference_peak(self.task.model, batch),
+            **self.held_before(),
         }
         self.task.budget.check(measured.tensors.bytes, MEASURED)
 
