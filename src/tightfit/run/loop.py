@@ -109,6 +109,9 @@ class Run(Course):
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
+        finally:
+            if self.group:
+                self.group.end()
 
     def will_tell(self, tell: Tell) -> None:
         """From now on `tell` hears, once, how long the run takes."""
@@ -149,6 +152,7 @@ class Run(Course):
     def train_one_step(self) -> bool:
         """One step on the clock; False when a loss is known not to be finite."""
         step = self.position.step
+        self.agree(step)
         with self.limit, self.clock.training():
             inputs, labels = self.stream.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
@@ -285,4 +289,5 @@ class Run(Course):
             "backward_passes": self.position.backward_passes,
             "peak_bytes": self.record.memory["measured_peak_bytes"],
             "weights_sha256": checkpoint.weights_digest(model),
+            **({"bytes_sent_by_each": self.group.bytes_sent} if self.group else {}),
         }
