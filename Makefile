@@ -99,7 +99,7 @@ reproduce-memory: setup  ## bytes each method holds, analytic and measured
 
 reproduce-memory-grid: setup  ## memory predicted without data against memory measured, every method (OPTIONS=device=cuda)
 	$(TIGHTFIT) reproduce profile=paper $(OPTIONS) memory_grid/lenet5 memory_grid/lenet5_int8 memory_grid/pointnet \
-	    memory_grid/llama_10m memory_grid/llama_10m_lora
+	    memory_grid/llama_10m memory_grid/llama_10m_lora memory_grid/smollm2 memory_grid/smollm2_lora memory_grid/minilm
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1

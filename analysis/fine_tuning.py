@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .curves import by_method
-from .load import Records
+from .load import PROCESS, Records
 from .statistics import Estimate, Times, estimate, times_to, wilson
 from .tables import why
 
@@ -49,6 +49,7 @@ class Contender:
     forwards_in_theory: float  # per step
     forwards_measured: float  # per step: its seconds by those of one of its forward passes
     need_bytes: float  # of the longest prompts: what decided which model and batch fit
+    process_bytes: float  # the most that the whole process held in measured steps; nan where that was not recorded
     runs: tuple[str, ...]  # their keys
 
     @property
@@ -117,6 +118,7 @@ def contender(budget: str, row: str, part: Records, target: Target | None, forwa
         forwards_in_theory=forwards,
         forwards_measured=float((runs["train_seconds"] / runs["steps"].astype(float) / forward).mean()),
         need_bytes=float(runs["peak_live_bytes"].fillna(runs["measured_peak_bytes"]).astype(float).max()),
+        process_bytes=float(runs[PROCESS].astype(float).max()),
         runs=tuple(part.runs["key"]),
     )
 

@@ -16,7 +16,7 @@ from .tables import ONE_SEED, interval_text, ours_text, percent, profile_banner,
 FACTORS = (1.0, 2.0, 4.0)  # of the fastest method's time to the target
 HEADERS = (
     *("budget", "method", "model", "batch", "accuracy ± (n)", "95% interval", "s to target"),
-    *("steps", "forwards per step", "forwards in all", "need"),
+    *("steps", "forwards per step", "forwards in all", "need", "process"),
 )
 
 
@@ -56,7 +56,8 @@ def legend(target: Target | None) -> str:
     goal = f", {percent(target.accuracy)}%" if target else ""
     return (
         f"Target: the end of the 95% interval of zero-shot{goal}. Need: the most bytes of tensors alive at once, on "
-        "the longest prompts. Forwards per step: derived, and measured as a step's seconds by those of one of its "
+        "the longest prompts. Process: the most that the whole process held meanwhile, Python and PyTorch included, "
+        "where that was recorded. Forwards per step: derived, and measured as a step's seconds by those of one of its "
         "forward passes. Times over several seeds: median, lowest – highest, and in how many cases; where it did not "
         "happen the time is infinite. A target is seen at an evaluation, of which each run has few; between them "
         f"crossings are those of straight lines. {HOW_BOTH} "
@@ -88,7 +89,7 @@ def line(one: Contender) -> list[str]:
         f"{one.steps:.0f}" if known else "–",
         f"{one.forwards_in_theory:g}, measured {one.forwards_measured:.2f}" if known else "–",
         f"{one.forwards:.0f}" if known else "–",
-        "–" if math.isnan(one.need_bytes) else mebibytes(one.need_bytes),
+        *("–" if math.isnan(size) else mebibytes(size) for size in (one.need_bytes, one.process_bytes)),
     ]
 
 
@@ -137,6 +138,7 @@ def contenders_data(found: list[Contender], target: Target | None, profile: str)
             "forwards_measured": one.forwards_measured,
             "forwards": one.forwards,
             "need_bytes": one.need_bytes,
+            "process_bytes": one.process_bytes,
             "note": one.note,
         }
         for one in found

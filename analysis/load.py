@@ -30,6 +30,8 @@ TEXT, COUNT, REAL, FLAG = "str", "Int64", "float64", "boolean"
 MEMORY_KINDS = ("parameters", "activations", "gradients", "errors", "optimizer_state")
 # Rehearsed without data, where that decides about a budget, and measured.
 PEAKS = ("peak_live_bytes", "peak_live_inference_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
+PROCESS = "process_peak_bytes"  # of the whole process in those measured steps: Python, PyTorch and the model among it
+BASELINE = "enforced_baseline_bytes"  # what a process held before the budget that it was kept within
 JOIN = " + "  # between the commits, or processors, that share a run
 MACHINE = ("cpu", "capability", "device", "device_capability", "python", "torch")
 SETTINGS_OF = ("optimizer", "adapter", "model", "dataset", "training")  # parts whose settings are columns
@@ -50,7 +52,7 @@ RUN_COLUMNS = {
     **dict.fromkeys(("train_seconds", "train_cpu_seconds", "eval_seconds"), REAL),
     **dict.fromkeys(("steps", "forward_passes", "backward_passes"), COUNT),
     **{f"{kind}_bytes": COUNT for kind in (*MEMORY_KINDS, "total")},
-    **dict.fromkeys(PEAKS, COUNT),
+    **dict.fromkeys((*PEAKS, PROCESS, BASELINE), COUNT),
     **{f"{phase}_seconds": REAL for phase in PHASES},
     "commit": TEXT,
     "dirty": FLAG,
@@ -219,7 +221,7 @@ def run_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
         **{name: summary.get(name) for name in ("steps", "forward_passes", "backward_passes")},
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},
-        **{name: memory.get(name) for name in ("budget_bytes", *PEAKS)},
+        **{name: memory.get(name) for name in ("budget_bytes", *PEAKS, PROCESS, BASELINE)},
         **{f"{phase}_seconds": seconds for phase, seconds in phase_seconds(record.get("phase_seconds", {})).items()},
         **{name: machine.get(name) for name in ("cores", "threads")},
         **{name: joined(s["machine"].get(name) for s in worked) for name in MACHINE},

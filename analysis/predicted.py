@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from .load import TEXT, latest
+from .load import PROCESS, TEXT, latest
 from .names import MODELS, in_order, mebibytes, method
 from .palette import GREY
 from .style import RC, NoRecords, headline, styled
@@ -17,7 +17,12 @@ INFERENCE = "inference"
 RATIOS = (0.3, 0.5, 1, 2, 3)
 
 
-GRID_MODELS = {**MODELS, "llama_10m": "Llama, 10 M", "llama_10m_lora": "Llama, 10 M, LoRA"}
+GRID_MODELS = {
+    **MODELS,
+    "llama_10m": "Llama, 10 M",
+    "llama_10m_lora": "Llama, 10 M, LoRA",
+    "smollm2_135m_lora": "SmolLM2-135M, LoRA",
+}
 
 
 @matplotlib.rc_context(RC)
@@ -38,7 +43,7 @@ def predicted_against_measured(runs: pd.DataFrame) -> Figure:
         f"Memory predicted without data against memory measured: {len(trained)} cells, {places(cells)}",
         f"{accuracy(cells)}{worst(cells)}\n"
         "peak_live: two steps rehearsed on tensors without data. all_buffers_live: the papers' convention.\n"
-        "Both count tensors, and by the same rule; Python and PyTorch hold about 0.4 GB besides.",
+        f"Both count tensors, and by the same rule.{processes(runs)}",
     )
     draw_scatter(both, cells)
     draw_ratios(ratios, cells)
@@ -87,6 +92,12 @@ def worst(cells: pd.DataFrame) -> str:
     )
     sizes = f"{mebibytes(cell['predicted'])} predicted, {mebibytes(cell['measured'])} measured"
     return f"\nWorst case: {where}: {sizes}."
+
+
+def processes(runs: pd.DataFrame) -> str:
+    """What the whole processes held, from the least to the most, in words; nothing where none was recorded."""
+    known = runs[PROCESS].dropna()
+    return f" The whole process held {mebibytes(known.min())} to {mebibytes(known.max())}." if len(known) else ""
 
 
 def places(cells: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Every verb of `tightfit`: help, no words, a wrong name and a value of a wrong type, by message and exit code."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -192,3 +193,12 @@ def test_help_waits_for_no_library() -> None:
     code = "import sys; from tightfit.commands import main; main([]); main(['run', '--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
     assert not {"torch", "hydra", "omegaconf", "numpy", "rich"} & set(done.stdout.split())
+
+
+def test_a_reader_who_has_seen_enough_ends_the_output_without_a_trace() -> None:
+    code = "from tightfit.commands import forward; forward('--help')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")

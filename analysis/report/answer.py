@@ -21,11 +21,12 @@ from .pictures import Point, curves, points
 
 WIDE = 0.25  # an interval of a quarter of all accuracies
 FRONT = "front"  # the heading under which those on it are marked
-NUMBERS = ("accuracy in %", "95% interval", FRONT, "held", "measured", "batch", "seconds")
+NUMBERS = ("accuracy in %", "95% interval", FRONT, "held", "measured", "process", "batch", "seconds")
 READING = (
     "Accuracy: mean ± standard deviation (number of seeds), and the 95% interval. Front: no other has as few bytes and "
     "is as accurate. Held: what counts against the budget, by the accounting that decided. Measured: the most bytes of "
-    "tensors alive in real steps. Bands reach from the lowest seed to the highest."
+    "tensors alive in real steps. Process: what the whole process held meanwhile, Python and PyTorch included, "
+    "where that was recorded. Bands reach from the lowest seed to the highest."
 )
 
 
@@ -156,14 +157,15 @@ def study_headings(study: Study) -> list[str]:
 
 def cells(one: Group, is_best: bool) -> list[str]:
     settings = [one.name] if len(one.settings) == 1 else list(one.settings)
-    size, measured = ("–" if math.isnan(known) else mebibytes(known) for known in (one.held_bytes, one.measured_bytes))
+    known = (one.held_bytes, one.measured_bytes, one.process_bytes)
+    sizes = ["–" if math.isnan(size) else mebibytes(size) for size in known]
     note = f"*{one.note}*" if one.note else ""
     result = f"{ours_text(one.final)} {note}".strip() if one.final else note or "–"
     seconds = "–" if math.isnan(one.seconds) else f"{one.seconds:.4g}"
     return [
         *settings,
         Backed(result, one.runs),
-        *(interval_text(one.final) or "–", "●" if is_best else "", size, measured, one.batch_size or "–", seconds),
+        *(interval_text(one.final) or "–", "●" if is_best else "", *sizes, one.batch_size or "–", seconds),
     ]
 
 
@@ -187,6 +189,7 @@ def fields(study: Study, facet: Facet, one: Group, is_best: bool) -> dict[str, A
         FRONT: is_best,
         "held_bytes": one.held_bytes,
         "measured_bytes": one.measured_bytes,
+        "process_bytes": one.process_bytes,
         "batch_size": one.batch_size,
         "train_seconds": one.seconds,
         "note": one.note,

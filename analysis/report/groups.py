@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..curves import curve
-from ..load import Records, latest
+from ..load import PROCESS, Records, latest
 from ..names import Method
 from ..statistics import Estimate, estimate
 from ..tables import why
@@ -25,7 +25,8 @@ class Group:
     """What several seeds of one method came to under one budget. nan: not known.
 
     note: why there is no result, or for which seeds. held_bytes: what counts against the budget; measured_bytes: the
-    most bytes of tensors alive in real steps. seconds: of training, mean over seeds.
+    most bytes of tensors alive in real steps; process_bytes: of the whole process meanwhile. seconds: of training, mean
+    over seeds.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Group:
     note: str
     held_bytes: float
     measured_bytes: float
+    process_bytes: float
     batch_size: str
     seconds: float
     course: Line | None
@@ -99,6 +101,7 @@ def group(part: Records, name: str, drawn: Method, facet: Hashable, settings: Se
         note=note,
         held_bytes=float(np.nanmax(held)) if not all(map(math.isnan, held)) else math.nan,
         measured_bytes=float(part.runs["measured_peak_bytes"].astype(float).max()),
+        process_bytes=float(part.runs[PROCESS].astype(float).max()),
         batch_size=", ".join(str(size) for size in sorted(set(part.runs["batch_size"].dropna()))),
         seconds=float(finished["train_seconds"].mean()),
         course=course(Records(finished, part.evals[part.evals["key"].isin(finished["key"])]), name, drawn, x),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..load import Records, latest
+from ..load import PROCESS, Records, latest
 from ..names import budget_title, column_title, dataset_title, experiment_title, mebibytes, method, model_title
 from ..page import Backed, Page, table
 from ..tables import machine, percent, why
@@ -101,10 +101,12 @@ def memory(runs: pd.DataFrame) -> Page | None:
                 mebibytes(rehearsed),
                 Backed(mebibytes(measured), [run["key"]]),
                 f"{rehearsed / measured - 1:+.2%}",
+                "–" if pd.isna(run[PROCESS]) else mebibytes(run[PROCESS]),
             )
         )
-    headings = ("model", "method", "batch", "device", "all_buffers_live", "peak_live", "measured", "peak_live's error")
-    names = [*MODEL_BATCH_METHOD, "total_bytes", "peak_live_bytes", "measured_peak_bytes", "key"]
+    counted = ("all_buffers_live", "peak_live", "measured", "peak_live's error", "process")
+    headings = ("model", "method", "batch", "device", *counted)
+    names = [*MODEL_BATCH_METHOD, "total_bytes", "peak_live_bytes", "measured_peak_bytes", PROCESS, "key"]
     return Page("Memory, predicted and measured", (table(headings, lines),), "", {"": known[names]})
 
 

@@ -19,7 +19,17 @@ CONFIG_DIR = "--config-dir"
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what `words`, by default those of the shell, ask for; the exit code."""
-    words = sys.argv[1:] if words is None else list(words)
+    try:
+        code = obey(sys.argv[1:] if words is None else list(words))
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output has seen enough: `tightfit --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        return FAILED
+    return code
+
+
+def obey(words: list[str]) -> int:
+    """The same of given words."""
     if not words or words[0] in HELP:
         print(overview())
         return DONE

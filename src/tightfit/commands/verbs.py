@@ -30,13 +30,16 @@ REPRODUCE = Verb(
     "reproduce",
     "Run experiments from start to table.",
     "tightfit.launch.reproduce",
-    words=(Word("jobs", "runs side by side; one per core where it is left out", read=whole_number),),
+    words=(
+        Word("jobs", "runs side by side; one per core where it is left out", read=whole_number),
+        Word("launcher", "all_cores, stacked, slurm or ray: where and how the runs are made", default="all_cores"),
+    ),
     named="experiment",
     such_as="elasticzo/table1",
     takes_a_run=True,
     about=(
         "Says how long it will take on this machine, runs what is missing on all cores and prints the table. "
-        "Interrupt it at any moment and run it again: it continues. Beside `jobs` it takes the words of a run."
+        "Interrupt it at any moment and run it again: it continues. Beside these it takes the words of a run."
     ),
     examples=(
         "tightfit reproduce elasticzo/table1 profile=short",

@@ -27,6 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
 from tightfit.commands.verbs import REPRODUCE
+from tightfit.commands.vocabulary import check_options, options
 from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
 from tightfit.run.configuration import cores_for, resolved, with_new_settings
@@ -37,6 +38,9 @@ from tightfit.settings import Said
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
+HERE = "all_cores"
+# What a launcher calls the runs that it makes at a time; others find that out themselves.
+AT_A_TIME = {HERE: "n_jobs", "slurm": "array_parallelism"}
 ARTIFACT_KINDS: dict[ArtifactKind, tuple[str, ...]] = {"table": (".csv", ".md"), "figure": (".png", ".svg")}
 
 
@@ -71,23 +75,37 @@ def reproduce(said: Said) -> int:
         check(runs)
         for name, planned in plans.items():
             console.print(summary(name, planned), markup=False, highlight=False, soft_wrap=True)
-        jobs = said.settings["jobs"] or cores_for(runs[0].config["threads"])
+        launcher, jobs = said.settings["launcher"], said.settings["jobs"]
+        check_options("hydra/launcher", [launcher], options())
+        if launcher == HERE:
+            jobs = jobs or cores_for(runs[0].config["threads"])
         announce(console, runs, jobs)
     except (HydraException, ValueError, OSError) as error:
         console.print(in_a_line(str(error)), style="red", markup=False, highlight=False, soft_wrap=True)
         return WRONG_WORDS
-    code = run_missing(console, plans, overrides, jobs)
+    code = run_missing(console, plans, overrides, launched(launcher, jobs))
     conclude(console, runs)
     return code
 
 
-def run_missing(console: Console, plans: dict[str, list[Planned]], overrides: Sequence[str], jobs: int) -> int:
-    """Run what has not ended, experiment by experiment; the exit code: 0 unless a run failed or all were stopped."""
+def launched(launcher: str, jobs: int | None) -> list[str]:
+    """The words by which a sweep is made `jobs` runs at a time, or as many as the launcher takes by itself."""
+    at_a_time = AT_A_TIME.get(launcher)
+    return [f"hydra/launcher={launcher}", *([f"hydra.launcher.{at_a_time}={jobs}"] if at_a_time and jobs else [])]
+
+
+def run_missing(
+    console: Console, plans: dict[str, list[Planned]], overrides: Sequence[str], launcher: Sequence[str]
+) -> int:
+    """Run what has not ended, experiment by experiment; the exit code: 0 unless a run failed or all were stopped.
+
+    launcher: the words that say how.
+    """
     code = 0
     for name, planned in plans.items():
         missing = [run for run in planned if not run.ended()]
         if missing and code != INTERRUPTED:
-            code = sweep(console, [f"experiments={name}", *overrides], missing, jobs) or code
+            code = sweep(console, [f"experiments={name}", *overrides, *launcher], missing) or code
     return code
 
 
@@ -153,8 +171,10 @@ def values_of(override: Override) -> list[str]:
     )
 
 
-def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
-    """Say what will be run and how long it will take here, from a few measured steps of each kind of run.
+def announce(console: Console, runs: Sequence[Planned], jobs: int | None) -> None:
+    """Say what will be run and how long it will take, from a few steps of each kind of run, measured here.
+
+    jobs: runs at a time; None where only who makes them knows.
 
     Raises ValueError for values that only show to be impossible when a run is assembled.
     """
@@ -165,17 +185,17 @@ def announce(console: Console, runs: Sequence[Planned], jobs: int) -> None:
 
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} already ended; measuring a few steps of the others …")
     estimate = estimated([(run.folder, run.config) for run in missing])
-    expected = f"about [bold]{duration(estimate.seconds / jobs)}[/bold] with {jobs} runs side by side"
+    side_by_side = f"with {jobs} runs side by side" if jobs else "in all, one after another"
+    expected = f"about [bold]{duration(estimate.seconds / (jobs or 1))}[/bold] {side_by_side}"
     console.print(f"Expected duration on this machine: {expected if estimate.kinds else 'not known'}.")
     console.print(f"({estimate.basis})", markup=False, highlight=False, soft_wrap=True)
 
 
-def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned], jobs: int) -> int:
+def sweep(console: Console, overrides: Sequence[str], missing: Sequence[Planned]) -> int:
     """Run the Hydra multirun in a process of its own while showing where each run stands; its exit code, which is not
     0 where a run failed."""
     log = missing[0].folder.parent / "sweep.log"
-    launcher = ["hydra/launcher=all_cores", f"hydra.launcher.n_jobs={jobs}"]
-    command = [sys.executable, "-m", "tightfit", "run", "-m", *overrides, *launcher]
+    command = [sys.executable, "-m", "tightfit", "run", "-m", *overrides]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:

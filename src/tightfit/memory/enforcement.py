@@ -62,6 +62,11 @@ class Limit:
         self._most = 0
         self.renew()
 
+    @property
+    def baseline_bytes(self) -> int:
+        """What the process held when this was made, which the budget is not for; 0 where nothing is limited."""
+        return self._baseline
+
     def renew(self, resident: int = 0) -> None:
         """Count anew after work outside of the limit, which leaves freed memory behind.
 

@@ -30,6 +30,7 @@ from tightfit.optimizers.directions.direction import Direction
 from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, check_positive, check_rate, value_at
+from tightfit.optimizers.shared import Sharing
 from tightfit.optimizers.weights_only import WeightsOnly
 
 Values = tuple[float, float, float]  # the rate, eps and clip of a step
@@ -114,6 +115,37 @@ class ZerothOrderLearner(WeightsOnly):
         check_rounding((parameter for _, parameter in parameters), value_at(optimizer.eps, 0.0))
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
         self._descender = optimizer.descent.begin(parameters, optimizer.queries)
+        self._sharing = Sharing()
+
+    @property
+    def queries(self) -> int:
+        """The most directions of a step, those of all who share it."""
+        return self._optimizer.queries
+
+    def share(self, sharing: Sharing) -> None:
+        """From now on share the directions of a step, and its examples, among workers.
+
+        Raises ValueError for a method that tells them more than losses, or whose weights would differ among them.
+        """
+        if obstacle := self._obstacle_to_sharing:
+            raise ValueError(f"distributed=zo shares losses alone, but {obstacle}")
+        self._sharing = sharing
+
+    @property
+    def _obstacle_to_sharing(self) -> str:
+        own_step = type(self).step is not ZerothOrderLearner.step
+        if own_step or type(self)._losses_of_step is not ZerothOrderLearner._losses_of_step:
+            return (
+                "this method's steps are more than that; choose optimizer=mezo, or one of its directions and descents"
+            )
+        if self._optimizer.restore != "exact":
+            return (
+                "with restore=merged each worker rounds its weights by the directions it probed; choose "
+                "optimizer.restore=exact"
+            )
+        if not self._optimizer.steady or self._optimizer.direction.slope_in_loss_type:
+            return "here steps differ in directions, or slopes are no plain numbers; choose another optimizer.direction"
+        return ""
 
     def step(self, batch: Batch) -> Report:
         lr, eps, clip = self.values_at(batch.epoch)
@@ -139,6 +171,8 @@ class ZerothOrderLearner(WeightsOnly):
     @property
     def obstacle_to_capture(self) -> str:
         """Why no step can be captured in a graph (`optimizers.captured`); empty where it can."""
+        if self._sharing.workers > 1:
+            return "the losses of shared steps come from other processes"
         return self.obstacle_to_stacking
 
     @property
@@ -190,8 +224,8 @@ class ZerothOrderLearner(WeightsOnly):
 
     def _losses_of_step(self, batch: Batch, eps: float) -> list[float | torch.Tensor]:
         """The losses at both ends of each direction of the step."""
-        queries = range(self._optimizer.queries_at(batch.epoch))
-        return [loss for query in queries for loss in self._losses(batch, eps, query)]
+        queries = self._optimizer.queries_at(batch.epoch)
+        return self._sharing.losses(batch, queries, self._objective, lambda part, query: self._losses(part, eps, query))
 
     def _losses(self, batch: Batch, eps: float, query: int) -> Sequence[float | torch.Tensor]:
         """The losses at both ends of the direction of `query`."""

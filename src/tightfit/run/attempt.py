@@ -66,6 +66,9 @@ def ends_recorded(attempts: Sequence[Attempt]) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         end_all(attempts, "interrupted", "stopped on request; run again to continue")
+    except SystemExit:  # by a scheduler's client, once the run is in the queue again
+        end_all(attempts, "interrupted", "stopped to be begun again elsewhere")
+        raise
     except BaseException as error:
         end_all(attempts, "failed", reason_of(error))
         if not is_expected(error):

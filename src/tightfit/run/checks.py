@@ -19,13 +19,14 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tightfit.records.places import CONF
+from tightfit.run.group import world
 from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
 from tightfit.settings import unknown
 
 PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
-NAMES = (*NEEDED, "cell", "pretraining", "smaller", "start_from")
+NAMES = (*NEEDED, "cell", "pretraining", "smaller", "start_from", "distributed")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
 NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS, "adapter": DESCRIPTIONS}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}
@@ -52,6 +53,8 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
     if config.get("cell") is not None:
         check_mapping("cell", config["cell"])
         check_names("cell", config["cell"], ("row", "column"), "cell.")
+    if config.get("distributed") is not None:
+        check_distributed(config["distributed"])
     check_mapping(f"{within}training", config["training"])
     check_names("training", config["training"], inspect.signature(Training).parameters, f"{within}training.")
     Training(**config["training"])
@@ -62,6 +65,19 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
                 raise ValueError("pretraining.adapter is not read: an adapter comes after pretraining; leave it out")
             inner = {**config, "pretraining": None, "smaller": None, **config[name]}
             check_configuration(inner, f"{within}{name}.")
+
+
+def check_distributed(distributed: Any) -> None:
+    """Raise ValueError unless it says how many workers share a step, as many as torchrun started where it did."""
+    check_mapping("distributed", distributed)
+    check_names("distributed", distributed, ("name", "workers"), "distributed.")
+    workers = distributed.get("workers")
+    check_whole("distributed.workers", workers, 1)
+    if world() not in (1, workers):
+        raise ValueError(
+            f"distributed.workers={workers} but torchrun started {world()} processes; start as many, or one, which "
+            "computes the same"
+        )
 
 
 def check_places(config: Mapping[str, Any]) -> None:

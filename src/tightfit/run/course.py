@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tightfit.datasets.batches import Batches, encoding_for
-from tightfit.optimizers.base import Batch, Report
+from tightfit.optimizers.base import Batch, Learner, Report
 from tightfit.optimizers.captured import Capture, captured
+from tightfit.optimizers.shared import InTurn, Sharing
+from tightfit.optimizers.zeroth_order import ZerothOrderLearner
 from tightfit.records.record import RunRecord, keep_evals, seal_of_evals
 from tightfit.run import checkpoint
 from tightfit.run.checkpoint import CHECKPOINT
 from tightfit.run.clock import Clock
 from tightfit.run.evaluate import cross_entropy
+from tightfit.run.group import Group, joined, world
 from tightfit.run.loss_log import LossLog
 from tightfit.run.task import Task
+
+STEPS_TO_AGREE = 100  # a digest of the weights costs about as much as a pass over them
 
 
 @dataclass
@@ -46,9 +53,10 @@ class Course:
         self.clock = Clock(task.device)
         self.position = Position()
         self.encode = encoding_for(task.model, task.dataset)
-        self.batches = Batches(task.dataset, batch_size, task.seed, task.device, self.encode)
+        self.batches = Batches(task.dataset, batch_size * task.workers, task.seed, task.device, self.encode)
         self.steps = task.training.steps(self.batches.steps_per_epoch)
         self.losses = LossLog(cross_entropy)
+        self.group: Group | None = None  # of the processes that share the steps
         task.model.to(task.device)
 
     def stand(self, capture: Capture | None = None) -> int | None:
@@ -61,8 +69,26 @@ class Course:
         """capture: instead of what the run's settings say."""
         task = self.task
         learner = task.optimizer.bind(task.model, self.losses, task.seed)
+        if task.workers > 1:
+            self.share(learner)
         self.learner, self.execution = captured(learner, capture or task.training.capture, task.device)
         self.buffers = checkpoint.buffers_digest(task.model)
+
+    def share(self, learner: Learner) -> None:
+        """Let `learner` share its steps with the other processes, or be all workers in turn where this is the only one.
+
+        Raises ValueError for a method whose steps cannot be shared.
+        """
+        if not isinstance(learner, ZerothOrderLearner):
+            raise ValueError("distributed=zo shares the losses along directions; choose optimizer=mezo")
+        losses = 2 * learner.queries // self.task.workers
+        self.group = joined(losses) if world() > 1 else None
+        learner.share(Sharing(self.task.workers, self.group or InTurn()))
+
+    def agree(self, step: int) -> None:
+        """Now and then, let the next step see that all workers have the same weights."""
+        if self.group and step % STEPS_TO_AGREE == 0:
+            self.group.will_compare(checkpoint.weights_digest(self.learner.resting_model()))
 
     def epoch(self, step: int) -> float:
         """The epoch of the full protocol in which `step` stands."""
@@ -100,6 +126,11 @@ class Course:
         keep_evals(self.folder, evals, otherwise=f"delete {path.name} to start the run again from its beginning")
         if state is None:
             return None
+        self.take_up(state)
+        return self.position.step
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
         self.position = Position(**state["position"])
         if "learner" in state:
             self.learner.load_state_dict(state["learner"])
@@ -108,7 +139,6 @@ class Course:
             self.replay(state["losses"], self.position.step)
         self.clock.load_state_dict(state["clock"])
         self.learner.phases.seconds = state["phases"]
-        return self.position.step
 
     def save(self) -> None:
         state = {

@@ -1,4 +1,8 @@
-"""Stopping between two steps: Ctrl-C or SIGTERM never leaves weights perturbed or a record half-written."""
+"""Stopping between two steps: Ctrl-C or SIGTERM never leaves weights perturbed or a record half-written.
+
+Nor does SIGUSR2 where somebody has a handler for it, as a scheduler's client that puts a job into the queue again: the
+run is saved first, and then the handler has its signal.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REQUEUE = signal.SIGUSR2
 
 
 class Interruption:
-    """While active, the first SIGINT or SIGTERM only sets `requested`; a second one stops at once.
+    """While active, the first signal only sets `requested`; a second one stops at once.
 
     `process_is_stopping` stays set: a worker of a sweep that was told to stop must not begin its next run.
     """
@@ -21,17 +26,22 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
+        self._to_requeue = False
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+            heard = [*SIGNALS, *([REQUEUE] if callable(signal.getsignal(REQUEUE)) else [])]
+            self._before = {number: signal.signal(number, self._request) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._to_requeue:
+            signal.raise_signal(REQUEUE)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = Interruption.process_is_stopping = True
+        self._to_requeue = number == REQUEUE

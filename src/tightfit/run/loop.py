@@ -12,6 +12,7 @@ from torch import nn
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.optimizers.base import Batch, Deferred, Report
+from tightfit.optimizers.shared import part_of
 from tightfit.records.record import (
     RunRecord,
     Status,
@@ -39,6 +40,10 @@ Progress = Callable[[float, float, float], None]
 
 
 def nobody_listens(text: str) -> None: ...
+
+
+def weight_bytes(model: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
 
 
 def run(
@@ -105,6 +110,9 @@ class Run(Course):
             return self.train(resumed_at)
         except OverBudget as exhausted:
             return self.give_up(exhausted)
+        finally:
+            if self.group:
+                self.group.end()
 
     def will_tell(self, tell: Tell) -> None:
         """From now on `tell` hears, once, how long the run takes."""
@@ -145,6 +153,7 @@ class Run(Course):
     def train_one_step(self) -> bool:
         """One step on the clock; False when a loss is known not to be finite."""
         step = self.position.step
+        self.agree(step)
         with self.limit, self.clock.training():
             inputs, labels = self.batches.batch(step)
             report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
@@ -198,19 +207,29 @@ class Run(Course):
 
     def renew_limit(self) -> None:
         """Training has the budget to itself again after evaluation and recording, which are outside of it."""
-        self.limit.renew(resident=sum(parameter.nbytes for parameter in self.task.model.parameters()))
+        self.limit.renew(resident=weight_bytes(self.task.model))
+
+    def held_before(self) -> dict[str, int]:
+        """What the process held before a budget that is enforced: interpreter and libraries, without the weights.
+
+        On a CPU the size of the data segment, which is what the limit counts.
+        """
+        if not self.task.budget.enforce:
+            return {}
+        return {"enforced_baseline_bytes": self.limit.baseline_bytes - weight_bytes(self.task.model)}
 
     def measure_memory(self) -> None:
         """Record the measured peak of two throwaway steps, and of inference on the same batch.
 
         Raises OverBudget when the budget has a say in it and does not allow them.
         """
-        batch = Batch(*self.batches.batch(0), step=0, epoch=0.0)
+        batch = part_of(Batch(*self.batches.batch(0), step=0, epoch=0.0), 0, self.task.workers)
         measured = peak_of_training(self.task, batch, self.limit)
         self.record.memory |= {
             **measured.as_dict(),
             "measured_over_analytic": measured.tensors.bytes / self.record.memory["analytic"]["total"],
             "measured_inference_peak_bytes": inference_peak(self.task.model, batch),
+            **self.held_before(),
         }
         self.task.budget.check(measured.tensors.bytes, MEASURED)
 
@@ -282,4 +301,5 @@ class Run(Course):
             "backward_passes": self.position.backward_passes,
             "peak_bytes": self.record.memory["measured_peak_bytes"],
             "weights_sha256": checkpoint.weights_digest(model),
+            **({"bytes_sent_by_each": self.group.bytes_sent} if self.group else {}),
         }

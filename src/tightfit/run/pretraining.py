@@ -32,6 +32,7 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "cell": None,
         "memory_budget": unlimited,
         "pretraining": None,
+        "distributed": None,
         "adapter": NO_ADAPTER,
     }
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
+from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import FINAL, RunRecord, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
@@ -17,7 +18,9 @@ from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
+from tightfit.run.follow import follow
 from tightfit.run.forecast import of_limited
+from tightfit.run.group import rank
 from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import run_folder
@@ -51,6 +54,8 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     keep_freed_memory()
     check_configuration(config)
     folder = run_folder(config)
+    if config.get("distributed") and rank() > 0:
+        return followed(config, folder)
     label = describe(config)
     with only_process_in(folder, label):
         before = read_run(folder)
@@ -65,6 +70,14 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     if record.status == "interrupted":
         raise KeyboardInterrupt
     return Outcome(record.status, folder, record.reason)
+
+
+def followed(config: Mapping[str, Any], folder: Path) -> Outcome:
+    """As a worker that is not the first, make the steps of the run unless it already ended."""
+    before = read_run(folder)
+    if before is None or before.status not in FINAL:
+        follow(config, folder, build_task)
+    return Outcome("finished", folder)
 
 
 def attempt(
@@ -115,7 +128,9 @@ def refused(task: Task) -> str:
 def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     training = Training(**config["training"])
     budget = build(config["memory_budget"])
-    optimizer, adapter = build_optimizer(config), build(without_descriptions(config["adapter"]))
+    workers = (config.get("distributed") or {}).get("workers", 1)
+    optimizer = for_workers(build_optimizer(config), workers)
+    adapter = build(without_descriptions(config["adapter"]))
     device = choose_device(config)
     record.machine = describe_machine(device) | describe_hardware(device)
     tokenizer = build_tokenizer(config)
@@ -130,7 +145,7 @@ def assemble(config: Mapping[str, Any], record: RunRecord) -> Task:
     }
     model = build_model(config, dataset, tokenizer, adapter)
     record.method = method_facts(optimizer, model, config)
-    return Task(optimizer, model, dataset, budget, training, config["seed"], device)
+    return Task(optimizer, model, dataset, budget, training, config["seed"], device, workers)
 
 
 def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, adapter: Adapter) -> nn.Module:

@@ -95,6 +95,7 @@ class Task:
     training: Training
     seed: int
     device: torch.device
+    workers: int = 1  # that share each step, with a batch of `training.batch_size` each
 
     @cached_property
     def table(self) -> LayerTable:
