@@ -147,7 +147,7 @@ class Run(Course):
         step = self.position.step
         with self.limit, self.clock.training():
             inputs, labels = self.stream.batch(step)
-            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
+            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step), self.stream.chosen(step)))
         self.position.step += 1
         self.unread.append(report)
         return not report.is_known or self.read()
