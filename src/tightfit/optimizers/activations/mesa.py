@@ -1,6 +1,6 @@
 """Mesa: an exact forward pass, and copies of its activations in 8 bits for the backward pass (Pan et al., 2021).
 
-Losses have the bits of plain backpropagation; gradients are those of activations rounded to one of 256 levels, up or
+Losses have the bits of plain backpropagation; gradients are those of activations rounded to one of 255 levels, up or
 down by chance, so that they are kept on average. Nothing is computed again. Source: arXiv 2111.11124, and the public
 code (ziplab/Mesa, custom_quant.py).
 
@@ -9,8 +9,9 @@ extensions. Where we differ, and why:
 - The levels lie between the least and the largest number of the tensor itself. The published ones follow a running mean
   of both, head by head (`levels="running"`, here of whole tensors): a new extreme is then beyond them. It is clamped
   here at both ends; the public kernel clamps below alone, and above a code wraps round to a small one.
+- One code more is for the least number itself, and numbers that only round to it come back above it. So zeros of ReLU,
+  and no others, come back as zero: errors pass where they should.
 - One copy serves all operators that keep the same numbers, while these are alive.
-- Softmax and ReLU keep their result alone. One of ReLU that rounds to zero passes no error.
 
 Kept as they are: parameters, integers and masks, what no error reaches (the inputs, the statistics of normalisation and
 of fused attention) and one number a row.
@@ -18,7 +19,7 @@ of fused attention) and one number a row.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +39,7 @@ from tightfit.seeds import derive, permute32
 
 PIECE = 2**16  # numbers rounded at once: what is needed beside the codes is a few of these
 RANGE_BYTES = 8  # of a tensor: its lowest level, and how far the next one is
+ABOVE = 2**-16  # of a step: where numbers come back that rounded to the least
 STORED = {8: (torch.uint8, 0), 16: (torch.int16, 2**15)}  # by bits: the type of codes, and which of them is 0 in it
 
 
@@ -105,11 +107,20 @@ class Copying:
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """x ≈ low + step · code for each number of a tensor's memory; codes: (n,); low, step: ()."""
+    """For each number of a tensor's memory x ≈ low + (code − 1 + ABOVE) · step, and x = low for the code 0.
+
+    codes: (n,), from −zero on; low, step: () float32.
+    """
 
     codes: torch.Tensor
     low: torch.Tensor
     step: torch.Tensor
+
+    def decoded(self, size: Sequence[int], stride: Sequence[int], offset: int) -> torch.Tensor:
+        """The numbers at these places, in float32."""
+        zero = dict(STORED.values())[self.codes.dtype]
+        values = self.codes.as_strided(size, stride, offset).float()
+        return values.mul_(self.step).add_(self.low).add_(self.step, alpha=zero - 1 + ABOVE).clamp_min_(self.low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +139,7 @@ class Copies:
 
     def __init__(self, mesa: Mesa, model: nn.Module, draws: torch.Generator, ranges: list[torch.Tensor]) -> None:
         self._mesa, self._draws, self._ranges = mesa, draws, ranges
-        self._parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        self._parameters = {parameter.untyped_storage() for parameter in model.parameters()}
         self._shared: WhileAlive[Codes] = WhileAlive()
         self._made = 0
 
@@ -146,7 +157,7 @@ class Copies:
             and not tensor.is_leaf
             and tensor.dim() > 0
             and tensor.shape[-1] > 1
-            and tensor.untyped_storage()._cdata not in self._parameters
+            and tensor.untyped_storage() not in self._parameters
         )
 
     def _codes_of(self, tensor: torch.Tensor) -> Codes:
@@ -168,23 +179,24 @@ class Copies:
 
 
 def coded(memory: torch.Tensor, extremes: torch.Tensor, bits: int, draws: torch.Generator | None) -> Codes:
-    """`memory`, (n,), in 2**bits levels from the first to the second of `extremes`, (2,) float32; what is beyond is
-    clamped. Rounded up or down by chance, from `draws`; None: to the nearest."""
+    """`memory`, (n,), in levels from the first to the second of `extremes`, (2,) float32; what is beyond is clamped.
+
+    Rounded up or down by chance, from `draws`; None: to the nearest.
+    """
     dtype, zero = STORED[bits]
-    most = 2**bits - 1
+    most = 2**bits - 2  # steps between levels: of all codes one is for the lowest number itself
     low = extremes[0].clone()
     step = ((extremes[1] - low) / most).clamp_min_(torch.finfo(torch.float32).tiny)
     codes = torch.empty_like(memory, dtype=dtype)
     for piece, into in zip(memory.split(PIECE), codes.split(PIECE), strict=True):
         levels = (piece.float() - low).div_(step)
         up = 0.5 if draws is None else torch.rand(levels.shape, generator=draws, device=levels.device)
-        into.copy_(levels.add_(up).floor_().clamp_(0, most).sub_(zero))
-    return Codes(codes, low.add_(step, alpha=zero), step)
+        into.copy_(levels.add_(up).floor_().clamp_(0, most).add_(piece > low).sub_(zero))
+    return Codes(codes, low, step)
 
 
 def unpacked(kept: torch.Tensor | Packed) -> torch.Tensor:
     """What was packed, as near as its codes say."""
     if isinstance(kept, torch.Tensor):
         return kept
-    codes = kept.codes.codes.as_strided(kept.size, kept.stride, kept.offset)
-    return codes.float().mul_(kept.codes.step).add_(kept.codes.low).to(kept.dtype)
+    return kept.codes.decoded(kept.size, kept.stride, kept.offset).to(kept.dtype)

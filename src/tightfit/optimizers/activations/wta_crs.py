@@ -6,17 +6,18 @@ the rest is drawn from the other rows, each weighed by the inverse of its probab
 the variance least.
 
 Source: the paper, and the public code (zirui-ray-liu/WTACRS, approxlinear/functional.py). Where we differ, and why:
-- The published probabilities are ‖x_i‖ · ‖dy_i‖ with the errors of this example's last visit, from a table of norms for
-  the whole data set beside the training: `norms="cached"`, here counted as a state. `norms="inputs"`, the default, takes
-  ‖x_i‖ alone, needs no table and is unbiased too.
+- The published probabilities are ‖x_i‖ · ‖dy_i‖ with the errors of this example's last visit, from a table of norms
+  for the whole data set beside the training: `norms="cached"`, here counted as a state. `norms="inputs"`, the default,
+  takes ‖x_i‖ alone, needs no table and is unbiased too; where errors are of few rows, as where one token answers, its
+  variance is larger.
 - The public code does not divide by the probability while an example has no norm, leaves out the tail when winners hold
   0.999 of it, and has a setting that mixes draws: each of these is biased, and none is here.
-- The published setting samples the projections after attention and those of the feed-forward part. Here every linear
-  layer whose weights are trained is, and those that read the same numbers (query, key, value) share their rows; `targets`
-  chooses by name.
+- The published setting samples the projections after attention and those of the feed-forward part, and the products
+  of attention. Here it is every linear layer whose weights are trained, or those that `targets` chooses by name; layers
+  that read the same numbers (query, key, value) share their rows.
 
-The rows are found by fixed sizes alone, so a step can be rehearsed. Where k is not less than T, all is as ever. An input
-that another operator keeps (ReLU its result, attention its own) is not freed by this.
+Sizes depend on no data, so a step can be rehearsed. Where k is not less than T, all is as ever. An input that another
+operator keeps (ReLU its result, attention its own) is not freed by this.
 """
 
 from __future__ import annotations
@@ -95,9 +96,7 @@ class WTACRS:
                 changed -= input_bytes(readers[0], batch_size) if is_freed(before, readers[0]) else 0
             before = readers[-1]
         norms = sum(positions(row) for row in sampled) * self.examples * NORM.itemsize if self.norms == "cached" else 0
-        return replace(
-            kept, activations=kept.activations + changed, optimizer_state=kept.optimizer_state + norms
-        )
+        return replace(kept, activations=kept.activations + changed, optimizer_state=kept.optimizer_state + norms)
 
     def _samples(self, row: LayerRow) -> bool:
         return row.kind == "Linear" and row.has_weights and re.search(self.targets or "", row.name) is not None
@@ -119,11 +118,16 @@ class WTACRS:
         layers = {
             name: layer
             for name, layer in model.named_modules()
-            if type(layer) is nn.Linear and layer.weight.requires_grad and re.search(self.targets or "", name)
+            if is_sampled(layer) and layer.weight.requires_grad and re.search(self.targets or "", name)
         }
         if not layers:
             raise self._none_found(type(model).__name__)
         return Sampling(self, layers, derive(seed, "rows of activations"))
+
+
+def is_sampled(layer: nn.Module) -> bool:
+    """Whether `layer` is PyTorch's linear layer, or GPT-2's, whose weights lie the other way; none that widens them."""
+    return type(layer) is nn.Linear or type(layer).__name__ == "Conv1D"
 
 
 def positions(row: LayerRow) -> int:
@@ -139,7 +143,7 @@ def is_freed(before: LayerRow | None, reader: LayerRow) -> bool:
 class Sampling:
     """Keeps sampled rows in place of the inputs of `layers`; owns the norms of their errors, if these are cached."""
 
-    def __init__(self, wta_crs: WTACRS, layers: dict[str, nn.Linear], key: int) -> None:
+    def __init__(self, wta_crs: WTACRS, layers: dict[str, Any], key: int) -> None:
         self._wta_crs, self._layers, self._key = wta_crs, layers, key
         self._norms: dict[str, torch.Tensor] = {}  # (examples, positions) of a layer
 
@@ -167,18 +171,19 @@ class Sampling:
     ) -> torch.Tensor:
         """What the layer called `name` does, with rows kept of its inputs (…, in)."""
         layer = self._layers[name]
+        weight = layer.weight if isinstance(layer, nn.Linear) else layer.weight.t()
         count = inputs.numel() // inputs.shape[-1]
         kept = self._wta_crs.kept_rows(count)
         if kept >= count or not torch.is_grad_enabled():
-            return F.linear(inputs, layer.weight, layer.bias)
+            return F.linear(inputs, weight, layer.bias)
         if self._wta_crs.norms == "inputs":
             place = (inputs.size(), inputs.stride(), inputs.storage_offset())
             rows = shared(inputs, lambda: sampled(inputs, norms_of(inputs), kept, draws), *place)
-            return SampledLinear.apply(inputs, layer.weight, layer.bias, rows, None)
+            return SampledLinear.apply(inputs, weight, layer.bias, rows, None)
         norms = self._norms_at(name, places, count // len(places))
         rows = sampled(inputs, norms_of(inputs) * norms.flatten().float(), kept, draws)
         learn = partial(self._learn, name, places)
-        return SampledLinear.apply(inputs, layer.weight, layer.bias, rows, learn)
+        return SampledLinear.apply(inputs, weight, layer.bias, rows, learn)
 
     def _norms_at(self, name: str, places: torch.Tensor, width: int) -> torch.Tensor:
         """Of the errors at the last visit of the examples at `places`, (b, width); 1 before the first."""
@@ -254,8 +259,10 @@ def winners_and_draws(norms: torch.Tensor, kept: int, draws: torch.Generator) ->
 
 
 class SampledLinear(torch.autograd.Function):
-    """inputs (…, in) times weights (out, in), plus a bias; of the inputs `rows` alone are kept. learn: told of the errors
-    of the outputs, where something is to be learnt from them."""
+    """inputs (…, in) times weights (out, in), plus a bias; of the inputs `rows` alone are kept.
+
+    learn: told of the errors of the outputs, where something is to be learnt from them.
+    """
 
     @staticmethod
     def forward(
