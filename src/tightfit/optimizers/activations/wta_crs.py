@@ -152,21 +152,25 @@ class Sampling:
         # A function of the step alone, so that a run that resumes draws as if it had not stopped.
         draws = torch.Generator(batch.inputs.device).manual_seed(permute32(batch.step, self._key))
         shared: WhileAlive[Rows] = WhileAlive()
-        chosen = batch.examples
-        if chosen is None:
-            chosen = torch.arange(len(batch.inputs), device=batch.inputs.device)
-        places = chosen % self._wta_crs.examples
+        places = self._places(batch) if self._wta_crs.norms == "cached" else None
         with recomputing(
             {layer: partial(self._answer, name, draws, shared, places) for name, layer in self._layers.items()}
         ):
             yield
+
+    def _places(self, batch: Batch) -> torch.Tensor:
+        """Where the norms of the examples are, (b,); those of a batch that does not say which they are come first."""
+        chosen = batch.examples
+        if chosen is None:
+            chosen = torch.arange(len(batch.inputs), device=batch.inputs.device)
+        return chosen % self._wta_crs.examples
 
     def _answer(
         self,
         name: str,
         draws: torch.Generator,
         shared: WhileAlive[Rows],
-        places: torch.Tensor,
+        places: torch.Tensor | None,
         inputs: torch.Tensor,
     ) -> torch.Tensor:
         """What the layer called `name` does, with rows kept of its inputs (…, in)."""
@@ -176,7 +180,7 @@ class Sampling:
         kept = self._wta_crs.kept_rows(count)
         if kept >= count or not torch.is_grad_enabled():
             return F.linear(inputs, weight, layer.bias)
-        if self._wta_crs.norms == "inputs":
+        if places is None:
             place = (inputs.size(), inputs.stride(), inputs.storage_offset())
             rows = shared(inputs, lambda: sampled(inputs, norms_of(inputs), kept, draws), *place)
             return SampledLinear.apply(inputs, weight, layer.bias, rows, None)
