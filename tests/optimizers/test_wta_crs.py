@@ -198,6 +198,11 @@ def test_need_counts_rows_for_inputs_that_are_freed() -> None:
     assert replace(need, activations=0) == replace(plain, activations=0)
 
 
+def test_need_of_batches_too_small_to_sample_is_that_of_all() -> None:
+    table = layer_table(lenet5(10, 0), (1, 28, 28))
+    assert Backprop(0.01, SGD(), WTACRS()).memory(table, 8) == Backprop(0.01, SGD()).memory(table, 8)
+
+
 def test_layers_that_read_the_same_numbers_share_rows() -> None:
     class Fork(nn.Module):
         def __init__(self) -> None:

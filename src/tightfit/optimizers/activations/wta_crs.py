@@ -22,6 +22,7 @@ operator keeps (ReLU its result, attention its own) is not freed by this.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -91,21 +92,22 @@ class WTACRS:
         changed, before = 0, None
         for _, group in groupby(table.rows, key=lambda row: row.kind == "Linear" and row.inputs):
             readers = list(group)
-            if any(map(self._samples, readers)):
-                changed += self._rows_bytes(readers[0], batch_size)
-                changed -= input_bytes(readers[0], batch_size) if is_freed(before, readers[0]) else 0
+            samples = next(filter(self._samples, readers), None)
+            few = self._rows_bytes(samples, batch_size) if samples else 0
+            if samples and few:
+                changed += few - (input_bytes(samples, batch_size) if is_freed(before, samples) else 0)
             before = readers[-1]
         norms = sum(positions(row) for row in sampled) * self.examples * NORM.itemsize if self.norms == "cached" else 0
         return replace(kept, activations=kept.activations + changed, optimizer_state=kept.optimizer_state + norms)
 
     def _samples(self, row: LayerRow) -> bool:
-        return row.kind == "Linear" and row.has_weights and re.search(self.targets or "", row.name) is not None
+        return row.kind == "Linear" and weight_shape(row) is not None and bool(re.search(self.targets or "", row.name))
 
     def _rows_bytes(self, row: LayerRow, batch_size: int) -> int:
         """Of what is kept of the inputs of `row`; nothing where that is all of them."""
         rows = positions(row) * batch_size
-        few = self.kept_rows(rows)
-        return few * (row.features[0] * row.bytes_per_element + INDEX_BYTES) if few < rows else 0
+        few, (_, inside) = self.kept_rows(rows), weight_shape(row) or (0, 0)
+        return few * (inside * row.bytes_per_element + INDEX_BYTES) if few < rows else 0
 
     def _none_found(self, model: str) -> ValueError:
         called = f" called {self.targets!r}" if self.targets else ""
@@ -130,9 +132,14 @@ def is_sampled(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear or type(layer).__name__ == "Conv1D"
 
 
+def weight_shape(row: LayerRow) -> tuple[int, ...] | None:
+    """(out, in) of a matrix that is trained."""
+    return next((shape for shape in row.shapes if len(shape) == 2), None)
+
+
 def positions(row: LayerRow) -> int:
-    """How many vectors of an example go through a linear layer."""
-    return row.inputs // row.features[0]
+    """How many vectors of an example are multiplied with the matrix of `row`."""
+    return row.operations // (2 * math.prod(weight_shape(row) or (1,)))
 
 
 def is_freed(before: LayerRow | None, reader: LayerRow) -> bool:
