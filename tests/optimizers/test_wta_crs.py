@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from torch import nn
 from tests.models.test_language_model import causal
 from tests.optimizers.kept_bytes import kept_bytes, loss_and_gradients, relative_error
 from tests.optimizers.test_bp_checkpointed import images, prompts
-from tests.synthetic import adapted
+from tests.synthetic import adapted, bars
+from tests.test_session import config
+from tightfit.datasets.stream import Normalization
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
@@ -20,11 +23,12 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.activations.kept import KEPT
 from tightfit.optimizers.activations.wta_crs import WTACRS, norms_of, sampled, winners_and_draws
 from tightfit.optimizers.base import Batch
-from tightfit.optimizers.bp import Backprop
+from tightfit.optimizers.bp import Backprop, BackpropLearner
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.run.evaluate import cross_entropy
+from tightfit.run.session import carry_out
 
 ROWS, DRAWS = 200, 4000
 
@@ -234,6 +238,21 @@ def test_cached_norms_are_those_of_the_last_visit_of_an_example() -> None:
     assert norms[6:].flatten().tolist() == [1, 1]
 
 
+def test_a_run_says_which_examples_a_batch_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+    step = BackpropLearner.step
+    monkeypatch.setattr(BackpropLearner, "step", lambda self, batch: (seen.append(batch), step(self, batch))[1])
+    policy = {"_target_": "tightfit.optimizers.activations.wta_crs.WTACRS", "norms": "cached", "examples": 96}
+    described = config(tmp_path)
+    described["optimizer"]["activations"] = policy
+    assert carry_out(described).status == "finished"
+    told = [batch for batch in seen if batch.examples is not None]
+    data = bars()
+    encode = Normalization(data.mean, data.std)
+    assert len(told) == 24  # epochs of six batches; the others are thrown away after their bytes are known
+    assert all(encode(data.train.inputs[batch.examples]).equal(batch.inputs) for batch in told)
+
+
 def test_cached_norms_of_longer_sequences_join_those_of_shorter_ones() -> None:
     model = causal("llama")
     keeper = WTACRS(norms="cached", examples=4).prepare(model, Phases(), 0)
@@ -295,6 +314,7 @@ def test_targets_that_find_no_layer_are_named() -> None:
         ({"share": 0.0}, "activations.share=0.0 is not more than 0 and at most 1"),
         ({"least": 0}, "activations.least=0 is less than one; choose 1 or more"),
         ({"examples": 0}, "activations.examples=0 is less than one; choose 1 or more"),
+        ({"targets": "fc("}, r"activations.targets='fc\(' is no regular expression .*; write one, or null for all"),
         ({"norms": "errors"}, "activations.norms='errors' is not known; choose inputs or cached"),
     ],
 )

@@ -148,7 +148,7 @@ class Copies:
         if not self._is_copied(tensor):
             return tensor.detach()  # without its history: autograd would hold that in a circle
         codes = self._shared(tensor, partial(self._codes_of, tensor.detach()))
-        return Packed(codes, tensor.dtype, tensor.size(), tensor.stride(), tensor.storage_offset())
+        return Packed(codes, tensor.dtype, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
 
     def _is_copied(self, tensor: torch.Tensor) -> bool:
         return (

@@ -75,6 +75,12 @@ class WTACRS:
                 raise ValueError(f"activations.{name}={getattr(self, name)} is less than one; choose 1 or more")
         if self.norms not in ("inputs", "cached"):
             raise ValueError(f"activations.norms={self.norms!r} is not known; choose inputs or cached")
+        try:
+            re.compile(self.targets or "")
+        except re.error as error:
+            raise ValueError(
+                f"activations.targets={self.targets!r} is no regular expression ({error}); write one, or null for all"
+            ) from error
 
     def kept_rows(self, rows: int) -> int:
         """How many of the rows of a layer are kept."""
