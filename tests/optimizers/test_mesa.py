@@ -13,6 +13,7 @@ from torch import nn
 from tests.models.test_language_model import LLAMA, causal
 from tests.optimizers.kept_bytes import kept_bytes, loss_and_gradients, relative_error
 from tests.optimizers.test_bp_checkpointed import images, prompts
+from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.hf_causal_lm import random_causal_lm
@@ -25,6 +26,7 @@ from tightfit.optimizers.base import Batch
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.run.evaluate import cross_entropy
+from tightfit.run.rehearsal import peak_live
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Batch]]] = {
     "lenet5": (lambda: lenet5(10, seed=0), images),
@@ -183,6 +185,19 @@ def test_need_is_a_byte_a_number_and_the_largest_tensor_whole() -> None:
     need, plain = (Backprop(0.01, Adam(), policy).memory(table, 32) for policy in (Mesa(), KEPT))
     assert need.activations == 32 * sum(outputs) + 8 * len(outputs) + 4 * 32 * max(outputs)
     assert replace(need, activations=0) == replace(plain, activations=0)
+
+
+def test_a_rehearsal_of_many_pieces_holds_what_real_steps_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tightfit.optimizers.activations.mesa.PIECE", 50)  # more than a rehearsal works through
+    optimizer, model, batch = Backprop(0.01, Adam(), Mesa()), lenet5(10, 0), images(0)
+    rehearsed = peak_live(optimizer, lenet5(10, 0), batch, cross_entropy)
+
+    def two_steps() -> None:
+        learner = optimizer.bind(model, cross_entropy, 0)
+        for step in range(2):
+            learner.step(replace(batch, step=step))
+
+    assert peak_live_bytes(two_steps, model.parameters(), (batch.inputs, batch.labels)) == rehearsed
 
 
 def test_codes_differ_from_step_to_step() -> None:
