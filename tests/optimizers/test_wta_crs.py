@@ -21,7 +21,8 @@ from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.activations.kept import KEPT
-from tightfit.optimizers.activations.wta_crs import WTACRS, norms_of, sampled, winners_and_draws
+from tightfit.optimizers.activations.sampled_rows import norms_of, sampled, winners_and_draws
+from tightfit.optimizers.activations.wta_crs import WTACRS
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.bp import Backprop, BackpropLearner
 from tightfit.optimizers.phases import Phases
