@@ -48,7 +48,7 @@ class Liar(Backprop):
 
 class HoardingLearner(BackpropLearner):
     def __init__(self, liar: Liar, model: nn.Module, objective: Objective) -> None:
-        super().__init__(liar, model, objective)
+        super().__init__(liar, model, objective, seed=0)
         self.liar, self.hoarded = liar, []
 
     def step(self, batch: Batch) -> Report:

@@ -29,6 +29,13 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"_target_": OURS + "bp.Backprop", "lr": 0.1, "rule": ADAM, "activations": CHECKPOINTED},
         {"forward_passes": 2, "backward_passes": 1, "queries": 0, "rule": "adam", "activations": "checkpointed"},
     ),
+    *(
+        (
+            {"_target_": OURS + "bp.Backprop", "lr": 0.01, "rule": ADAM, "activations": {"_target_": OURS + place}},
+            {"forward_passes": 1, "backward_passes": 1, "queries": 0, "rule": "adam", "activations": kind},
+        )
+        for kind, place in (("mesa", "activations.mesa.Mesa"), ("wta_crs", "activations.wta_crs.WTACRS"))
+    ),
     (
         {"_target_": OURS + "mezo.MeZO", **RATES, "queries": 2, "direction": SIGNS},
         {"forward_passes": 4, "backward_passes": 0, "queries": 2, "noise": "rademacher", "descent": "plain"},

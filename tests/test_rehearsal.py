@@ -22,6 +22,8 @@ from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.models.pointnet import pointnet
 from tightfit.numerics.noise.perturbation import Noise
 from tightfit.optimizers.activations.checkpointed import Checkpointed
+from tightfit.optimizers.activations.mesa import Mesa
+from tightfit.optimizers.activations.wta_crs import WTACRS
 from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
@@ -65,6 +67,9 @@ FLOATS = [
     Backprop(1e-2, SGD()),
     Backprop(1e-3, Adam(), Checkpointed()),
     Backprop(1e-3, Adam()),
+    Backprop(1e-2, SGD(), Mesa()),
+    Backprop(1e-2, SGD(), WTACRS()),
+    Backprop(1e-2, SGD(), WTACRS(norms="cached", examples=64)),
 ]
 INTEGERS = [
     *(ElasticZOInt8(r_max=15, p_zero=0.5, bp_layers=layers) for layers in (0, 1, 2)),

@@ -12,6 +12,7 @@ from torch import nn
 from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
+from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.models.adapters.tt import TensorTrains
 from tightfit.models.base import traits_of
@@ -20,6 +21,9 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.optimizers.activations.checkpointed import Checkpointed
+from tightfit.optimizers.activations.mesa import Mesa
+from tightfit.optimizers.activations.mesp import MeSP
+from tightfit.optimizers.activations.wta_crs import WTACRS
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
@@ -98,6 +102,18 @@ METHODS = {
     "bp_adam": Method(Backprop(0.02, Adam()), 60, (0.55, 0.7), 2.5),
     "bp_sgd_checkpointed": Method(Backprop(0.1, SGD(), Checkpointed()), 60, (0.65, 0.85), 2.0),
     "bp_adam_checkpointed": Method(Backprop(0.02, Adam(), Checkpointed()), 60, (0.65, 0.85), 2.5),
+    "bp_adam_mesa": Method(Backprop(0.02, Adam(), Mesa()), 60, (0.65, 0.75), 2.5),
+    "bp_adam_mesa_running": Method(Backprop(0.02, Adam(), Mesa(levels="running")), 60, (0.65, 0.75), 2.5),
+    "bp_adam_mesp": Method(
+        Backprop(0.05, Adam(), MeSP()),
+        60,
+        (0.3, 0.4),  # a real step keeps nothing of the frozen layers before the first update
+        2.5,
+        tiny_model=lambda: adapted(tiny_model(), LoRA(4, 8)),
+        lenet5=lambda classes, seed: adapted(lenet5(classes, seed), LoRA(4, 8)),
+    ),
+    "bp_adam_wta_crs": Method(Backprop(0.02, Adam(), WTACRS()), 60, (0.55, 0.7), 2.5),
+    "bp_adam_wta_crs_cached": Method(Backprop(0.02, Adam(), WTACRS(norms="cached", examples=64)), 60, (0.55, 0.7), 2.5),
     "mezo": Method(MeZO(lr=0.003, eps=1e-3, clip=20.0), 500, (0.55, 0.65), 1.0),
     "mezo_rademacher": Method(
         MeZO(0.003, 1e-3, clip=20.0, direction=Independent("rademacher")), 500, (0.55, 0.65), 1.0

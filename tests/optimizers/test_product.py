@@ -31,6 +31,9 @@ from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
+from tightfit.optimizers.activations.mesa import Mesa
+from tightfit.optimizers.activations.mesp import MeSP
+from tightfit.optimizers.activations.wta_crs import WTACRS
 from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.descents.adam import Adam as MeansOfEstimates
@@ -88,7 +91,13 @@ def random_inputs(*shape: int) -> torch.Tensor:
 
 AXES: dict[str, dict[str, Any]] = {
     "rule": {"sgd": SGD(), "adam": Adam()},
-    "activations": {"kept": Kept(), "checkpointed": Checkpointed()},
+    "activations": {
+        "kept": Kept(),
+        "checkpointed": Checkpointed(),
+        "mesa": Mesa(),
+        "mesp": MeSP(),
+        "wta_crs": WTACRS(least=6),
+    },
     "direction": {
         "gaussian": Independent("gaussian"),
         "gaussian_fast": Independent("gaussian_fast", kernel="portable"),
@@ -123,6 +132,7 @@ INPUTS = {
 ALONG_DIRECTIONS = {name for name, descent in AXES["descent"].items() if isinstance(descent, AlongDirections)}
 OF_THE_RATES_LENGTH = ("sign", "adam", "adamm")  # descents whose moves have the rate's length, whatever the slope
 INDEPENDENT = ("gaussian", "gaussian_fast", "rademacher")  # directions of independent numbers
+ADAPTERS_OF = {"mesp": ("lora",), "wta_crs": ("none", "lora")}  # which policies of activations need factors, or layers
 
 
 def rate_of(parts: Mapping[str, Any]) -> float:
@@ -174,6 +184,8 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
+    if cell["adapter"] not in ADAPTERS_OF.get(cell.get("activations", ""), AXES["adapter"]):
+        return False
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] in INDEPENDENT
     if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho", "zo_adamu"):

@@ -20,6 +20,7 @@ from tightfit.plan.models import llama2, options
 from tightfit.records.places import CONF
 
 OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+POLICIES = sorted(path.stem for path in (CONF / "optimizer" / "activations").glob("*.yaml"))
 ADAPTERS = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
 INT8 = ("elastic_zo_int8", "niti_bp", "zo_int8")
 
@@ -75,6 +76,26 @@ def test_methods_are_composed_as_for_a_run(capsys) -> None:
     assert (four["optimizer"], four["forward"], four["sweeps"]) == ("mezo queries=4", 8, 8)
     signs = only(capsys, "optimizer=mezo", "optimizer/direction=rademacher")
     assert signs["optimizer"] == "mezo direction=rademacher"
+
+
+@pytest.mark.parametrize("model", ["smollm2_135m", "lenet5"])
+def test_every_policy_of_activations_is_planned_where_it_fits_and_told_where_it_does_not(capsys, model: str) -> None:
+    words = (f"model={model}", "optimizer=bp", f"optimizer/activations={','.join(POLICIES)}", "format=json")
+    held: dict[str, dict[str, int]] = {}
+    for adapter in ("none", "lora", "tt"):
+        assert main([*words, f"adapter={adapter}"]) == 0
+        said = capsys.readouterr()
+        rows = json.loads(said.out)["rows"]
+        held[adapter] = {
+            row["optimizer"].partition(" ")[0].removeprefix("bp_sgd_"): row["activations_bytes"] for row in rows
+        }
+        assert said.err.count("left out: ") == len(POLICIES) - len(rows)
+    every = {"bp_sgd" if policy == "kept" else policy for policy in POLICIES}
+    assert [every - held[adapter].keys() for adapter in held] == [{"mesp"}, set(), {"mesp", "wta_crs"}]
+    for of_adapter in held.values():
+        assert all(need <= of_adapter["bp_sgd"] for need in of_adapter.values())
+        assert of_adapter["mesa"] < of_adapter["bp_sgd"]
+    assert held["lora"]["mesp"] <= held["lora"]["checkpointed"]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

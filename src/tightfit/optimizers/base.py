@@ -23,6 +23,7 @@ class Batch:
     labels: torch.Tensor  # (b,)
     step: int  # counted from 0
     epoch: float  # in epochs of the full protocol: what schedules read
+    examples: torch.Tensor | None = None  # (b,) int64, which of the training examples they are; None: not known
 
 
 # A model, or anything else that answers inputs with logits: a tensor, or what `.float()` turns into one.

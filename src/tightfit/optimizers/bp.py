@@ -54,20 +54,20 @@ class Backprop:
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "bp")
-        return BackpropLearner(self, model, objective)
+        return BackpropLearner(self, model, objective, seed)
 
 
 class BackpropLearner:
-    def __init__(self, optimizer: Backprop, model: nn.Module, objective: Objective) -> None:
+    def __init__(self, optimizer: Backprop, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
         self._model = model
         self._objective = objective
-        self._keeping = optimizer.activations.prepare(model, self.phases)
+        self._keeper = optimizer.activations.prepare(model, self.phases, seed)
         self._stepper = optimizer.rule.begin(trained_parameters(model))
 
     def step(self, batch: Batch) -> Report:
-        with self._keeping():
+        with self._keeper.around(batch):
             with self.phases("forward"):
                 loss = self._objective(self._model, batch)
             with self.phases("backward"):
@@ -80,8 +80,13 @@ class BackpropLearner:
         return self._model
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self._model.state_dict(), "rule": self._stepper.state_dict()}
+        return {
+            "model": self._model.state_dict(),
+            "rule": self._stepper.state_dict(),
+            "activations": self._keeper.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._stepper.load_state_dict(state["rule"])
+        self._keeper.load_state_dict(state.get("activations", {}))  # not in what was saved before policies had any

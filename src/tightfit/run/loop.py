@@ -156,7 +156,7 @@ class Run(Course):
         self.agree(step)
         with self.limit, self.clock.training():
             inputs, labels = self.batches.batch(step)
-            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step)))
+            report = self.learner.step(Batch(inputs, labels, step, self.epoch(step), self.batches.chosen(step)))
         self.position.step += 1
         self.unread.append(report)
         return not report.is_known or self.read()

@@ -83,6 +83,36 @@ def updates_of(host: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in host.named_parameters() if ".lora_" in name}
 
 
+@dataclass(frozen=True)
+class Update:
+    """Of a layer that computes base(x) + scale · second (first x). first: (rank, in); second: (out, rank)."""
+
+    base: nn.Module
+    first: nn.Parameter
+    second: nn.Parameter
+    scale: float
+
+
+def plain_updates(model: nn.Module) -> dict[nn.Module, Update]:
+    """The updates in `model`, by the layers that have one. Raises ValueError for one that is more than two factors."""
+    layers = {name: part for name, part in model.named_modules() if len(getattr(part, "lora_A", ()))}
+    return {layer: plain_update(name, layer) for name, layer in layers.items()}
+
+
+def plain_update(name: str, layer: Any) -> Update:
+    """That of `layer`, which peft made and which is called `name`."""
+    [adapter, *others] = layer.active_adapters
+    first, second, dropout = (part[adapter] for part in (layer.lora_A, layer.lora_B, layer.lora_dropout))
+    draws = dropout.training and not isinstance(dropout, nn.Identity)
+    is_linear = isinstance(first, nn.Linear) and second.bias is None
+    if others or draws or not is_linear or layer.merged or layer.disable_adapters or adapter in layer.lora_variant:
+        raise ValueError(
+            f"the update of {name} is more than the product of two factors (dropout, DoRA, biases, several adapters); "
+            "choose activations=checkpointed"
+        )
+    return Update(layer.base_layer, first.weight, second.weight, layer.scaling[adapter])
+
+
 def widen(host: nn.Module) -> None:
     """Hold the updates of `host` in float32, if they are of fewer bits."""
     for parameter in updates_of(host).values():

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, input_bytes, output_bytes
 from tightfit.models.base import blocks_of_modules, has_blocks
-from tightfit.optimizers.activations.activations import Keeping
+from tightfit.optimizers.activations.activations import Forgetful, Keeper
 from tightfit.optimizers.phases import Phases
 
 Forward = Callable[..., Any]
@@ -41,8 +41,8 @@ class Checkpointed:
         inputs = sum(input_bytes(block[0], batch_size) for block in blocks[1:])
         return replace(kept, activations=inputs + largest, errors=largest)
 
-    def prepare(self, model: nn.Module, phases: Phases) -> Keeping:
-        return partial(recomputing, replacements(model, phases))
+    def prepare(self, model: nn.Module, phases: Phases, seed: int) -> Keeper:
+        return Forgetful(partial(recomputing, replacements(model, phases)))
 
 
 @contextmanager

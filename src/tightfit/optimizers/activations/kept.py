@@ -9,7 +9,7 @@ from torch import nn
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable
-from tightfit.optimizers.activations.activations import Keeping
+from tightfit.optimizers.activations.activations import Forgetful, Keeper
 from tightfit.optimizers.phases import Phases
 
 
@@ -21,8 +21,8 @@ class Kept:
     def memory(self, kept: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:
         return kept
 
-    def prepare(self, model: nn.Module, phases: Phases) -> Keeping:
-        return nullcontext
+    def prepare(self, model: nn.Module, phases: Phases, seed: int) -> Keeper:
+        return Forgetful(nullcontext)
 
 
 KEPT = Kept()
