@@ -91,16 +91,22 @@ class LayerTable:
         check_layer_count(weight_layers, self.weight_layers, self.model)
         return self.rows[self._starts()[-weight_layers] :] if weight_layers else ()
 
+    def backpropagated(self) -> tuple[LayerRow, ...]:
+        """The rows that errors go back to: none lies before the first that trains weights."""
+        starts = self._starts()
+        return self.rows[starts[0] :] if starts else ()
+
     def blocks(self) -> tuple[tuple[LayerRow, ...], ...]:
-        """The rows block by block, each from a layer with weights to the next; what comes before the first is of it."""
-        borders = [0, *self._starts()[1:], len(self.rows)]
+        """The rows block by block, each from a layer with weights, frozen ones too, to the next; what comes before the
+        first is of it."""
+        borders = [0, *self._starts(frozen=True)[1:], len(self.rows)]
         return tuple(self.rows[start:end] for start, end in pairwise(borders))
 
-    def _starts(self) -> list[int]:
-        """Where each layer with weights begins."""
+    def _starts(self, frozen: bool = False) -> list[int]:
+        """Where each layer with weights begins. frozen: also those of which methods change nothing."""
         starts: dict[str, int] = {}
         for index, row in enumerate(self.rows):
-            if row.has_weights:
+            if row.has_weights or (frozen and row.parameters):
                 starts.setdefault(row.block or row.name, index)
         return list(starts.values())
 
