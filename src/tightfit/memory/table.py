@@ -57,6 +57,8 @@ class LayerRow:
     operands: int = 1  # of each product, those that are no weights of this row: errors go back to each
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
     held_bytes: int = 0  # of one parameter, where that is not `bytes_per_element`: weights narrower than what they give
+    error_bytes: int = 0  # of one error, where that is not `bytes_per_element`: integers with errors in floating point
+    frozen_bytes: int = 0  # of all frozen parameters, where these are narrower than the trained ones
 
     @property
     def trained_elements(self) -> int:
@@ -118,7 +120,12 @@ def check_layer_count(bp_layers: int, available: int, model: str) -> None:
 
 
 def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
-    return sum(row.parameters * row.bytes_per_parameter for row in rows)
+    return trained_bytes(rows) + frozen_bytes(rows)
+
+
+def frozen_bytes(rows: tuple[LayerRow, ...]) -> int:
+    """Bytes of the parameters that no method changes."""
+    return sum(row.frozen_bytes or row.frozen * row.bytes_per_parameter for row in rows)
 
 
 def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
@@ -133,6 +140,11 @@ def largest_trained_bytes(rows: tuple[LayerRow, ...]) -> int:
 
 def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
     return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
+
+
+def error_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
+    """Bytes of an error for each output."""
+    return sum(row.outputs * (row.error_bytes or row.bytes_per_element) for row in rows) * batch_size
 
 
 def input_bytes(row: LayerRow, batch_size: int) -> int:

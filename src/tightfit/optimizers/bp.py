@@ -13,7 +13,7 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_parameters
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.memory.table import LayerTable, error_bytes, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.activations.activations import Activations
 from tightfit.optimizers.activations.kept import KEPT
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
@@ -43,7 +43,7 @@ class Backprop:
             parameters=parameter_bytes(table.rows),
             gradients=trained_bytes(table.rows),
             activations=output_bytes(table.rows, batch_size),
-            errors=output_bytes(table.backpropagated(), batch_size),
+            errors=error_bytes(table.backpropagated(), batch_size),
             optimizer_state=sum(self.rule.state_bytes(row) for row in table.rows),
         )
         return self.activations.memory(kept, table, batch_size)

@@ -11,11 +11,12 @@ kept share fall from 1 while it trains. Here it stays, so that the first step ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from tightfit.memory.parts import trained_blocks
+from tightfit.memory.table import LayerTable
 from tightfit.models.base import blocks_of_modules, freeze_but_
 from tightfit.models.vit import Block
 
@@ -42,7 +43,7 @@ class Blocks:
 
     def inject(self, model: nn.Module, seed: int) -> list[str]:
         """See `Adapter`. Nothing is put in, and nothing is drawn."""
-        tuned, block_of = self._tuned(model), blocks_of_modules(model)
+        tuned, block_of = self._tuned(list(trained_blocks(model)), type(model).__name__), blocks_of_modules(model)
         if self.keep < 1:
             for name in self._dropping(model, tuned):
                 block = model.get_submodule(name)
@@ -52,15 +53,26 @@ class Blocks:
         freeze_but_(model, trained, block_of)
         return trained
 
-    def _tuned(self, model: nn.Module) -> list[str]:
-        every = list(trained_blocks(model))
+    def planned(self, table: LayerTable) -> LayerTable:
+        """`table`, of a planned transformer, with the rows of the other blocks frozen."""
+        if self.keep < 1:
+            raise ValueError(f"adapter.keep={self.keep} but {table.model} has no tokens to drop; choose adapter.keep=1")
+        names = [row.block or row.name for row in table.rows]
+        with_weights = (name for name, row in zip(names, table.rows, strict=True) if row.has_weights)
+        tuned = self._tuned(list(dict.fromkeys(with_weights)), table.model)
+        rows = (
+            row if name in tuned else replace(row, frozen=row.parameters, shapes=())
+            for name, row in zip(names, table.rows, strict=True)
+        )
+        return LayerTable(table.model, tuple(rows))
+
+    def _tuned(self, every: list[str], model: str) -> list[str]:
         if not isinstance(self.tuned, int):
             check_blocks("tuned", self.tuned, every)
             return list(self.tuned)
         if self.tuned > len(every):
             raise ValueError(
-                f"adapter.tuned={self.tuned} but {type(model).__name__} has {len(every)} blocks with weights; choose "
-                f"1–{len(every)}"
+                f"adapter.tuned={self.tuned} but {model} has {len(every)} blocks with weights; choose 1–{len(every)}"
             )
         return every[len(every) - self.tuned :]
 

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.table import LayerTable, input_bytes, output_bytes
+from tightfit.memory.table import LayerTable, error_bytes, input_bytes, output_bytes
 from tightfit.models.base import blocks_of_modules, has_blocks
 from tightfit.optimizers.activations.activations import Keeping
 from tightfit.optimizers.phases import Phases
@@ -40,9 +40,10 @@ class Checkpointed:
         """
         blocks = table.blocks()
         first = next((place for place, block in enumerate(blocks) if any(row.has_weights for row in block)), 0)
-        sizes = [output_bytes(block, batch_size) for block in blocks]
+        largest = max(output_bytes(block, batch_size) for block in blocks)
+        errors = max(error_bytes(block, batch_size) for block in blocks[first:])
         inputs = sum(input_bytes(block[0], batch_size) for block in blocks[max(1, first) :])
-        return replace(kept, activations=inputs + max(sizes), errors=max(sizes[first:]))
+        return replace(kept, activations=inputs + largest, errors=errors)
 
     def prepare(self, model: nn.Module, phases: Phases) -> Keeping:
         return partial(recomputing, replacements(model, phases))
