@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from tightfit.memory.table import LayerRow
 from tightfit.models.pooling import MaxPool2x2
@@ -187,10 +188,10 @@ class Conv2d(QuantizedLayer):
 
     def errors_of_inputs(self, errors: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         shape = (len(errors), weights.shape[1], self._side, self._side)
-        return torch.nn.grad.conv2d_input(shape, weights, errors, padding=self._padding)
+        return conv2d_input(shape, weights, errors, padding=self._padding)
 
     def gradient(self, inputs: torch.Tensor, errors: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        return torch.nn.grad.conv2d_weight(inputs, shape, errors, padding=self._padding)
+        return conv2d_weight(inputs, shape, errors, padding=self._padding)
 
 
 class Quantized(torch.autograd.Function):
