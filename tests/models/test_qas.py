@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from tests.synthetic import adapted, bars
 from tightfit.datasets.stream import Stream, encoding_for
-from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.table import frozen_bytes, layer_table
 from tightfit.models.adapters.blocks import Blocks
 from tightfit.models.adapters.sparse_update import SparseUpdate, quantized_layers
@@ -249,14 +248,6 @@ def test_a_layer_keeps_trained_channels_of_its_inputs_in_int8_and_what_was_clipp
     assert kept_by(alone, inputs) == [mask]
     alone.bias.requires_grad_(False)
     assert kept_by(alone, inputs) == []
-
-
-def test_a_budget_with_flash_holds_frozen_weights_there_as_far_as_it_has_room() -> None:
-    budget = MemoryBudget("mcu", "256KiB", flash="1MiB")
-    assert (budget.in_flash(1000), budget.in_flash(2**21)) == (1000, 2**20)
-    assert MemoryBudget("plain", "256KiB").in_flash(1000) == 0
-    with pytest.raises(ValueError, match=r"memory_budget.flash=1MiB is counted in all_buffers_live alone; choose"):
-        MemoryBudget("mcu", "256KiB", "peak_live", flash="1MiB")
 
 
 @pytest.mark.parametrize(

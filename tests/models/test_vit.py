@@ -20,7 +20,7 @@ from tightfit.models.lenet5 import lenet5
 from tightfit.models.vit import Keep, VisionTransformer, vit_tiny
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.kept import Kept
-from tightfit.optimizers.base import Batch, Optimizer
+from tightfit.optimizers.base import Batch, Learner, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.adam import Adam
@@ -158,6 +158,22 @@ def test_before_the_first_trained_block_nothing_is_kept_but_its_input_and_behind
     assert all(middle[f"blocks.{place}"] for place in range(1, 6))
     assert not middle["embed"] + middle["blocks.0"]
     assert middle["blocks.3"] < middle["blocks.2"]
+
+
+def test_it_resumes_as_if_it_had_not_stopped() -> None:
+    def learner() -> Learner:
+        return Backprop(0.01, Adam(), Checkpointed()).bind(adapted(tiny(), Blocks(4, 0.5)), cross_entropy, 0)
+
+    whole, part, resumed = learner(), learner(), learner()
+    for step in range(4):
+        whole.step(batch(step))
+    for step in range(2):
+        part.step(batch(step))
+    resumed.load_state_dict(copy.deepcopy(part.state_dict()))
+    for step in range(2, 4):
+        resumed.step(batch(step))
+    states = [each.resting_model().state_dict() for each in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_frozen_blocks_stay_and_tuned_ones_move() -> None:

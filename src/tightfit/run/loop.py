@@ -244,7 +244,7 @@ class Run(Course):
         """Close the record: weights, summary, and whether the measured peak kept to the budget."""
         record, budget = self.record, self.task.budget
         self.close("finished" if record.status == "running" else record.status)
-        measured = record.memory["measured_peak_bytes"]
+        measured = record.memory["measured_peak_bytes"] - record.memory.get("in_flash_bytes", 0)
         if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
         model = self.learner.resting_model()

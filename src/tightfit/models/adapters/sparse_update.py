@@ -9,7 +9,7 @@ those of a model that was trained before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -21,19 +21,23 @@ from tightfit.models.qas_layers import QuantizedLayer
 @dataclass(frozen=True)
 class SparseUpdate:
     """biases: of how many of the last layers they are trained. weights: the share of input channels whose weights are,
-    at least one, by the name of the layer; 1 is all of them, 0 or no word none."""
+    at least one, by the name of the layer; 1 is all of them, 0 none, as for layers that are not named."""
 
     biases: int
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.biases, bool) or not isinstance(self.biases, int) or self.biases < 0:
             raise ValueError(f"adapter.biases={self.biases} counts no layers; choose 0 or more")
-        for name, share in self.weights.items():
+        for name, share in self.shares.items():
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
                 raise ValueError(f"adapter.weights.{name}={share} is no share of channels; choose from 0 to 1")
-        if not self.biases and not any(self.weights.values()):
+        if not self.biases and not any(self.shares.values()):
             raise ValueError("adapter=sparse_update trains nothing; choose adapter.biases=1 or adapter.weights={…}")
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        return self.weights or {}
 
     def inject(self, model: nn.Module, seed: int) -> list[str]:
         """See `Adapter`. Nothing is put in, and nothing is drawn."""
@@ -43,13 +47,13 @@ class SparseUpdate:
                 f"adapter.biases={self.biases} but {type(model).__name__} has {len(layers)} quantized layers; choose "
                 f"0–{len(layers)}"
             )
-        for name in self.weights:
+        for name in self.shares:
             if name not in layers:
                 raise ValueError(f"adapter.weights.{name} is no quantized layer; choose from {', '.join(layers)}")
         with_biases = list(layers)[len(layers) - self.biases :]
         trained = {f"{name}.bias" for name in with_biases}
         for name, layer in layers.items():
-            share = self.weights.get(name, 0)
+            share = self.shares.get(name, 0)
             layer.freeze_but_(largest_channels(layer, share))
             trained |= {f"{name}.weight"} if share else set()
         in_order = [name for name, _ in model.named_parameters() if name in trained]
