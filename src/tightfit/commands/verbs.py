@@ -268,7 +268,10 @@ CHOOSE_UPDATE = Verb(
         "of a run. Beside `shares` it takes the words of a run."
     ),
     examples=(
-        "tightfit choose-update model=lenet5_qas optimizer=bp memory_budget=256KiB dataset.held_out=5000 shares=0.5,1",
+        (
+            "tightfit choose-update model=lenet5_qas optimizer=bp memory_budget=mcu_256kib_sram_1mib_flash "
+            "dataset.held_out=5000 training.batch_size=8"
+        ),
     ),
 )
 EXPLAIN = Verb(

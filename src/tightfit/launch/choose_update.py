@@ -197,7 +197,7 @@ def accuracies(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> tuple[f
     if outcome.status != "finished":
         raise ValueError(f"a contribution cannot be measured: its run ended as {outcome.status}, {outcome.reason}")
     first, *_, last = read_evals(outcome.folder)
-    return first["test_accuracy"], last["test_accuracy"]
+    return first["validation_accuracy"], last["validation_accuracy"]
 
 
 def show(found: Contributions, choice: Choice, layers: Sequence[str], need: Need) -> None:
