@@ -61,7 +61,7 @@ def test_a_layer_computes_what_whole_numbers_do(channels: list[int] | None) -> N
         layer.bias.copy_(1000 * torch.randn(4))
     expected = layer.whole_numbers().long()
     if channels is not None:
-        layer.freeze_but_(torch.tensor(channels))
+        layer.train_channels_(torch.tensor(channels))
     assert torch.equal(layer.whole_numbers().long(), expected)
     inputs = torch.randint(-128, 128, (3, 6, 5, 5))
     sums = F.conv2d((inputs - HIDDEN.zero).double(), expected.double(), layer.bias.round().double(), padding=1)
@@ -241,10 +241,10 @@ def test_a_layer_keeps_trained_channels_of_its_inputs_in_int8_and_what_was_clipp
     layer, inputs = Conv2d(6, 16, 5, 14, HIDDEN, HIDDEN, True), torch.zeros(2, 6, 14, 14)
     mask = (torch.bool, 2 * 16 * 196)
     assert kept_by(layer, inputs) == [(torch.int8, 2 * 6 * 196), mask]
-    layer.freeze_but_(torch.tensor([1, 4]))
+    layer.train_channels_(torch.tensor([1, 4]))
     assert kept_by(layer, inputs) == [(torch.int8, 2 * 2 * 196), mask]
     alone = Conv2d(6, 16, 5, 14, HIDDEN, HIDDEN, True)
-    alone.freeze_but_(torch.tensor([], dtype=torch.int64))
+    alone.train_channels_(torch.tensor([], dtype=torch.int64))
     assert kept_by(alone, inputs) == [mask]
     alone.bias.requires_grad_(False)
     assert kept_by(alone, inputs) == []

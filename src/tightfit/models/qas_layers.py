@@ -68,7 +68,7 @@ class QuantizedLayer(nn.Module, ABC):
         self.frozen: nn.Parameter | None = None
         self.register_buffer("weight_scale", scale)  # (o,)
 
-    def freeze_but_(self, channels: torch.Tensor) -> None:
+    def train_channels_(self, channels: torch.Tensor) -> None:
         """From now on the weights of these input channels, (c,) in order, are trained alone; others are held in int8.
 
         Nothing changes where these are all channels.

@@ -54,7 +54,7 @@ class SparseUpdate:
         trained = {f"{name}.bias" for name in with_biases}
         for name, layer in layers.items():
             share = self.shares.get(name, 0)
-            layer.freeze_but_(largest_channels(layer, share))
+            layer.train_channels_(largest_channels(layer, share))
             trained |= {f"{name}.weight"} if share else set()
         in_order = [name for name, _ in model.named_parameters() if name in trained]
         freeze_but_(model, in_order, blocks)
