@@ -15,9 +15,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @cosmetic("folder", "cache", "title")
 def bars(
-    name: str = "bars", count: int = 96, train_limit: int | None = None, test_limit: int | None = None, **_: object
+    name: str = "bars",
+    count: int = 96,
+    train_limit: int | None = None,
+    test_limit: int | None = None,
+    held_out: int = 0,
+    **_: object,
 ) -> Dataset:
-    """`count` images (n, 1, 28, 28) uint8 of ten classes; training and test examples are the same."""
+    """`count` images (n, 1, 28, 28) uint8 of ten classes; training and scored examples are the same."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 10
     inputs = torch.randint(0, 80, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
@@ -25,7 +30,8 @@ def bars(
         image[0, 2 * label : 2 * label + 4] = 255
     train = Examples(inputs[:train_limit], labels[:train_limit])
     test = Examples(inputs[:test_limit], labels[:test_limit])
-    return Dataset(name, 10, train, test, "test", 0.3, 0.3, "made", {"inputs": "none"}, {})
+    scored = "validation" if held_out else "test"
+    return Dataset(name, 10, train, test, scored, 0.3, 0.3, "made", {"inputs": "none"}, {})
 
 
 def boxes(name: str = "boxes", count: int = 48, points: int = 24) -> Dataset:

@@ -36,6 +36,11 @@ RUN_ELSEWHERE = {
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
     "report runs=runs/scratch group=optimizer x=train_seconds facet=memory_budget",  # by tests/analysis/report
+    # By tests/test_choose_update.py:
+    (
+        "choose-update model=lenet5_qas optimizer=bp memory_budget=mcu_256kib_sram_1mib_flash "
+        "dataset.held_out=5000 training.batch_size=8"
+    ),
     # By tests/test_use.py, on a finished run of each kind:
     'predict run=0123456789ab text="a fine film"',
     "score run=0123456789ab file=other.tsv",

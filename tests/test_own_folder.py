@@ -78,7 +78,7 @@ def test_own_options_are_found_by_layers_and_listed_by_help(own: Path, capsys: p
     assert main(["layers", f"--config-dir={own}", "model=mlp", *SMALL, "csv=true"]) == 0
     assert "addmm" in capsys.readouterr().out
     assert main(["run", "--help"]) == 0
-    assert "pointnet, smollm2_135m, smollm2_135m_lora, mlp" in " ".join(capsys.readouterr().out.split())
+    assert "pointnet, smollm2_135m, smollm2_135m_lora, vit_tiny, mlp" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_record_that_names_own_code_is_still_no_reason_to_run_it(

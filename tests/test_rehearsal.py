@@ -13,15 +13,20 @@ from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.without_data import MANY_PIECES, three_pieces
 from tightfit.models.adapters.adapter import Adapter
+from tightfit.models.adapters.blocks import Blocks
 from tightfit.models.adapters.lora import LoRA
+from tightfit.models.adapters.sparse_update import SparseUpdate
 from tightfit.models.base import traits_of
 from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
+from tightfit.models.lenet5_qas import lenet5_qas
 from tightfit.models.pointnet import pointnet
+from tightfit.models.vit import vit_tiny
 from tightfit.numerics.noise.perturbation import Noise
 from tightfit.optimizers.activations.checkpointed import Checkpointed
+from tightfit.optimizers.activations.kept import Kept
 from tightfit.optimizers.activations.mesa import Mesa
 from tightfit.optimizers.activations.wta_crs import WTACRS
 from tightfit.optimizers.base import Batch, Optimizer
@@ -76,11 +81,24 @@ INTEGERS = [
     ElasticZOInt8(r_max=15, p_zero=0.5, loss_sign="integer"),
     NITIBP(bits=5),
 ]
+OF_WHOLE_NUMBERS = [
+    MeZO(1.0, 1.0),
+    ElasticZO(1.0, 1.0, bp_lr=1e-2, bp_layers=2),
+    *(Backprop(1e-2, rule, kept) for rule in (SGD(), Adam()) for kept in (Kept(), Checkpointed())),
+]
 # Name: model, shape of an example, what trains it.
 SUBJECTS: dict[str, tuple[Any, tuple[int, ...], list[Any]]] = {
     "lenet5": (lambda: lenet5(classes=10, seed=0), (1, 28, 28), FLOATS),
     "lenet5_int8": (lambda: lenet5_int8(classes=10, seed=0), (1, 28, 28), INTEGERS),
     "pointnet": (lambda: pointnet(classes=10, seed=0), (48, 3), FLOATS),
+    "vit": (lambda: vit_tiny(10, 0, width=16, depth=3, heads=2), (1, 28, 28), FLOATS),
+    "vit_bsr": (lambda: adapted(vit_tiny(10, 0, 16, 4, 2), Blocks(3, keep=0.6)), (1, 28, 28), FLOATS),
+    "qas": (lambda: lenet5_qas(10, 0), (1, 28, 28), OF_WHOLE_NUMBERS),
+    "qas_sparse": (
+        lambda: adapted(lenet5_qas(10, 0), SparseUpdate(3, {"conv2": 0.5, "fc1": 0.1})),
+        (1, 28, 28),
+        OF_WHOLE_NUMBERS,
+    ),
     "llama": (llama, (16,), FLOATS),
     "llama_eager": (lambda: llama("eager"), (16,), FLOATS),
     "llama_lora": (lambda: llama(adapter=LoRA(rank=4, alpha=8)), (16,), FLOATS),

@@ -55,6 +55,7 @@ WRONG_NAMES = {
     "bench prat=language": "prat is no setting of bench; write part; it has",
     "bench part=langauge": "part=langauge is no part of bench; write part=language; choose",
     "demo second=3": "second is no setting of demo; write seconds; it has seconds, dataset",
+    "choose-update share=1": "share is no setting of a run",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
     "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, out",
     "exprot run=x": "exprot is no verb of tightfit; write export; choose run, reproduce",
@@ -72,6 +73,7 @@ WRONG_TYPES = {
     "train-program program=x steps=1.5": "steps=1.5 is no whole number from 1; choose one",
     "score-program run=x adapters=y trust=1": "trust=1 is neither true nor false",
     "demo seconds=0": "seconds=0 is no whole number from 1; choose one",
+    "choose-update shares=many dataset.held_out=9 memory_budget=1MiB": "shares=many are no shares of channels; write",
     "bench part=language threads=0": "threads=0 is no whole number from 1; choose one",
 }
 
@@ -160,7 +162,7 @@ def test_the_tables_above_have_every_verb() -> None:
     told = {line.split()[0] for line in WRONG_NAMES} | {"explain"}  # which reads its words itself
     assert told - {"exprot"} == set(VERBS)
     assert {line.split()[0] for line in WRONG_TYPES} | {"data", "explain", "report"} == set(VERBS)
-    assert NAMED.keys() | {"run", "plan", "layers", "bench", "demo", "explain", "report"} == set(VERBS)
+    assert NAMED.keys() | {"run", "plan", "layers", "bench", "demo", "choose-update", "explain", "report"} == set(VERBS)
 
 
 def test_a_request_to_stop_ends_any_verb_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,16 @@ from torch import nn
 from tests.synthetic import adapted
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
+from tightfit.models import qas_layers
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
+from tightfit.models.adapters.sparse_update import SparseUpdate
 from tightfit.models.adapters.tt import TensorTrains
-from tightfit.models.base import traits_of
+from tightfit.models.base import Traits, traits_of
 from tightfit.models.int8_layers import Int8Sequential, Linear, ReLU
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
+from tightfit.models.lenet5_qas import HIDDEN, lenet5_qas
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.optimizers.activations.checkpointed import Checkpointed
 from tightfit.optimizers.activations.mesa import Mesa
@@ -68,6 +71,17 @@ def tiny_int8_model() -> Int8Sequential:
         torch.manual_seed(0)
         model = Int8Sequential(Linear(8, 16), ReLU(), Linear(16, 3))
     model.input_exponent = -5
+    return model
+
+
+def tiny_qas_model() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        given = qas_layers.Affine(2**-5, 0)
+        model: Any = nn.Sequential(
+            qas_layers.Linear(8, 16, given, HIDDEN, True), qas_layers.Linear(16, 3, HIDDEN, None, True)
+        )
+    model.traits = Traits(input_dtype=torch.int8, rounded_to=1.0)
     return model
 
 
@@ -222,6 +236,19 @@ METHODS |= {
         tiny_model=lambda: adapted(tiny_model(), TensorTrains(4, 8, 1)),
         lenet5=lambda classes, seed: adapted(lenet5(classes, seed), TensorTrains()),
     ),
+}
+# The books are those of an int8 graph; here its whole numbers are float32 between layers: hence above all of them.
+METHODS |= {
+    "bp_sgd_qas": Method(Backprop(0.1, SGD()), 60, (1.3, 1.5), 2.4, tiny_qas_model, lenet5_qas),
+    "bp_sgd_sparse_update": Method(
+        Backprop(0.1, SGD()),
+        60,
+        (1.3, 1.5),
+        1.3,
+        lambda: adapted(tiny_qas_model(), SparseUpdate(2, {"0": 0.5, "1": 1})),
+        lambda classes, seed: adapted(lenet5_qas(classes, seed), SparseUpdate(3, {"conv2": 0.5, "fc1": 0.125})),
+    ),
+    "mezo_qas": Method(MeZO(30.0, 1.0, clip=20.0), 500, (1.9, 2.1), 1.01, tiny_qas_model, lenet5_qas),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 

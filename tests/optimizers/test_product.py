@@ -22,6 +22,7 @@ from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.parts import trained_blocks, trained_parameters
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.adapter import NoAdapter
+from tightfit.models.adapters.blocks import Blocks
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA
 from tightfit.models.adapters.tt import TensorTrains
@@ -121,7 +122,13 @@ AXES: dict[str, dict[str, Any]] = {
     "curvature": {"published": "published", "exact": "exact"},
     "draw": {"uniform": "uniform", "cycle": "cycle"},
     "parallel": {"none": "none", "inner": "inner", "outer": "outer", "both": "both"},
-    "adapter": {"none": NoAdapter(), "lora": LoRA(2, 4), "mp_lora": MPLoRA(2, 4), "tt": TensorTrains(2, 4, 2)},
+    "adapter": {
+        "none": NoAdapter(),
+        "lora": LoRA(2, 4),
+        "mp_lora": MPLoRA(2, 4),
+        "tt": TensorTrains(2, 4, 2),
+        "blocks": Blocks(2),
+    },
     "model": {"mlp": tiny_mlp, "llama": tiny_llama, "lenet5": lambda: lenet5(10, 0)},
 }
 INPUTS = {

@@ -14,7 +14,7 @@ from tests.optimizers.kept_bytes import kept_bytes, loss_and_gradients, relative
 from tests.optimizers.test_bp_checkpointed import images, prompts
 from tests.synthetic import adapted, bars
 from tests.test_session import config
-from tightfit.datasets.stream import Normalization
+from tightfit.datasets.batches import Normalization
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.adapters.mp_lora import MPLoRA

@@ -259,6 +259,24 @@ DEMO = Verb(
     ),
     examples=("tightfit demo", "tightfit demo seconds=60 dataset=fashion_mnist"),
 )
+CHOOSE_UPDATE = Verb(
+    "choose-update",
+    "Choose which biases and channels of a quantized model to train within a budget.",
+    "tightfit.launch.choose_update",
+    words=(Word("shares", "of a layer's input channels, those that may be trained", "0.125,0.25,0.5,1"),),
+    takes_a_run=True,
+    about=(
+        "Each part is trained alone by a run, on record and without a budget, and scored on held-out training "
+        "examples; of all choices that the budget allows, the one with the largest sum of gains is printed, as words "
+        "of a run. Beside `shares` it takes the words of a run."
+    ),
+    examples=(
+        (
+            "tightfit choose-update model=lenet5_qas optimizer=bp memory_budget=mcu_256kib_sram_1mib_flash "
+            "dataset.held_out=5000 training.batch_size=8"
+        ),
+    ),
+)
 EXPLAIN = Verb(
     "explain",
     "Show the runs behind a cell of a table.",
@@ -296,6 +314,6 @@ VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, EXPLAIN, REPORT),
+        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, CHOOSE_UPDATE, EXPLAIN, REPORT),
     )
 }

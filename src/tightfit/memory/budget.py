@@ -82,6 +82,8 @@ class MemoryBudget:
         first batch. The first two are known before anything is allocated.
     enforce: limit the process itself while it trains (`enforcement.py` says how tightly), and refuse a run whose
         measured peak is above `size` whichever accounting decides.
+    flash: memory beside it that is read and never written while training: frozen weights are held there as far as there
+        is room. Only all_buffers_live knows of it.
     flops_per_second, bytes_per_second: peak rates of the device, which plans read; None where unknown.
     """
 
@@ -89,6 +91,7 @@ class MemoryBudget:
     size: str | int | None = None
     decided_by: str = ALL_BUFFERS_LIVE
     enforce: bool = False
+    flash: str | int | None = None
     flops_per_second: float | None = None
     bytes_per_second: float | None = None
 
@@ -100,12 +103,21 @@ class MemoryBudget:
                 raise ValueError(f"memory_budget.{name}={rate} is not a rate; choose more than 0")
         if self.decided_by not in ACCOUNTINGS:
             raise ValueError(f"decided_by={self.decided_by!r} is not an accounting; choose {', '.join(ACCOUNTINGS)}")
+        if parse_size(self.flash) and (self.decided_by != ALL_BUFFERS_LIVE or self.enforce):
+            raise ValueError(
+                f"memory_budget.flash={self.flash} is counted in {ALL_BUFFERS_LIVE} alone; choose "
+                f"memory_budget.decided_by={ALL_BUFFERS_LIVE} and enforce=false, or flash=null"
+            )
         if self.enforce and self.size is None:
             raise ValueError(f"memory_budget.enforce=true but {self.name} has no size; choose a budget with one")
 
     @property
     def bytes(self) -> int | None:
         return parse_size(self.size)
+
+    def in_flash(self, frozen: int) -> int:
+        """Of `frozen` bytes of weights that nothing changes, those that take none of `size`."""
+        return min(frozen, parse_size(self.flash) or 0)
 
     def allows(self, need: int) -> bool:
         return self.bytes is None or need <= self.bytes

@@ -57,6 +57,8 @@ class LayerRow:
     operands: int = 1  # of each product, those that are no weights of this row: errors go back to each
     block: str = ""  # the part of the model that `bp_layers` counts as one; empty: this row alone
     held_bytes: int = 0  # of one parameter, where that is not `bytes_per_element`: weights narrower than what they give
+    error_bytes: int = 0  # of one error, where that is not `bytes_per_element`: integers with errors in floating point
+    frozen_bytes: int = 0  # of all frozen parameters, where these are narrower than the trained ones
 
     @property
     def trained_elements(self) -> int:
@@ -91,16 +93,22 @@ class LayerTable:
         check_layer_count(weight_layers, self.weight_layers, self.model)
         return self.rows[self._starts()[-weight_layers] :] if weight_layers else ()
 
+    def backpropagated(self) -> tuple[LayerRow, ...]:
+        """The rows that errors go back to: none lies before the first that trains weights."""
+        starts = self._starts()
+        return self.rows[starts[0] :] if starts else ()
+
     def blocks(self) -> tuple[tuple[LayerRow, ...], ...]:
-        """The rows block by block, each from a layer with weights to the next; what comes before the first is of it."""
-        borders = [0, *self._starts()[1:], len(self.rows)]
+        """The rows block by block, each from a layer with weights, frozen ones too, to the next; what comes before the
+        first is of it."""
+        borders = [0, *self._starts(frozen=True)[1:], len(self.rows)]
         return tuple(self.rows[start:end] for start, end in pairwise(borders))
 
-    def _starts(self) -> list[int]:
-        """Where each layer with weights begins."""
+    def _starts(self, frozen: bool = False) -> list[int]:
+        """Where each layer with weights begins. frozen: also those of which methods change nothing."""
         starts: dict[str, int] = {}
         for index, row in enumerate(self.rows):
-            if row.has_weights:
+            if row.has_weights or (frozen and row.parameters):
                 starts.setdefault(row.block or row.name, index)
         return list(starts.values())
 
@@ -112,7 +120,12 @@ def check_layer_count(bp_layers: int, available: int, model: str) -> None:
 
 
 def parameter_bytes(rows: tuple[LayerRow, ...]) -> int:
-    return sum(row.parameters * row.bytes_per_parameter for row in rows)
+    return trained_bytes(rows) + frozen_bytes(rows)
+
+
+def frozen_bytes(rows: tuple[LayerRow, ...]) -> int:
+    """Bytes of the parameters that no method changes."""
+    return sum(row.frozen_bytes or row.frozen * row.bytes_per_parameter for row in rows)
 
 
 def trained_bytes(rows: tuple[LayerRow, ...]) -> int:
@@ -127,6 +140,11 @@ def largest_trained_bytes(rows: tuple[LayerRow, ...]) -> int:
 
 def output_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
     return sum(row.outputs * row.bytes_per_element for row in rows) * batch_size
+
+
+def error_bytes(rows: tuple[LayerRow, ...], batch_size: int) -> int:
+    """Bytes of an error for each output."""
+    return sum(row.outputs * (row.error_bytes or row.bytes_per_element) for row in rows) * batch_size
 
 
 def input_bytes(row: LayerRow, batch_size: int) -> int:

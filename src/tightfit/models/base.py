@@ -27,6 +27,7 @@ class Traits:
     scoring_batch: examples scored at once; lower it where a few hundred would hold too much.
     adapted: the part that adapters go into, by name; parameters outside of it are trained beside them. Empty: all.
     unadapted: blocks in it that get no adapter unless one is asked for by name.
+    rounded_to: multiples of what weights are rounded to when they are used; 0: to none.
     """
 
     frozen: frozenset[str] = frozenset()
@@ -36,6 +37,7 @@ class Traits:
     scoring_batch: int = 500
     adapted: str = ""
     unadapted: frozenset[str] = frozenset()
+    rounded_to: float = 0.0
 
 
 NOTHING_SAID = Traits()

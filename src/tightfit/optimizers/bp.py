@@ -13,7 +13,7 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_parameters
-from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
+from tightfit.memory.table import LayerTable, error_bytes, output_bytes, parameter_bytes, trained_bytes
 from tightfit.optimizers.activations.activations import Activations
 from tightfit.optimizers.activations.kept import KEPT
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
@@ -35,19 +35,21 @@ class Backprop:
         check_rate("optimizer.lr", self.lr)
 
     def memory(self, table: LayerTable, batch_size: int) -> Breakdown:
-        """Parameters, activations, a gradient or an error for each, and the rule's state. Source: ElasticZO, eq. 2."""
-        activations = output_bytes(table.rows, batch_size)
+        """Parameters, activations, a gradient or an error for each, and the rule's state. Source: ElasticZO, eq. 2.
+
+        What is frozen has no gradients, and no errors where nothing before it is trained.
+        """
         kept = Breakdown(
             parameters=parameter_bytes(table.rows),
             gradients=trained_bytes(table.rows),
-            activations=activations,
-            errors=activations,
+            activations=output_bytes(table.rows, batch_size),
+            errors=error_bytes(table.backpropagated(), batch_size),
             optimizer_state=sum(self.rule.state_bytes(row) for row in table.rows),
         )
         return self.activations.memory(kept, table, batch_size)
 
     def cost(self, table: LayerTable, batch_size: int) -> Cost:
-        return Cost(self.activations.forward_passes, backward_work(table, table.rows))
+        return Cost(self.activations.forward_passes, backward_work(table, table.backpropagated()))
 
     def facts(self) -> Facts:
         return Facts(self.activations.forward_passes, 1, rule=self.rule.kind, activations=self.activations.kind)

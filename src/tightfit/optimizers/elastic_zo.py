@@ -18,7 +18,14 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost, backward_work
 from tightfit.memory.parts import trained_blocks, trained_parameters
-from tightfit.memory.table import LayerTable, check_layer_count, output_bytes, parameter_bytes, trained_bytes
+from tightfit.memory.table import (
+    LayerTable,
+    check_layer_count,
+    error_bytes,
+    output_bytes,
+    parameter_bytes,
+    trained_bytes,
+)
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective
 from tightfit.optimizers.rules.rule import Rule
 from tightfit.optimizers.rules.sgd import PLAIN, SGD
@@ -62,7 +69,7 @@ class ElasticZO(ZerothOrder):
             parameters=parameter_bytes(table.rows) + self.direction.bytes_held(head, self.restore),
             activations=output_bytes(table.rows, batch_size),
             gradients=trained_bytes(tail),
-            errors=output_bytes(tail, batch_size),
+            errors=error_bytes(tail, batch_size),
             optimizer_state=sum(self.rule.state_bytes(row) for row in tail) + self.descent.state_bytes(head),
         )
 

@@ -22,7 +22,7 @@ from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report, i
 from tightfit.optimizers.directions.independent import GAUSSIAN, Independent
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_positive, check_rate, value_at
-from tightfit.optimizers.suitability import check_floats
+from tightfit.optimizers.suitability import check_floats, check_smooth
 from tightfit.optimizers.weights_only import WeightsOnly
 from tightfit.optimizers.zeroth_order import bounded, check_queries
 
@@ -65,6 +65,7 @@ class ForwardGradient:
 
     def bind(self, model: nn.Module, objective: Objective, seed: int) -> Learner:
         check_floats(model, "forward_gradient")
+        check_smooth(model, "forward_gradient")
         return ForwardGradientLearner(self, model, objective, seed)
 
 

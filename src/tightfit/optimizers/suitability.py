@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from tightfit.memory.parts import trained_parameters
+from tightfit.models.base import traits_of
 from tightfit.models.int8_layers import Int8Sequential
 
 
@@ -31,4 +32,23 @@ def check_integers(model: nn.Module, method: str) -> None:
         raise ValueError(
             f"optimizer={method} trains int8 layers, and {type(model).__name__} is not made of them; choose "
             "model=lenet5_int8, or optimizer=mezo, elastic_zo or bp_sgd"
+        )
+
+
+def check_moves(model: nn.Module, eps: float) -> None:
+    """Raise ValueError where `model` rounds its weights so that probes at a distance of `eps` see none of them move."""
+    unit = traits_of(model).rounded_to
+    if eps < unit / 2:
+        raise ValueError(
+            f"optimizer.eps={eps:g} moves no weight of {type(model).__name__} to another number, for it rounds them to "
+            f"multiples of {unit:g}; choose optimizer.eps={unit:g}"
+        )
+
+
+def check_smooth(model: nn.Module, method: str) -> None:
+    """Raise ValueError where `model` rounds its weights, which no derivative is carried forwards through."""
+    if traits_of(model).rounded_to:
+        raise ValueError(
+            f"optimizer={method} carries derivatives forwards, and {type(model).__name__} rounds its weights; choose "
+            "optimizer=bp, or mezo with optimizer.eps=1"
         )

@@ -31,6 +31,7 @@ from tightfit.optimizers.directions.independent import GAUSSIAN
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import Schedulable, check_each, check_positive, check_rate, value_at
 from tightfit.optimizers.shared import Sharing
+from tightfit.optimizers.suitability import check_moves
 from tightfit.optimizers.weights_only import WeightsOnly
 
 Values = tuple[float, float, float]  # the rate, eps and clip of a step
@@ -112,6 +113,7 @@ class ZerothOrderLearner(WeightsOnly):
         self._objective = objective
         self._draws = Draws(model, seed)
         self.undifferentiated = [parameter for _, parameter in parameters]
+        check_moves(model, value_at(optimizer.eps, 0.0))
         check_rounding((parameter for _, parameter in parameters), value_at(optimizer.eps, 0.0))
         self._probe = optimizer.direction.probe(model, parameters, seed, optimizer.queries, optimizer.restore)
         self._descender = optimizer.descent.begin(parameters, optimizer.queries)

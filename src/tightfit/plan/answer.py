@@ -39,10 +39,11 @@ class Answer:
     cost: Cost
     seconds_at_peak: float | None  # a lower bound: the device at its peak rates
     assumptions: Assumptions | None  # of transformers
+    in_flash_bytes: int = 0  # of the weights, which take nothing of the budget
 
     @property
     def fits(self) -> bool:
-        return self.budget_bytes is None or self.memory.total <= self.budget_bytes
+        return self.budget_bytes is None or self.memory.total - self.in_flash_bytes <= self.budget_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """Flat, bytes by kind in columns of their own."""
@@ -56,7 +57,7 @@ def answer(subject: Subject, budget: MemoryBudget, s: int, b: int) -> Answer:
     """What `budget` makes of `subject`. Raises ValueError for a batch or sequence that the model cannot take."""
 
     def fits(subject: Subject, s: int, b: int) -> bool:
-        return budget.allows(subject.memory(s, b).total)
+        return budget.allows(subject.memory(s, b).total - budget.in_flash(subject.frozen_bytes(s)))
 
     need = subject.memory(s, b)  # first, so that what cannot be is refused in the name of what was asked for
     member = largest_member(subject, lambda member: fits(member, s, b))
@@ -76,6 +77,7 @@ def answer(subject: Subject, budget: MemoryBudget, s: int, b: int) -> Answer:
         cost=subject.cost(s, b),
         seconds_at_peak=step_seconds(subject, budget, s, b),
         assumptions=subject.assumptions,
+        in_flash_bytes=budget.in_flash(subject.frozen_bytes(s)),
     )
 
 

@@ -7,7 +7,7 @@ has or by those that are planned under the name of its maker; or a published con
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -99,12 +99,12 @@ def labelled(model: str, overrides: Mapping[str, Any]) -> str:
 
 
 def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subject:
-    updates = updates_of(method.adapter) if method.adapter else None
+    adapt = adapting(method.adapter) if method.adapter else None
 
     @cache
     def table(s: int) -> LayerTable:
         plain = transformer_table(model, s, a)
-        return with_updates(plain, updates) if updates else plain
+        return adapt(plain) if adapt else plain
 
     return Subject(
         model=model.name,
@@ -115,6 +115,14 @@ def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subjec
         longest=model.positions or LONGEST,
         family=lambda place: of_transformer(llama2(place), method, a),
     )
+
+
+def adapting(adapter: Mapping[str, Any]) -> Callable[[LayerTable], LayerTable]:
+    """What `adapter` makes of a table. Raises ValueError for one that no plain numbers describe."""
+    if adapter["_target_"].endswith(".Blocks"):
+        return build(without_descriptions(adapter)).planned
+    updates = updates_of(adapter)
+    return lambda table: with_updates(table, updates)
 
 
 def updates_of(adapter: Mapping[str, Any]) -> Beside:
@@ -130,7 +138,9 @@ def updates_of(adapter: Mapping[str, Any]) -> Beside:
         return LowRank(adapter["rank"], targets or "", kind="MPLoRALinear", first_frozen=True)
     if kind == "TensorTrains":
         return build({**without_descriptions(adapter), "targets": targets or ENDS_OF_SUBLAYERS})
-    raise ValueError(f"adapter={adapter.get('name', kind)} is not counted in transformers; choose lora, mp_lora or tt")
+    raise ValueError(
+        f"adapter={adapter.get('name', kind)} is not counted in transformers; choose lora, mp_lora, tt or blocks"
+    )
 
 
 def llama2(place: int) -> Transformer:

@@ -103,7 +103,10 @@ def renamed(key: str) -> str:
 def combinations(values: Mapping[str, str], groups: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The words of `groups` with one choice each, for every combination; the first word varies last."""
     keys = [key for key in values if key.partition(".")[0].partition("/")[0] in groups]
-    choices = [[values[key]] if "[" in values[key] else values[key].split(",") for key in keys]  # a list is one value
+    one_value = ("[", "{")  # a list, or settings with names
+    choices = [
+        [values[key]] if any(mark in values[key] for mark in one_value) else values[key].split(",") for key in keys
+    ]
     return tuple(
         tuple(f"{key}={value}" for key, value in zip(keys, chosen, strict=True)) for chosen in product(*choices)
     )

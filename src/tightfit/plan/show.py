@@ -33,6 +33,8 @@ def print_table(rows: Sequence[Answer], assumptions: Assumptions) -> None:
         console.print(needs(own, f"{device}: {size_of(budget)}; batch {b}" + (f", {s} positions" if s else "")))
         if any(row.largest_model_parameters is not None for row in own):
             console.print(largest_models(own))
+    if any(row.in_flash_bytes for row in rows):
+        console.print("Frozen weights are in the totals; those that flash has room for need not fit the memory.")
     for model in dict.fromkeys(row.model for row in rows if shown(row.model) != row.model):
         console.print(model.replace(": ", ", changed: ", 1))
     for line in EXPLANATION:

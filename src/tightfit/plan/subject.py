@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tightfit.memory.assumptions import Assumptions, as_assumed
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
-from tightfit.memory.table import LayerTable
+from tightfit.memory.table import LayerTable, frozen_bytes
 from tightfit.optimizers.base import Optimizer
 
 Table = Callable[[int], LayerTable]  # of sequences of so many positions; 0 where a model takes none
@@ -43,6 +43,10 @@ class Subject:
 
     def parameters(self, s: int) -> int:
         return sum(row.parameters for row in self.table(s).rows)
+
+    def frozen_bytes(self, s: int) -> int:
+        """Bytes of the weights that no method changes."""
+        return frozen_bytes(self.table(s).rows)
 
     def trained_share(self, s: int) -> float:
         """The part of the weights that methods change."""

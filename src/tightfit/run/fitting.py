@@ -5,7 +5,7 @@ from __future__ import annotations
 from tightfit.datasets.batches import Batches, encoding_for
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget, largest
 from tightfit.memory.enforcement import Limit
-from tightfit.memory.table import LayerTable
+from tightfit.memory.table import LayerTable, frozen_bytes
 from tightfit.optimizers.base import Batch
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.measurement import TrainingPeak, training_peak
@@ -29,7 +29,7 @@ def refusal(task: Task, table: LayerTable, batch_size: int) -> str:
         return ""
     try:
         need = {
-            ALL_BUFFERS_LIVE: lambda: task.optimizer.memory(table, batch_size).total,
+            ALL_BUFFERS_LIVE: lambda: held_in_memory(task, table, batch_size),
             PEAK_LIVE: lambda: rehearsed_peak(task, batch_size),
             MEASURED: lambda: measured_peak(task, batch_size),
         }[budget.decided_by]()
@@ -37,6 +37,11 @@ def refusal(task: Task, table: LayerTable, batch_size: int) -> str:
     except OverBudget as over:
         return str(over)
     return ""
+
+
+def held_in_memory(task: Task, table: LayerTable, batch_size: int) -> int:
+    """What the method says that a step holds, less what the budget holds in flash."""
+    return task.optimizer.memory(table, batch_size).total - task.budget.in_flash(frozen_bytes(table.rows))
 
 
 def rehearsed_peak(task: Task, batch_size: int) -> int:

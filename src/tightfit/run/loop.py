@@ -11,6 +11,7 @@ from torch import nn
 
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, MEASURED, PEAK_LIVE, OverBudget
 from tightfit.memory.enforcement import Limit
+from tightfit.memory.table import frozen_bytes
 from tightfit.optimizers.base import Batch, Deferred, Report
 from tightfit.optimizers.shared import part_of
 from tightfit.records.record import (
@@ -26,7 +27,13 @@ from tightfit.run import checkpoint
 from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.course import Course
 from tightfit.run.evaluate import score
-from tightfit.run.fitting import choose_batch_size, peak_of_training, rehearsed_inference_peak, rehearsed_peak
+from tightfit.run.fitting import (
+    choose_batch_size,
+    held_in_memory,
+    peak_of_training,
+    rehearsed_inference_peak,
+    rehearsed_peak,
+)
 from tightfit.run.forecast import Forecast, Tell
 from tightfit.run.history import end_session, take_up
 from tightfit.run.interruption import Interruption
@@ -73,8 +80,10 @@ def prepared(task: Task, record: RunRecord, folder: Path, tracker: Tracker, prog
         "batch_size": batch_size,
         "budget_bytes": task.budget.bytes,
     }
+    if task.budget.flash is not None:
+        record.memory["in_flash_bytes"] = task.budget.in_flash(frozen_bytes(table.rows))
     try:
-        task.budget.check(need.total, ALL_BUFFERS_LIVE)
+        task.budget.check(held_in_memory(task, table, batch_size), ALL_BUFFERS_LIVE)
         if task.budget.decided_by == PEAK_LIVE:
             record.memory["peak_live_bytes"] = rehearsed_peak(task, batch_size)
             record.memory["peak_live_inference_bytes"] = rehearsed_inference_peak(task, batch_size)
@@ -255,7 +264,7 @@ class Run(Course):
         record, budget = self.record, self.task.budget
         self.check_last_score()
         self.close("finished" if record.status == "running" else record.status)
-        measured = record.memory["measured_peak_bytes"]
+        measured = record.memory["measured_peak_bytes"] - record.memory.get("in_flash_bytes", 0)
         if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
         model = self.learner.resting_model()

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from tightfit.memory.breakdown import Breakdown
-from tightfit.memory.table import LayerTable, input_bytes, output_bytes
+from tightfit.memory.table import LayerTable, error_bytes, input_bytes, output_bytes
 from tightfit.models.base import blocks_of_modules, has_blocks
 from tightfit.optimizers.activations.activations import Forgetful, Keeper
 from tightfit.optimizers.phases import Phases
@@ -31,15 +31,19 @@ class Checkpointed:
     forward_passes = 2
 
     def memory(self, kept: Breakdown, table: LayerTable, batch_size: int) -> Breakdown:
-        """The activations of the largest block, its errors, and of the other blocks what goes into them.
+        """The activations of the largest block, the errors of the largest that has any, and of the blocks what goes
+        into them.
 
-        The first block's input is that of the model, which no convention counts.
-        Source: Korthikanti et al., 2022, section 5, in the buffers of ElasticZO's eq. 2.
+        The first block's input is that of the model, which no convention counts. Blocks before the first that trains
+        weights keep nothing and have no errors. Source: Korthikanti et al., 2022, section 5, in the buffers of
+        ElasticZO's eq. 2.
         """
         blocks = table.blocks()
+        first = next((place for place, block in enumerate(blocks) if any(row.has_weights for row in block)), 0)
         largest = max(output_bytes(block, batch_size) for block in blocks)
-        inputs = sum(input_bytes(block[0], batch_size) for block in blocks[1:])
-        return replace(kept, activations=inputs + largest, errors=largest)
+        errors = max(error_bytes(block, batch_size) for block in blocks[first:])
+        inputs = sum(input_bytes(block[0], batch_size) for block in blocks[max(1, first) :])
+        return replace(kept, activations=inputs + largest, errors=errors)
 
     def prepare(self, model: nn.Module, phases: Phases, seed: int) -> Keeper:
         return Forgetful(partial(recomputing, replacements(model, phases)))
