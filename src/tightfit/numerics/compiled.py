@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -50,3 +51,32 @@ pointer: Any = _pointer
 def array_at(address: Any, size: Any, dtype: Any) -> Any:
     """In compiled code, the memory of `size` numbers of `dtype` from `address` on."""
     return carray(pointer(address), size, dtype)
+
+
+BLOCK_BYTES = 16  # of one vector register, which every processor has
+
+
+@intrinsic
+def _copy_block(_: Any, target: Any, source: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        block = ir.VectorType(ir.IntType(8), BLOCK_BYTES).as_pointer()
+        to, start = (builder.inttoptr(address, block) for address in arguments)
+        read = builder.load(start)
+        read.align = 1  # byte: it may begin anywhere
+        builder.store(read, to).align = 1
+
+    return types.void(target, source), generate
+
+
+copy_block: Any = _copy_block
+
+
+@njit(inline="always")
+def copy_run(target: Any, source: Any, size: Any) -> None:
+    """In compiled code, copy `size` bytes from address to address, and what follows them up to a whole block.
+
+    Short runs one after the other take a third of the time of loops over bytes; each mends what the one before wrote
+    too much.
+    """
+    for start in range(0, size, BLOCK_BYTES):
+        copy_block(target + np.uint64(start), source + np.uint64(start))
