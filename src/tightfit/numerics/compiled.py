@@ -53,6 +53,32 @@ def array_at(address: Any, size: Any, dtype: Any) -> Any:
     return carray(pointer(address), size, dtype)
 
 
+LINE_BYTES = 64  # that a processor fetches at once, or a multiple of them
+TO_WRITE, KEEP_NEAR, DATA = 1, 3, 1  # what LLVM's prefetch is told
+
+
+@intrinsic
+def _prefetch(_: Any, address: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        hint = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, hint, hint, hint])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+        place = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        builder.call(function, [place, hint(TO_WRITE), hint(KEEP_NEAR), hint(DATA)])
+
+    return types.void(address), generate
+
+
+prefetch: Any = _prefetch
+
+
+@njit(inline="always")
+def fetch(address: Any, size: Any) -> None:
+    """In compiled code, have `size` bytes brought near that will be changed soon, while other work goes on."""
+    for start in range(0, size, LINE_BYTES):
+        prefetch(address + np.uint64(start))
+
+
 BLOCK_BYTES = 16  # of one vector register, which every processor has
 
 
