@@ -101,8 +101,8 @@ copy_block: Any = _copy_block
 def copy_run(target: Any, source: Any, size: Any) -> None:
     """In compiled code, copy `size` bytes from address to address, and what follows them up to a whole block.
 
-    Short runs one after the other take a third of the time of loops over bytes; each mends what the one before wrote
-    too much.
+    For short runs, one after the other, which loops over bytes take longer to begin than to copy: each run mends what
+    the one before wrote too much.
     """
     for start in range(0, size, BLOCK_BYTES):
         copy_block(target + np.uint64(start), source + np.uint64(start))

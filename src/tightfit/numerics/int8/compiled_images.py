@@ -54,8 +54,8 @@ def round_maxima(
 ) -> None:
     """Write the rounded maxima of 2×2 windows of all images to `out`, which has a block more.
 
-    Windows are taken at every number of every other row, as long loops over neighbours, and half of them left out
-    afterwards: short loops over windows take three times as long.
+    Windows are taken at every pixel of every other row, and half of them left out afterwards: loops over neighbours in
+    memory do many numbers at once, and those over windows one at a time.
     """
     half = np.int32((ONE << shift) >> ONE)
     less = min(half, ONE)
