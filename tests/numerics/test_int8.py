@@ -126,15 +126,42 @@ def test_relu_and_maxima_may_be_taken_before_rounding(numbers: list[int]) -> Non
     assert before.exponent == after.exponent
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 5, 7), (2, 3, 4, 7), (1, 1, 2, 2)])
-@pytest.mark.parametrize("rows_first", [True, False])
-def test_maxima_taken_while_rounding_are_those_of_the_rounded(shape: tuple[int, ...], rows_first: bool) -> None:
-    """In both orders of memory, the one that a convolution leaves and the plain one."""
-    images = torch.randint(-5000, 5000, shape, generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    if rows_first:
-        images = images.transpose(1, 2).contiguous().transpose(1, 2)
-    pooled, plain = (requantize(images.clone(memory_format=torch.preserve_format), torch.tensor(0)) for _ in range(2))
-    assert torch.equal(pooled.pooled().values, max_of_slices(plain.rounded().values))
+SHAPES = [
+    (2, 3, 4, 6),
+    (2, 3, 5, 7),
+    (2, 3, 4, 7),
+    (1, 1, 2, 2),
+    (3, 6, 28, 28),
+    (2, 17, 14, 9),
+    (2, 65, 3, 2),
+    (2, 3, 1, 1),
+]
+ORDERS = {"plain": (0, 1, 2, 3), "as a convolution leaves it": (0, 3, 1, 2), "another": (0, 2, 1, 3)}
+
+
+def accumulators(shape: tuple[int, ...], order: str, dtype: torch.dtype) -> torch.Tensor:
+    """Whole numbers in an order of memory."""
+    drawn = torch.randint(-50_000, 50_001, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    to_view = ORDERS[order]
+    return drawn.permute([to_view.index(place) for place in range(4)]).contiguous().permute(to_view)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32])
+def test_order_and_type_of_accumulators_change_no_number(
+    shape: tuple[int, ...], order: str, dtype: torch.dtype
+) -> None:
+    """Rounded, or rounded while their maxima are taken."""
+    here, plain = accumulators(shape, order, dtype), accumulators(shape, "plain", torch.int32)
+    assert torch.equal(here, plain.to(dtype))
+    exponent = torch.tensor(-3, dtype=torch.int32)
+    expected = reference.requantized(plain.flatten().tolist(), -3)
+    number = requantize(here.clone(), exponent).rounded()
+    assert (number.values.flatten().tolist(), int(number.exponent)) == expected
+    pooled = requantize(here.clone(), exponent).relu().pooled()
+    assert torch.equal(pooled.values, max_of_slices(number.relu().values))
+    assert pooled.exponent == number.exponent
 
 
 KEYS = keys_for("w", 0, "int8")

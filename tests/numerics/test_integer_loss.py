@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,8 +7,20 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tests.reference import integers as reference
+from tightfit.numerics.int8 import arithmetic, compiled_sweeps
 from tightfit.numerics.int8.arithmetic import Number
 from tightfit.numerics.int8.loss import logits_gradient, loss_difference, mean_loss, stochastic_shift
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "eager"])
+def sweeps(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All that follows holds with numba and without."""
+    assert arithmetic.compiled is not None
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "eager":
+            patch.setattr(arithmetic, "compiled", None)
+        yield
+
 
 LOGITS = st.lists(st.integers(-127, 127), min_size=4, max_size=4)
 BATCH = st.lists(st.tuples(LOGITS, LOGITS, st.integers(0, 3)), min_size=1, max_size=5)
@@ -88,6 +102,26 @@ def test_mean_loss_is_that_of_float64_within_its_steps(
     exact = torch.cat([exact_losses(logits, y) for logits in (a, b)]).mean().item()
     # Two steps of 2**−4 bits, and log2 e is 47274 / 2**15 only to one part in 10**5.
     assert mean_loss(a, b, y) == pytest.approx(exact, abs=2 / 16, rel=1e-4)
+
+
+@pytest.mark.parametrize("exponents", [(-5, -5), (-12, -4), (1, -3), (30, -40)])
+@pytest.mark.parametrize("bits", range(7))
+def test_compiled_sums_are_those_of_operators(exponents: tuple[int, int], bits: int) -> None:
+    """The loss for the record included, which no reference has bit for bit."""
+    plus, minus, labels = random_logits(bits, exponents[0], 50)
+    minus = Number(minus.values, torch.tensor(exponents[1], dtype=torch.int32))
+    found = []
+    for compiled in (compiled_sweeps, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arithmetic, "compiled", compiled)
+            found.append(
+                (
+                    loss_difference(plus, minus, labels, bits),
+                    mean_loss(plus, minus, labels, bits),
+                    mean_loss(minus, plus, labels),
+                )
+            )
+    assert found[0] == found[1]
 
 
 @given(LOGITS, st.integers(-14, 4), st.integers(0, 3))

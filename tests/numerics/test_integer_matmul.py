@@ -10,10 +10,13 @@ from torch.nn import functional as F
 
 from tests.reference import integers as reference
 from tightfit.memory.measured import peak_live_bytes
+from tightfit.numerics.int8 import arithmetic
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.numerics.int8.matmul import (
     BACKENDS,
     TERMS_EXACT_IN_FLOAT32,
+    Backend,
+    bands,
     chosen,
     convolution_input_error,
     convolution_weight_gradient,
@@ -21,6 +24,7 @@ from tightfit.numerics.int8.matmul import (
     int8_is_exact,
     matmul,
     matmul_of_whole_tiles,
+    tile_of,
     whole_tiles,
 )
 from tightfit.numerics.speed import by_instructions, has_fast_int8, is_faster_when_timed
@@ -103,6 +107,46 @@ def test_every_backend_convolves_alike_forward_and_backward(b: int, c: int, o: i
         assert torch.equal(convolve(images, weight, backend).double(), output.detach())
         assert torch.equal(convolution_input_error(errors, weight, backend).double(), exact_images.grad)
         assert torch.equal(convolution_weight_gradient(images, errors, kernel, backend).double(), exact_weight.grad)
+
+
+SHAPES = [(2, 1, 28, 28), (2, 6, 14, 14), (1, 17, 5, 3), (3, 2, 1, 7), (1, 1, 1, 1), (2, 5, 4, 12)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_bands_are_windows_of_the_padded_images(shape: tuple[int, ...], kernel: int) -> None:
+    """Compiled and by operators, from images in either order of memory."""
+    images, margin = integers(0, *shape), kernel // 2
+    tile = tile_of(images, kernel)
+    padded = F.pad(images, (margin, margin, margin, margin)).permute(0, 2, 3, 1)
+    windows = padded.unfold(1, kernel, 1).unfold(2, tile + kernel - 1, tile)  # (b, h, w / tile, c, k, tile + k − 1)
+    expected = windows.permute(0, 1, 2, 4, 5, 3).reshape(shape[0] * shape[2] * shape[3] // tile, -1)
+    for compiled in (arithmetic.compiled, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arithmetic, "compiled", compiled)
+            for order in (torch.contiguous_format, torch.channels_last):
+                assert torch.equal(bands(images.contiguous(memory_format=order), kernel, tile), expected)
+
+
+@pytest.mark.parametrize(
+    ("width", "kernel", "tile"), [(28, 5, 7), (14, 5, 7), (7, 3, 7), (12, 3, 3), (4, 5, 4), (3, 1, 1)]
+)
+def test_a_band_has_the_fewest_outputs_that_leave_its_matrix_half_full(
+    width: int, kernel: int, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.empty(1, 1, 1, width, dtype=torch.int8)
+    assert tile_of(images, kernel) == tile
+    assert tile_of(images.to("meta"), kernel) == width
+    monkeypatch.setattr(arithmetic, "compiled", None)
+    assert tile_of(images, kernel) == width
+
+
+@pytest.mark.parametrize("backend", EXACT)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_convolution_returns_lies_pixel_by_pixel(backend: Backend, shape: tuple[int, ...]) -> None:
+    """So the sweep after it, and the bands of the next, copy nothing first."""
+    convolved = convolve(integers(0, *shape), integers(1, 6, shape[1], 5, 5), backend)
+    assert convolved.permute(0, 2, 3, 1).is_contiguous()
 
 
 @pytest.mark.parametrize("terms", [TERMS_EXACT_IN_FLOAT32, TERMS_EXACT_IN_FLOAT32 + 1, 2001, 4 * 1040 + 3])

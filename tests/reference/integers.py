@@ -32,6 +32,11 @@ def clip(number: int, limit: int = 127) -> int:
     return max(-limit, min(limit, number))
 
 
+def requantized(accumulators: list[int], exponent: int) -> tuple[list[int], int]:
+    shift = max(0, bit_width(accumulators) - 7)
+    return [clip(nearest_shift(a, shift)) for a in accumulators], exponent + shift
+
+
 def update_of(gradient: list[int], bits: int) -> list[int]:
     width = bit_width(gradient)
     if width == 0:

@@ -50,7 +50,7 @@ class Number(NamedTuple):
 
 
 class Accumulator(NamedTuple):
-    """values × 2**(exponent − shift), int32, still to be rounded to int8.
+    """values × 2**(exponent − shift), still to be rounded to int8; values: int32, or float32 for compiled sweeps.
 
     Rounding and clipping keep the order of numbers. So maxima may be taken before: pooling leaves a quarter to be
     rounded; and ReLU is a clip like that to ±127. The shift is fixed from the start, also by what pooling drops.
@@ -58,7 +58,7 @@ class Accumulator(NamedTuple):
 
     values: torch.Tensor
     exponent: torch.Tensor  # of the number that it will be
-    shift: torch.Tensor
+    shift: torch.Tensor | int
     least: int = -LARGEST
 
     def relu(self) -> Accumulator:
@@ -74,14 +74,14 @@ class Accumulator(NamedTuple):
         """The nearest number; the accumulator is used up."""
         if sweeps := compiled_for(self.values):
             return Number(sweeps.rounded(self.values, self.shift, self.least, LARGEST), self.exponent)
-        values = nearest_shift_(self.values, self.shift).clamp_(self.least, LARGEST)
+        values = nearest_shift_(self.values, torch.as_tensor(self.shift)).clamp_(self.least, LARGEST)
         return Number(values.to(torch.int8), self.exponent)
 
 
 def bit_width(integers: torch.Tensor) -> torch.Tensor:
     """⌈log2 max|x|⌉ as int32 without dimensions; 0 when no magnitude exceeds 1."""
     if sweeps := compiled_for(integers):
-        return torch.tensor(max(sweeps.largest_magnitude(integers) - 1, 0).bit_length(), dtype=torch.int32)
+        return torch.tensor(sweeps.bit_width(integers), dtype=torch.int32)
     low, high = integers.amin(), integers.amax()  # aminmax would copy accumulators that lie in another order
     largest = torch.maximum(-low.to(torch.int64), high.to(torch.int64))
     powers = torch.bitwise_left_shift(1, torch.arange(32, device=integers.device))
@@ -118,8 +118,16 @@ def to_int8(integers: torch.Tensor) -> torch.Tensor:
 
 
 def requantize(accumulator: torch.Tensor, exponent: torch.Tensor) -> Accumulator:
-    """Accumulator × 2**exponent on its way to int8; accumulators that fit will be kept as they are."""
-    shift = (bit_width(accumulator) - MAGNITUDE_BITS).clamp(min=0)
+    """Accumulator × 2**exponent on its way to int8; accumulators that fit will be kept as they are.
+
+    accumulator: whole numbers, int32 or float32.
+    """
+    shift: torch.Tensor | int
+    if sweeps := compiled_for(accumulator):
+        shift = max(sweeps.bit_width(accumulator) - MAGNITUDE_BITS, 0)
+    else:
+        accumulator = accumulator.to(torch.int32)
+        shift = (bit_width(accumulator) - MAGNITUDE_BITS).clamp(min=0)
     return Accumulator(accumulator, exponent + shift, shift)
 
 

@@ -7,17 +7,20 @@ processes. Tensors without data (meta, fake) get results without data, so a rehe
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
-from numba import int8, int16, int32, int64, njit, uint64, void
+from numba import float32, int8, int16, int32, int64, njit, uint64, void
 
-from tightfit.numerics.compiled import Array, as_array, has_data
+from tightfit.numerics.compiled import BLOCK_BYTES, Array, as_array, has_data
+from tightfit.numerics.int8.compiled_images import fill_bands, nearest, round_maxima
+from tightfit.numerics.int8.compiled_loss import sum_logarithms
 from tightfit.numerics.noise.counter_noise import Key
 from tightfit.numerics.noise.hashed import hash_words
 
-ZERO, ONE, SIGN_BIT = np.int32(0), np.int32(1), np.int32(31)
+ZERO, ONE = np.int32(0), np.int32(1)
 HALF = np.uint32(16)
 LARGEST = 127
 MOST = np.int32(LARGEST)
@@ -26,45 +29,89 @@ TILE = 1024  # numbers whose random bits are held, in the processor's nearest ca
 
 def serves(tensor: torch.Tensor) -> bool:
     """Whether `tensor` lies where compiled sweeps can read it."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.int8, torch.int32)
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.int8, torch.int32, torch.float32)
 
 
 def in_memory_order(tensor: torch.Tensor) -> torch.Tensor:
     """`tensor` with its dimensions in the order of memory, copied only where it is in neither of two orders.
 
-    What a convolution returns lies as (b, h, c, w) and is seen as (b, c, h, w).
+    Images seen as (b, c, h, w) lie as (b, h, w, c), which is how a convolution leaves them.
     """
-    transposed = tensor.dim() == 4 and not tensor.is_contiguous()
-    return tensor.transpose(1, 2).contiguous() if transposed else tensor.contiguous()
+    return tensor.contiguous() if is_plain(tensor) else tensor.permute(0, 2, 3, 1).contiguous()
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.dim() != 4 or tensor.is_contiguous()
 
 
 def flat(tensor: torch.Tensor) -> Array:
     return as_array(in_memory_order(tensor)).reshape(-1)
 
 
-def largest_magnitude(integers: torch.Tensor) -> int:
-    return int(_largest_magnitude(flat(integers))) if has_data(integers) else 0
+def bit_width(integers: torch.Tensor) -> int:
+    """⌈log2 max|x|⌉, and 0 when no magnitude exceeds 1; 0 also without data."""
+    return width_of(_largest_magnitude(flat(integers))) if has_data(integers) else 0
 
 
-def rounded(integers: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
-    """int32 / 2**shift to the nearest, halves away from zero, clipped to least … most, as int8."""
-    values = torch.empty_like(integers, dtype=torch.int8)
+def width_of(magnitude: int) -> int:
+    return max(int(magnitude) - 1, 0).bit_length()
+
+
+def rounded(integers: torch.Tensor, shift: torch.Tensor | int, least: int, most: int) -> torch.Tensor:
+    """Whole numbers / 2**shift to the nearest, halves away from zero, clipped to least … most, as int8.
+
+    integers: int32, or float32 that is converted on the way. The order in memory stays.
+    """
+    ordered = in_memory_order(integers)
+    values = torch.empty(ordered.shape, dtype=torch.int8)
     if has_data(integers):
-        _round(flat(integers), int(shift), least, most, flat(values))
-    return values
+        _round(flat(ordered), int(shift), least, most, flat(values))
+    return values if is_plain(integers) else values.permute(0, 3, 1, 2)
 
 
-def rounded_maxima(images: torch.Tensor, shift: torch.Tensor, least: int, most: int) -> torch.Tensor:
-    """The same of the 2×2 maxima of (b, c, h, w) int32, in either order of memory: (b, c, h // 2, w // 2), contiguous,
-    so that flattening copies nothing."""
+def rounded_maxima(images: torch.Tensor, shift: torch.Tensor | int, least: int, most: int) -> torch.Tensor:
+    """The same of the 2×2 maxima of (b, c, h, w): (b, c, h // 2, w // 2), which lies as (b, h, w, c)."""
     batch, channels, height, width = images.shape
-    maxima = torch.empty((batch, channels, height // 2, width // 2), dtype=torch.int8)
-    ordered = in_memory_order(images)
+    sides = batch, height // 2, width // 2, channels
+    ordered, maxima = images.permute(0, 2, 3, 1).contiguous(), with_a_block_more(math.prod(sides))
     if has_data(images):
-        groups = (batch * channels, 1) if images.is_contiguous() else (batch, channels)
-        rows = as_array(ordered).reshape(groups[0], height, groups[1], width)
-        _round_maxima(rows, int(shift), least, most, as_array(maxima).reshape(*groups, height // 2, width // 2))
-    return maxima
+        round_maxima(flat(ordered), height, width, channels, int(shift), least, most, as_array(maxima))
+    return maxima[: math.prod(sides)].view(sides).permute(0, 3, 1, 2)
+
+
+def bands(images: torch.Tensor, kernel: int, tile: int) -> torch.Tensor:
+    """As `matmul.bands`, for (b, c, h, w) int8 that lies as (b, h, w, c), or is copied."""
+    batch, channels, height, width = images.shape
+    sides = batch * height * (width // tile), kernel * (tile + kernel - 1) * channels
+    ordered, rows = images.permute(0, 2, 3, 1).contiguous(), with_a_block_more(math.prod(sides))
+    if has_data(images):
+        fill_bands(as_array(ordered).reshape(batch, height, -1), channels, kernel, tile, as_array(rows))
+    return rows[: math.prod(sides)].view(sides)
+
+
+def summed_logarithms(
+    logits: torch.Tensor,
+    places: list[int],
+    labels: torch.Tensor,
+    to_power: tuple[int, int],
+    share_top: bool,
+    kept: tuple[int, int],
+    tables: tuple[Array, Array],
+) -> tuple[int, int, int]:
+    """As `loss._logarithms`, for the `logits` (2, b, c) of both passes.
+
+    places: by which each is shifted; to_power: a factor, and by how much the product is shifted; kept: how far below
+    the top a power counts, and the least sum; tables: those of `loss`.
+    """
+    if not has_data(logits):
+        return 0, 0, 0
+    moved = np.array(places, np.int64)
+    return sum_logarithms(as_array(logits), moved, flat(labels), *to_power, share_top, *kept, *tables)
+
+
+def with_a_block_more(size: int) -> torch.Tensor:
+    """Room for `size` int8 numbers, and for what `copy_run` writes after the last."""
+    return torch.empty(size + BLOCK_BYTES, dtype=torch.int8)
 
 
 def update_of(gradient: torch.Tensor, shift: torch.Tensor, most: int) -> torch.Tensor:
@@ -93,7 +140,7 @@ def restore_and_update_(
     """Add the direction, clipped, and subtract `sign` × its update of `bits` bits, clipped to ±`limit`."""
     if has_data(weights):
         low, high = unsigned(key)
-        width = max(_largest_of_direction(weights.numel(), low, high, levels, zeros) - 1, 0).bit_length()
+        width = width_of(_largest_of_direction(weights.numel(), low, high, levels, zeros))
         most = LARGEST if width > 0 else 0
         shift = max(width - bits, 0)
         _restore_and_update(flat(weights), low, high, levels, zeros, sign, shift, most, limit)
@@ -103,7 +150,7 @@ def unsigned(key: Key) -> tuple[np.uint64, np.uint64]:
     return np.uint64(key[0]), np.uint64(key[1])
 
 
-@njit([int64(int32[::1]), int64(int8[::1])], nogil=True, cache=True)
+@njit([int64(int32[::1]), int64(int8[::1]), int64(float32[::1])], nogil=True, cache=True)
 def _largest_magnitude(integers: Any) -> Any:
     low = high = ZERO
     for i in range(integers.size):
@@ -112,34 +159,16 @@ def _largest_magnitude(integers: Any) -> Any:
     return max(np.int64(high), -np.int64(low))
 
 
-@njit(int8(int32, int32, int32, int32, int32, int32), inline="always")
-def _nearest(value: Any, shift: Any, half: Any, less: Any, least: Any, most: Any) -> Any:
-    # A negative number needs half − 1, since >> rounds down; nothing when the shift is 0.
-    shifted = (value + half - ((value >> SIGN_BIT) & less)) >> shift
-    return np.int8(min(max(shifted, least), most))
-
-
-@njit(void(int32[::1], int32, int32, int32, int8[::1]), nogil=True, cache=True)
+@njit(
+    [void(kind[::1], int32, int32, int32, int8[::1]) for kind in (int32, float32)],
+    nogil=True,
+    cache=True,
+)
 def _round(integers: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
     half = np.int32((ONE << shift) >> ONE)
     less = min(half, ONE)
     for i in range(values.size):
-        values[i] = _nearest(integers[i], shift, half, less, least, most)
-
-
-@njit(void(int32[:, :, :, ::1], int32, int32, int32, int8[:, :, :, ::1]), nogil=True, cache=True)
-def _round_maxima(rows: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
-    half = np.int32((ONE << shift) >> ONE)
-    less = min(half, ONE)
-    groups, channels, height, width = values.shape
-    for group in range(groups):
-        for i in range(height):
-            for channel in range(channels):
-                upper, lower = rows[group, 2 * i, channel], rows[group, 2 * i + 1, channel]
-                out = values[group, channel, i]
-                for j in range(width):
-                    left, right = max(upper[2 * j], lower[2 * j]), max(upper[2 * j + 1], lower[2 * j + 1])
-                    out[j] = _nearest(max(left, right), shift, half, less, least, most)
+        values[i] = nearest(np.int32(integers[i]), shift, half, less, least, most)
 
 
 @njit(inline="always")

@@ -10,9 +10,10 @@ import math
 from functools import lru_cache
 from itertools import count
 
+import numpy as np
 import torch
 
-from tightfit.numerics.int8.arithmetic import LARGEST, Number
+from tightfit.numerics.int8.arithmetic import LARGEST, Number, compiled_for
 from tightfit.numerics.noise.counter_noise import Key, rounding_bits
 
 LOG2_E, LOG2_E_BITS = 47274, 15  # log2 e ≈ 47274 / 2**15
@@ -20,12 +21,18 @@ WINDOW = 10  # terms 2**10 times smaller than the largest are dropped …
 WINDOW_PER_FRACTION_BIT = 4  # … and a finer comparison, which they could still decide, looks further
 GRADIENT_BITS, ROUNDED_BITS = 11, 4
 MOST_SHIFT = 16  # keeps int64 from overflowing; a logit moved further decides the result anyway
+LARGEST_RIGHT_SHIFT = 62  # after which only the sign is left
 SMALLEST_POWER = -7  # logits below this exponent are so small that e**x ≈ 1 + x + x²/2
 
 
 def shifted(integers: torch.Tensor, places: int) -> torch.Tensor:
     """Integers × 2**places rounded down; `places` beyond ±62 or so are bounded."""
-    return integers << min(places, MOST_SHIFT) if places >= 0 else integers >> min(-places, 62)
+    places = bounded(places)
+    return integers << places if places >= 0 else integers >> -places
+
+
+def bounded(places: int) -> int:
+    return max(-LARGEST_RIGHT_SHIFT, min(places, MOST_SHIFT))
 
 
 def logits_gradient(logits: Number, labels: torch.Tensor, key: Key) -> torch.Tensor:
@@ -60,20 +67,41 @@ def loss_difference(plus: Number, minus: Number, labels: torch.Tensor, fraction_
 
     Each example's terms of both passes share one offset, without which they could not be compared.
     """
-    exponent = min(int(plus.exponent), int(minus.exponent))
-    a, b = (_powers(logits, labels, exponent, fraction_bits) for logits in (plus, minus))
-    top = torch.maximum(a.amax(dim=1, keepdim=True), b.amax(dim=1, keepdim=True))
-    return int((_log2_of_sum(a - top, fraction_bits) - _log2_of_sum(b - top, fraction_bits)).sum())
+    above, below, _ = _logarithms(plus, minus, labels, fraction_bits, share_top=True)
+    return above - below
 
 
 def mean_loss(plus: Number, minus: Number, labels: torch.Tensor, fraction_bits: int = 4) -> float:
     """Mean cross-entropy of two passes in nats, from integer tensors alone; for the record, no step depends on it."""
-    exponent = min(int(plus.exponent), int(minus.exponent))
-    powers = torch.cat([_powers(logits, labels, exponent, fraction_bits) for logits in (plus, minus)])
-    top = powers.amax(dim=1, keepdim=True)
+    *logarithms, tops = _logarithms(plus, minus, labels, fraction_bits, share_top=False)
+    passes = 2 * len(labels)
     at_top = (_window(fraction_bits) + fraction_bits) << fraction_bits  # the logarithm that a lone term at the top has
-    bits = (_log2_of_sum(powers - top, fraction_bits) - at_top).sum() + top.sum()
-    return int(bits) * math.log(2) / 2**fraction_bits / len(powers)
+    bits = sum(logarithms) - passes * at_top + tops
+    return bits * math.log(2) / 2**fraction_bits / passes
+
+
+def _logarithms(
+    plus: Number, minus: Number, labels: torch.Tensor, fraction_bits: int, share_top: bool
+) -> tuple[int, int, int]:
+    """Summed over the batch: of each pass the logarithms below the example's largest power, and these powers of both.
+
+    share_top: take the larger of both passes for each.
+    """
+    exponent = min(int(plus.exponent), int(minus.exponent))
+    if sweeps := compiled_for(plus.values):
+        places = [bounded(int(logits.exponent) - exponent) for logits in (plus, minus)]
+        to_power = LOG2_E, bounded(exponent - LOG2_E_BITS + fraction_bits)
+        kept = _window(fraction_bits) << fraction_bits, 2**fraction_bits
+        logits = torch.stack((plus.values, minus.values))
+        return sweeps.summed_logarithms(logits, places, labels, to_power, share_top, kept, _arrays(fraction_bits))
+    powers = [_powers(logits, labels, exponent, fraction_bits) for logits in (plus, minus)]
+    tops = [of_pass.amax(dim=1, keepdim=True) for of_pass in powers]
+    if share_top:
+        tops = [torch.maximum(*tops)] * 2
+    above, below = (
+        int(_log2_of_sum(of_pass - top, fraction_bits).sum()) for of_pass, top in zip(powers, tops, strict=True)
+    )
+    return above, below, int(sum(top.sum() for top in tops))
 
 
 def _powers(logits: Number, labels: torch.Tensor, exponent: int, fraction_bits: int) -> torch.Tensor:
@@ -97,6 +125,13 @@ def _log2_of_sum(below_top: torch.Tensor, fraction_bits: int) -> torch.Tensor:
 def _window(fraction_bits: int) -> int:
     """Bits between the largest term and those dropped."""
     return WINDOW + WINDOW_PER_FRACTION_BIT * fraction_bits
+
+
+@lru_cache
+def _arrays(fraction_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same tables for compiled code."""
+    terms, thresholds = _tables(fraction_bits)
+    return np.array(terms, np.int64), np.array(thresholds, np.int64)
 
 
 @lru_cache

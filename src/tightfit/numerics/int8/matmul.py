@@ -1,9 +1,9 @@
 """Products of int8 matrices and images with int32 accumulators, by whichever means; all means agree bit for bit.
 
 A convolution is one product too. The usual way lays out a window of the image for every output, which costs several
-times the product itself. Here one row of the left matrix is a band of `kernel` whole image rows, which lie one after
-the other in memory already, and the right matrix repeats the kernel along its diagonals, once for every column of the
-output. Most of it is zeros, but int8 instructions multiply these sooner than a processor copies windows.
+times the product itself. Here one row of the left matrix is a band: the window of a tile of outputs that lie side by
+side. The right matrix repeats the kernel along its diagonals, once for every output of the tile. About half of it is
+zeros, but int8 instructions multiply these sooner than a processor copies a window for each output.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _disable_current_modes
 
+from tightfit.numerics.int8.arithmetic import compiled_for
 from tightfit.numerics.speed import has_fast_int8
 
 # auto: int8 where the processor has instructions for it that are exact, and on CUDA; float32 elsewhere.
@@ -127,53 +128,81 @@ def with_plain_strides(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def convolve(images: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
-    """Convolution that keeps height and width: (b, c, h, w) and (o, c, k, k) int8, k odd, to (b, o, h, w) int32."""
+    """Convolution that keeps height and width: (b, c, h, w) and (o, c, k, k) int8, k odd, to (b, o, h, w).
+
+    The whole numbers returned are int32, or float32 as they come out of exact float32 products: to convert them would
+    take as long as a pass over them and room for them twice. They lie in memory as (b, h, w, o), and images that lie so
+    are read without a copy.
+    """
     batch, _, height, width = images.shape
+    kernel = weight.shape[-1]
     in_floats = chosen(backend, images.device) == "float32" and not images.is_cuda  # cuDNN may transform: not exact
     if in_floats and weight[0].numel() <= TERMS_EXACT_IN_FLOAT32:
-        return F.conv2d(images.float(), weight.float(), padding=weight.shape[-1] // 2).to(torch.int32)
-    rows = matmul(bands(images, weight.shape[-1]), band_matrix(weight, width), backend)
-    return rows.view(batch, height, len(weight), width).transpose(1, 2)
+        pixels, filters = (each.to(torch.float32, memory_format=torch.channels_last) for each in (images, weight))
+        return F.conv2d(pixels, filters, padding=kernel // 2)
+    tile = tile_of(images, kernel)
+    rows = matmul(bands(images, kernel, tile), band_matrix(weight, tile), backend)
+    return rows.view(batch, height, width, len(weight)).permute(0, 3, 1, 2)
+
+
+def tile_of(images: torch.Tensor, kernel: int) -> int:
+    """How many outputs a band has: the least part of a row of `images` that is not below `kernel`.
+
+    So a band matrix is half zeros, or a little more: half to a third of what there is to multiply for whole rows, and
+    still columns enough to keep int8 instructions busy. A whole row where there is no compiled sweep, as operators take
+    longer to copy what bands share, and on CUDA, as it fills its tiles.
+    """
+    width = images.shape[-1]
+    if compiled_for(images) is None:
+        return width
+    return min((part for part in range(kernel, width) if width % part == 0), default=width)
 
 
 def convolution_weight_gradient(
     images: torch.Tensor, errors: torch.Tensor, kernel: int, backend: Backend = "auto"
 ) -> torch.Tensor:
     """The (o, c, k, k) int32 gradient of `convolve` for errors (b, o, h, w) int8, summed over the batch."""
-    outputs, width = errors.shape[1], errors.shape[3]
-    rows = errors.transpose(1, 2).reshape(-1, outputs * width)  # (b·h, o·w)
-    product = matmul(bands(images, kernel).t(), rows, backend)
-    return along_diagonals(product, images.shape[1], outputs, kernel, width).sum(-1, dtype=torch.int32)
+    outputs, tile = errors.shape[1], tile_of(images, kernel)
+    rows = errors.permute(0, 2, 3, 1).reshape(-1, tile * outputs)  # (b·h·w / tile, tile·o)
+    product = matmul(bands(images, kernel, tile).t(), rows, backend)
+    return along_diagonals(product, images.shape[1], outputs, kernel, tile).sum(-1, dtype=torch.int32)
 
 
 def convolution_input_error(errors: torch.Tensor, weight: torch.Tensor, backend: Backend = "auto") -> torch.Tensor:
-    """The int32 error (b, c, h, w) at the input of `convolve`: a convolution with the turned kernels."""
+    """The error (b, c, h, w) at the input of `convolve`: a convolution with the turned kernels."""
     return convolve(errors, weight.flip(2, 3).transpose(0, 1), backend)
 
 
-def bands(images: torch.Tensor, kernel: int) -> torch.Tensor:
-    """The `kernel` rows around each row of the zero-padded (b, c, h, w) images: (b·h, kernel·c·(w + kernel − 1))."""
+def bands(images: torch.Tensor, kernel: int, tile: int) -> torch.Tensor:
+    """The windows of (b, c, h, w) int8 images, padded with zeros, for `tile` outputs side by side.
+
+    (b·h·w / tile, kernel·(tile + kernel − 1)·c): `kernel` rows of pixels, each with all its channels.
+    """
+    if sweeps := compiled_for(images):
+        return sweeps.bands(images, kernel, tile)
     batch, channels, height, width = images.shape
     margin = kernel // 2
-    padded = images.new_zeros(batch, height + 2 * margin, channels, width + 2 * margin)
-    padded[:, margin : margin + height, :, margin : margin + width] = images.transpose(1, 2)
-    row = channels * (width + 2 * margin)
-    overlapping = padded.as_strided((batch, height, kernel * row), ((height + 2 * margin) * row, row, 1))
-    return overlapping.reshape(batch * height, kernel * row).contiguous()  # of one image it would be a view
+    padded = images.new_zeros(batch, height + 2 * margin, width + 2 * margin, channels)
+    padded[:, margin : margin + height, margin : margin + width] = images.permute(0, 2, 3, 1)
+    row, run = (width + 2 * margin) * channels, (tile + kernel - 1) * channels
+    sides = batch, height, width // tile, kernel, run
+    overlapping = padded.as_strided(sides, ((height + 2 * margin) * row, row, tile * channels, row, 1))
+    return overlapping.reshape(-1, kernel * run).contiguous()  # of one image it would be a view
 
 
-def band_matrix(weight: torch.Tensor, width: int) -> torch.Tensor:
-    """What a band is multiplied with for a row of outputs: (k·c·(w + k − 1), o·w) from (o, c, k, k)."""
+def band_matrix(weight: torch.Tensor, tile: int) -> torch.Tensor:
+    """What a band is multiplied with for its outputs: (k·(tile + k − 1)·c, tile·o) from (o, c, k, k)."""
     outputs, channels, kernel, _ = weight.shape
-    matrix = weight.new_zeros(kernel * channels * (width + kernel - 1), outputs * width)
-    along_diagonals(matrix, channels, outputs, kernel, width).copy_(weight[..., None])
+    matrix = weight.new_zeros(kernel * (tile + kernel - 1) * channels, tile * outputs)
+    along_diagonals(matrix, channels, outputs, kernel, tile).copy_(weight[..., None])
     return matrix
 
 
-def along_diagonals(matrix: torch.Tensor, channels: int, outputs: int, kernel: int, width: int) -> torch.Tensor:
-    """View (o, c, k, k, w) of a band matrix: for each weight its `width` places, all others are left out."""
-    column = outputs * width  # from one row of the matrix to the next
-    across = (width + kernel - 1) * column  # from one channel to the next
+def along_diagonals(matrix: torch.Tensor, channels: int, outputs: int, kernel: int, tile: int) -> torch.Tensor:
+    """View (o, c, k, k, tile) of a band matrix: for each weight its `tile` places, all others are left out."""
+    column = tile * outputs  # from one channel of a pixel to the next
+    across = channels * column  # from one pixel to the next
     return matrix.as_strided(
-        (outputs, channels, kernel, kernel, width), (width, across, channels * across, column, column + 1)
+        (outputs, channels, kernel, kernel, tile),
+        (1, column, (tile + kernel - 1) * across, across, across + outputs),
     )

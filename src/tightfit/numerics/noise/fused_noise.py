@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from tightfit.numerics.compiled import Array, array_at, as_array, has_data
+from tightfit.numerics.compiled import Array, array_at, as_array, fetch, has_data
 from tightfit.numerics.noise.counter_noise import ARRAYS, TABLES, TensorKeys, numbers_per_word
 from tightfit.numerics.noise.half_bits import (
     bfloat16_by_chance,
@@ -38,6 +38,10 @@ PART = 2**18  # numbers of a piece of work, at most
 # A row of a plan is a run of weights of one tensor: the addresses it is read from and written to, the tile of its
 # tensor that it begins with, how many weights it has, and the keys of its tensor.
 SOURCE, TARGET, FIRST, SIZE, WORDS, COUNTERS, ROUNDING = range(7)
+
+# Numbers that a word has of the table of 2**16, which is too long for the nearest cache: to look them up takes longer
+# than all else, so weights are fetched meanwhile. (Signs are made sooner than weights come.)
+OF_LONG_TABLE = 4
 
 LOWEST, LOWEST_BYTE = np.uint64(1), np.uint64(0xFF)
 
@@ -128,11 +132,14 @@ def _add_to_floats(plan: Array, numbers: Array, per_word: int, scales: Array, co
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
     for row in plan:
         for start in range(0, np.int64(row[SIZE]), TILE):
-            part = _moved_tile(row, start, np.float32)
+            part = _moved_tile(row, start, np.float32, per_word)
             for move in range(scales.size):
-                fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
-                for lane in range(part.size):
-                    part[lane] += noise[lane]
+                if per_word == OF_LONG_TABLE:
+                    _add_looked_up(part, words, numbers, row, start, scales[move], counters[move])
+                else:
+                    fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
+                    for lane in range(part.size):
+                        part[lane] += noise[lane]
 
 
 @njit(nogil=True, cache=True)
@@ -141,7 +148,7 @@ def _add_to_halves(brain: bool, plan: Array, numbers: Array, per_word: int, scal
     noise, words = np.empty(TILE, np.float32), np.empty(TILE // 4, np.uint64)
     for row in plan:
         for start in range(0, np.int64(row[SIZE]), TILE):
-            part = _moved_tile(row, start, np.uint16)
+            part = _moved_tile(row, start, np.uint16, per_word)
             for move in range(scales.size):
                 fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 if brain:
@@ -161,7 +168,7 @@ def _add_to_halves_stochastically(
     carries = chances.view(np.uint16)
     for row in plan:
         for start in range(0, np.int64(row[SIZE]), TILE):
-            part, first = _moved_tile(row, start, np.uint16), (np.int64(row[FIRST]) * TILE + start) // 4
+            part, first = _moved_tile(row, start, np.uint16, per_word), (np.int64(row[FIRST]) * TILE + start) // 4
             for move in range(scales.size):
                 fill(noise, words, part.size, numbers, per_word, row, start, scales[move], counters[move])
                 hash_words(chances[: (part.size + 3) // 4], first, row[ROUNDING], mix(counters[move] ^ row[COUNTERS]))
@@ -183,14 +190,28 @@ def _draw(target: Array, numbers: Array, per_word: int, row: Array, first: int, 
 
 
 @njit(inline="always")
-def _moved_tile(row: Array, start: int, dtype: Any) -> Array:
+def _moved_tile(row: Array, start: int, dtype: Any, per_word: int) -> Array:
     """The tile of what `row` is written to, with the numbers it is read from: sums in place are what the compiler makes
     fast."""
     size = np.int64(row[SIZE])
     part = array_at(row[TARGET], size, dtype)[start : start + TILE]
     if row[SOURCE] != row[TARGET]:
         part[:] = array_at(row[SOURCE], size, dtype)[start : start + TILE]
+    elif per_word == OF_LONG_TABLE:
+        fetch(row[TARGET] + np.uint64(start * part.itemsize), part.nbytes)
     return part
+
+
+@njit(inline="always")
+def _add_looked_up(
+    part: Array, words: Array, numbers: Array, row: Array, start: int, scale: np.float32, counter: np.uint64
+) -> None:
+    """Add the noise from the table of 2**16 numbers without writing it down first."""
+    words = words[: (part.size + OF_LONG_TABLE - 1) // OF_LONG_TABLE]
+    hash_words(words, (np.int64(row[FIRST]) * TILE + start) // OF_LONG_TABLE, row[WORDS], mix(counter ^ row[COUNTERS]))
+    fields = words.view(np.uint16)
+    for lane in range(part.size):
+        part[lane] += numbers[fields[lane]] * scale
 
 
 @njit(nogil=True, cache=True)
