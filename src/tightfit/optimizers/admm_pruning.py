@@ -59,7 +59,7 @@ class ADMMPruning:
     rho: float = 0.1
     growth: float = 10.0
     stages: int = 4
-    period: int = 20
+    period: int = 50
 
     def __post_init__(self) -> None:
         check_each("optimizer.share", self.share, lambda value: 0 < value <= 1, "above 0 and up to 1")
