@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import bars
 from tightfit.datasets.stream import Stream
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
+from tightfit.memory.measured import STEPS_TO_PEAK, peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.base import Traits
 from tightfit.models.lenet5 import lenet5
@@ -167,6 +169,20 @@ def test_what_is_rehearsed_is_what_steps_hold_and_no_more_than_the_convention_sa
     no_limit = Limit(MemoryBudget("unlimited"), torch.device("cpu"))
     assert rehearsed == training_peak(method(period=1), model, given, 0, no_limit).tensors.bytes
     assert rehearsed <= 1.02 * method().memory(layer_table(model, shape), examples).total
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_no_later_step_holds_more_than_the_first_two(share: float) -> None:
+    model, peaks = lenet5(10, 0), []
+    learner = method(share=share, period=3).bind(model, cross_entropy, 0)
+    state = [leaf for leaf in tree_leaves(learner.state_dict()["pruned"]) if isinstance(leaf, torch.Tensor)]
+    for step in range(8):
+        given = batch(step, (1, 1, 28, 28))
+        resident = [*model.parameters(), *state]
+        peaks.append(peak_live_bytes(lambda given=given: learner.step(given), resident, (given.inputs, given.labels)))
+    assert max(peaks) == max(peaks[:STEPS_TO_PEAK])
+    analytic = method(share=share).memory(layer_table(model, (1, 28, 28)), 1).total
+    assert max(peaks) <= analytic
 
 
 def test_memory_is_inference_with_three_copies_of_the_weights_that_are_pruned() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import adapted, bars
 from tightfit.datasets.stream import Stream
@@ -169,7 +170,7 @@ def test_no_later_step_holds_more_than_the_first_two_and_those_after_a_check_hol
 
 
 def held(nested: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(nested) if isinstance(leaf, torch.Tensor)]
+    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, torch.Tensor)]
 
 
 def test_memory_is_that_of_the_first_size_with_the_matrices_of_a_check() -> None:
