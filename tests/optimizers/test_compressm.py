@@ -1,6 +1,7 @@
 """CompreSSM is backpropagation that loses states at its checks, resumes across them, and holds most at first."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,15 @@ def test_little_to_be_gained_is_left() -> None:
     learner = method(worth=0.05).bind(network(), cross_entropy, 0)
     train(learner, range(STEPS))
     assert states(learner) == [12, 12]
+
+
+def test_a_unit_that_diverged_is_told_by_the_loss_and_not_by_its_check() -> None:
+    model = network()
+    learner = method().bind(model, cross_entropy, 0)
+    train(learner, range(3))
+    torch.nn.init.constant_(model.layer2.lru.B, torch.nan)
+    assert math.isnan(train(learner, range(3, 4))[0])
+    assert states(learner)[1] == 12
 
 
 def test_moments_of_a_unit_that_shrank_begin_anew_and_those_of_all_else_go_on() -> None:

@@ -11,6 +11,7 @@ moments of the old ones. Their Cholesky branch also lacks conjugates, and is not
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from tightfit.models.lru import LRU
 from tightfit.numerics.balanced import System, balancing, states_needed, truncated
 from tightfit.optimizers.base import Batch, Learner, Objective, Report
 from tightfit.optimizers.bp import Backprop, BackpropLearner
-from tightfit.optimizers.rules.rule import Rule, Stepper
+from tightfit.optimizers.rules.rule import Named, Stepper
 from tightfit.optimizers.schedules import check_each
 from tightfit.optimizers.suitability import check_floats
 
@@ -89,7 +90,7 @@ class CompreSSMLearner(BackpropLearner):
         super().__init__(optimizer, model, objective)
         self._checks = optimizer
         self._units = units
-        self._stepper = self._apart = Apart(optimizer.rule, model, tuple(units))
+        self._stepper = self._apart = Apart(optimizer.rule.begin, model, tuple(units))
         self._made = 0  # checks
         self._positions = 0  # steps of all examples of a batch
 
@@ -112,8 +113,11 @@ class CompreSSMLearner(BackpropLearner):
 
     @torch.no_grad()
     def _smaller(self, unit: LRU) -> System | None:
-        """What `unit` computes with fewer states; None where that is not worth it."""
+        """What `unit` computes with fewer states; None where that is not worth it, and of a unit that diverged, which
+        the next loss will tell."""
         system = unit.system()
+        if not math.isfinite(sum(float(part.abs().sum()) for part in vars(system).values())):
+            return None
         balanced = balancing(system)
         needed = states_needed(balanced.singular, self._checks.left_out)
         smaller = truncated(system, balanced, needed)
@@ -147,15 +151,15 @@ class CompreSSMLearner(BackpropLearner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])  # which gives units as many states as were saved
         self._apart.begin_all_anew()
-        self._apart.load_state_dict(state["rule"])
+        super().load_state_dict(state)
         self._made = state["checks"]
 
 
 class Apart:
     """Steps each unit by a stepper of its own, which can be begun anew, and all other parameters by one more."""
 
-    def __init__(self, rule: Rule, model: nn.Module, units: tuple[str, ...]) -> None:
-        self._rule, self._model, self._units = rule, model, units
+    def __init__(self, begin: Callable[[Named], Stepper], model: nn.Module, units: tuple[str, ...]) -> None:
+        self._begin, self._model, self._units = begin, model, units
         self._steppers: dict[str, Stepper] = {}
         self.begin_all_anew()
 
@@ -168,7 +172,7 @@ class Apart:
         named = [
             (name, parameter) for name, parameter in trained_parameters(self._model) if self._unit_of(name) == unit
         ]
-        self._steppers[unit] = self._rule.begin(named)
+        self._steppers[unit] = self._begin(named)
 
     def _unit_of(self, parameter: str) -> str:
         module = parameter.rpartition(".")[0]
