@@ -117,6 +117,10 @@ METHODS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"forward_passes": 2, "backward_passes": 0, "queries": 2, "noise": "gaussian", "adapter": "mp_lora"},
     ),
     (
+        {"_target_": OURS + "admm_pruning.ADMMPruning", "share": 0.5, "epochs": 1, "least": 0.0, "most": 1.0},
+        {"forward_passes": 1, "backward_passes": 0, "queries": 0, "rule": "admm"},
+    ),
+    (
         {**INT8, "bp_layers": 1},
         {"forward_passes": 2, "backward_passes": 1, "queries": 1, "noise": "uniform", "rule": "niti"},
     ),

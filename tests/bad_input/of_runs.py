@@ -184,4 +184,24 @@ MISFITS = [
         ("int8", ["model=lenet5_int8", "optimizer=bp_sgd"]),
     )
 ]
-CASES = [*SEEDS, *THREADS, *AMOUNTS, *COUNTS, *LIMITS, *UNKNOWN, *NOTHING, *KINDS, *RATES, *MISFITS]
+# Models that shrink.
+SHRINKING = [
+    runs("optimizer.left_out=1 is not from 0 to less than 1", "optimizer=compressm", "optimizer.left_out=1"),
+    runs("optimizer.share=0 is not above 0 and up to 1", "optimizer=admm_pruning", "optimizer.share=0"),
+    runs("optimizer.entries=2.5 is not a whole number or null", "optimizer=admm_pruning", "optimizer.entries=2.5"),
+    runs("model.states=1.5 is not a whole number", "model=lru", "model.states=1.5"),
+    *(
+        make(message, *words)
+        for make in (recorded, shown)
+        for message, words in (
+            ("LeNet5 has none; choose model=lru, or optimizer=bp", ["optimizer=compressm"]),
+            (
+                "shrinks layer1.lru, which is frozen; choose adapter=none",
+                ["optimizer=compressm", "model=lru", "adapter=lora"],
+            ),
+            ("model.states=0 is no number of states; choose 1 or more", ["model=lru", "model.states=0"]),
+            ("model.reading=columns is no way to read an image; choose", ["model=lru", "model.reading=columns"]),
+        )
+    ),
+]
+CASES = [*SEEDS, *THREADS, *AMOUNTS, *COUNTS, *LIMITS, *UNKNOWN, *NOTHING, *KINDS, *RATES, *MISFITS, *SHRINKING]

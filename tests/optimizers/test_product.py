@@ -59,6 +59,7 @@ from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.masked import Masked
 from tightfit.optimizers.rules.sgd import SGD
 from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
@@ -91,7 +92,7 @@ def random_inputs(*shape: int) -> torch.Tensor:
 
 
 AXES: dict[str, dict[str, Any]] = {
-    "rule": {"sgd": SGD(), "adam": Adam()},
+    "rule": {"sgd": SGD(), "adam": Adam(), "masked": Masked(Adam())},
     "activations": {
         "kept": Kept(),
         "checkpointed": Checkpointed(),

@@ -23,7 +23,8 @@ NO_TRACKER = {"_target_": "tightfit.tracking.local.LocalOnly"}
 
 
 def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run whose weights `config` starts from. It trains the model itself: an adapter comes afterwards."""
+    """The run whose weights `config` starts from; it may have a pretraining of its own. It trains the model itself: an
+    adapter comes afterwards."""
     unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
     return {
         **config,
@@ -31,7 +32,7 @@ def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "experiment": "pretraining",
         "cell": None,
         "memory_budget": unlimited,
-        "pretraining": None,
+        "pretraining": config["pretraining"].get("pretraining"),
         "distributed": None,
         "adapter": NO_ADAPTER,
     }
