@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tightfit.datasets.stream import Stream
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import bars
+from tightfit.datasets.batches import Batches
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.measured import STEPS_TO_PEAK, peak_live_bytes
@@ -208,7 +208,7 @@ def test_what_was_pruned_stays_exactly_zero_while_all_else_is_retrained(rule: An
     model = pruned(6).resting_model()
     zero = {name: parameter == 0 for name, parameter in model.named_parameters()}
     before = copy.deepcopy(model.state_dict())
-    learner, stream = Backprop(0.01, Masked(rule)).bind(model, cross_entropy, 0), Stream(bars(), 16, 0)
+    learner, stream = Backprop(0.01, Masked(rule)).bind(model, cross_entropy, 0), Batches(bars(), 16, 0)
     for step in range(10):
         learner.step(Batch(*stream.batch(step), step, 0.0))
     for name, parameter in model.named_parameters():
@@ -218,7 +218,7 @@ def test_what_was_pruned_stays_exactly_zero_while_all_else_is_retrained(rule: An
 
 
 def test_without_zeros_a_masked_rule_is_the_rule_bit_for_bit_and_vectors_of_zeros_are_trained() -> None:
-    stream, trained = Stream(bars(), 16, 0), []
+    stream, trained = Batches(bars(), 16, 0), []
     for rule in (Adam(), Masked(Adam())):
         model = lenet5(10, 0)
         nn.init.zeros_(model.fc1.bias)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tightfit.datasets.stream import Stream
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from tests.synthetic import adapted, bars
+from tightfit.datasets.batches import Batches
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
 from tightfit.memory.measured import STEPS_TO_PEAK, peak_live_bytes
@@ -57,7 +57,7 @@ def network(states: int = 12, layers: int = 2) -> LRUClassifier:
 
 
 def batch(step: int) -> Batch:
-    return Batch(*Stream(bars(), 16, 0).batch(step), step, step / STEPS)
+    return Batch(*Batches(bars(), 16, 0).batch(step), step, step / STEPS)
 
 
 def states(learner: Learner) -> list[int]:

@@ -82,12 +82,14 @@ class CompreSSM(Backprop):
         frozen = [name for name in units if f"{name}.nu" not in trained]
         if frozen:
             raise ValueError(f"optimizer=compressm shrinks {frozen[0]}, which is frozen; choose adapter=none")
-        return CompreSSMLearner(self, model, objective, units)
+        return CompreSSMLearner(self, model, objective, seed, units)
 
 
 class CompreSSMLearner(BackpropLearner):
-    def __init__(self, optimizer: CompreSSM, model: nn.Module, objective: Objective, units: dict[str, LRU]) -> None:
-        super().__init__(optimizer, model, objective)
+    def __init__(
+        self, optimizer: CompreSSM, model: nn.Module, objective: Objective, seed: int, units: dict[str, LRU]
+    ) -> None:
+        super().__init__(optimizer, model, objective, seed)
         self._checks = optimizer
         self._units = units
         self._stepper = self._apart = Apart(optimizer.rule.begin, model, tuple(units))

@@ -10,7 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Protocol
 
+import torch
+
 from tightfit.optimizers.base import Batch, Objective, Optimizer, is_noted, note
+
+Loss = float | torch.Tensor
 
 
 class Exchange(Protocol):
@@ -43,22 +47,22 @@ class Sharing:
     exchange: Exchange = field(default_factory=InTurn)
 
     def losses(
-        self, batch: Batch, queries: int, objective: Objective, probe: Callable[[Batch, int], Sequence[float]]
-    ) -> list[float]:
+        self, batch: Batch, queries: int, objective: Objective, probe: Callable[[Batch, int], Sequence[Loss]]
+    ) -> list[Loss]:
         """The losses that `probe` gives for each of `queries` directions, all workers', in order."""
         each = queries // self.workers
         # A log that gives losses back has those of all workers.
         mine = range(self.workers) if is_noted(objective) else self.exchange.own(self.workers)
-        losses: list[float] = []
+        losses: list[Loss] = []
         for worker in mine:
             part = part_of(batch, worker, self.workers)
             for query in range(worker * each, (worker + 1) * each):
                 losses += probe(part, query)
         if len(mine) == self.workers:
             return losses
-        every = self.exchange.together(losses)
+        every = self.exchange.together([float(loss) for loss in losses])
         note(objective, every[len(losses) :])  # the worker that keeps a log is the first
-        return every
+        return list(every)
 
 
 def for_workers(optimizer: Optimizer, workers: int) -> Optimizer:
