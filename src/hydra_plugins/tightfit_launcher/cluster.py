@@ -6,6 +6,7 @@ somewhere and goes on from its checkpoint.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -41,10 +42,14 @@ class Elsewhere(Sweep):
         return JobReturn(self.jobs[job], status=JobStatus.COMPLETED, _return_value=status)
 
 
-def lacking(package: str, extra: str) -> CompactHydraException:
-    return CompactHydraException(
-        f"{package} is not installed, which this launcher needs; pip install 'tightfit[{extra}]'"
-    )
+def needed(package: str, extra: str = "") -> Any:
+    """The package of an extra. Raises CompactHydraException, which is told in a line, where it is missing."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise CompactHydraException(
+            f"this launcher needs {package}, which is missing; pip install 'tightfit[{extra or package}]'"
+        ) from None
 
 
 class Slurm(Elsewhere):
@@ -72,10 +77,7 @@ class Slurm(Elsewhere):
         self.how = f"as jobs of {cluster}, at most {array_parallelism} at a time"
 
     def carry_out(self) -> Sequence[JobReturn]:
-        try:
-            import submitit
-        except ModuleNotFoundError:
-            raise lacking("submitit", "slurm") from None
+        submitit = needed("submitit", extra="slurm")
         from tightfit.launch.elsewhere import Resumable
 
         configs = self.configs()
@@ -104,10 +106,7 @@ class Ray(Elsewhere):
         self.how = f"as tasks of Ray at {address or 'this machine'}"
 
     def carry_out(self) -> Sequence[JobReturn]:
-        try:
-            import ray
-        except ModuleNotFoundError:
-            raise lacking("ray", "ray") from None
+        ray = needed("ray")
         from tightfit.launch.elsewhere import outcome_of
 
         known = {name: os.environ[name] for name in (*PASSED_ON, "OMP_NUM_THREADS") if name in os.environ}

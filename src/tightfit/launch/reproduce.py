@@ -27,14 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
 from tightfit.commands.verbs import REPRODUCE
-from tightfit.commands.vocabulary import check_options, options
 from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
 from tightfit.run.configuration import cores_for, resolved, with_new_settings
 from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
-from tightfit.settings import Said
+from tightfit.settings import Said, nearest
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5
@@ -76,7 +75,7 @@ def reproduce(said: Said) -> int:
         for name, planned in plans.items():
             console.print(summary(name, planned), markup=False, highlight=False, soft_wrap=True)
         launcher, jobs = said.settings["launcher"], said.settings["jobs"]
-        check_options("hydra/launcher", [launcher], options())
+        check_launcher(launcher)
         if launcher == HERE:
             jobs = jobs or cores_for(runs[0].config["threads"])
         announce(console, runs, jobs)
@@ -86,6 +85,13 @@ def reproduce(said: Said) -> int:
     code = run_missing(console, plans, overrides, launched(launcher, jobs))
     conclude(console, runs)
     return code
+
+
+def check_launcher(name: str) -> None:
+    """Raise ValueError unless there is a launcher called `name`."""
+    known = sorted(path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"launcher={name} is none; {nearest(name, known)}choose {', '.join(known)}")
 
 
 def launched(launcher: str, jobs: int | None) -> list[str]:
