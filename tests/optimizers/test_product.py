@@ -186,7 +186,8 @@ METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
 
 def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
-    if method in ("elastic_zo", "loho") and cell["rule"] not in ("sgd", "adam") and cell["direction"] != "gaussian":
+    plainly = (cell.get("direction"), cell.get("descent", "plain")) == ("gaussian", "plain")
+    if method in ("elastic_zo", "loho") and cell["rule"] not in ("sgd", "adam") and not plainly:
         return False  # they could be, but a rule sees gradients alone, and not how other layers move
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] in INDEPENDENT

@@ -60,8 +60,8 @@ class Assumptions:
 def asked(memory: Memory, unfused: Memory, table: LayerTable, a: Assumptions) -> Breakdown:
     """What a method says of `table`, in the sizes and shares of `a`.
 
-    memory: asks the method; unfused: asks it as it is without steps in the backward pass, after which weights there is a
-    gradient for all the same.
+    memory: asks the method; unfused: asks it as it is without steps in the backward pass, which tells the weights that
+    have a gradient at some time.
     """
     said = unfused(table)
     held = as_assumed(said, table, a)

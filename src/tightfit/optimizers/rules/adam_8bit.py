@@ -109,7 +109,7 @@ def level_list(signed: bool) -> list[float]:
 
 @cache
 def codes() -> Any:
-    """torchao's functions. Raises ValueError, saying how to get it, where it is not installed."""
+    """What torchao makes codes with. Raises ValueError, saying how to get it, where it is not installed."""
     try:
         return import_module("torchao.optim.quant_utils")
     except ImportError as error:

@@ -82,15 +82,8 @@ class FOAM(PerTensor):
         width = weight.shape[-1]
         blocks = self.blocks_of(width)
         beside = ((state[kept], blocks) for kept in ("mean", "square"))
-        for rows in in_pieces(width, (flat(weight), width), (flat(gradient), width), *beside):
-            weights, gradients, mean, square = rows
-            self.step_rows_(
-                weights.view(-1, width),
-                gradients.view(-1, width),
-                mean.view(-1, blocks),
-                square.view(-1, blocks),
-                moment,
-            )
+        for w, g, m, v in in_pieces(width, (flat(weight), width), (flat(gradient), width), *beside):
+            self.step_rows_(w.view(-1, width), g.view(-1, width), m.view(-1, blocks), v.view(-1, blocks), moment)
 
     def step_rows_(self, w: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, moment: Moment) -> None:
         """w, g: (rows, width); m, v: (rows, blocks)."""

@@ -67,7 +67,7 @@ class MoFaSGD(PerTensor):
         return len(shape) > 1
 
     def bytes_of(self, shape: tuple[int, ...], element: int) -> int:
-        """r (m + n + 1) numbers."""
+        """Two factors and the singular values: r (m + n + 1) numbers."""
         m, n = shape[0], math.prod(shape[1:])
         return max(element, FLOAT32_BYTES) * min(self.rank, m, n) * (m + n + 1)
 

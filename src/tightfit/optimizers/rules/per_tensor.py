@@ -22,7 +22,7 @@ from tightfit.memory.table import LayerRow
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.rule import Named, Stepper
 
-PIECE = 2**16  # elements
+PIECE = 2**14  # elements: few enough that what a small network is stepped with is small too
 FLOAT32_BYTES = 4
 # Input and output embeddings of language models, by the names that their layers have in transformers and in a plan.
 EMBEDDINGS = r"embed|wte|wpe|lm_head|answers|predictions\.decoder"

@@ -9,16 +9,16 @@ their block to its lowest decile. A block is the largest divisor, up to 128, of 
 
 Paper and code round v to the nearest level in the logarithm after noise of one step there, which makes it too large in
 the mean: `rounding=published`. Unbiased rounding is the default here. A decile of 0, of weights with no gradient, would
-make one level of all of them: `floor` is the least that the lowest level may be of the largest. Their 3 bits are kept in
-4, and are not here. β1 must shrink with the bits of m: the authors' 0.8 is of 4; 2 want about 0.5. Codes are drawn from a
-stream of their own, so that a run resumes bit for bit. Tensors of fewer than 128 numbers, or without a block of at least
-32, are stepped by Adam. Both moments in 32 bits are Adam.
+make one level of all of them: `floor` is the least that the lowest level may be of the largest. Their 3 bits are kept
+in 4, and are not here. β1 must shrink with the bits of m: the authors have 0.8 for 4, and 2 want about 0.5. Codes are
+drawn from a stream of their own, so that a run resumes bit for bit. Tensors of fewer than 128 numbers, or without a
+block of at least 32, are stepped by Adam. Both moments in 32 bits are Adam.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, get_args
@@ -104,9 +104,8 @@ class SOLO(PerTensor):
         block = block_of(weight.numel())
         unit = math.lcm(block, WHOLE)
         random = moment.draws()
-        for w, g, *kept in in_pieces(
-            unit, (flat(weight), unit), (flat(gradient), unit), *self.kept_by_unit(state, unit, block)
-        ):
+        beside = self.kept_by_unit(state, unit, block)
+        for w, g, *kept in in_pieces(unit, (flat(weight), unit), (flat(gradient), unit), *beside):
             self.step_blocks_(w, g.view(-1, block).float(), dict(zip(state, kept, strict=True)), moment, random)
 
     def kept_by_unit(self, state: State, unit: int, block: int) -> Iterator[tuple[torch.Tensor, int]]:
@@ -119,7 +118,6 @@ class SOLO(PerTensor):
         self, w: torch.Tensor, g: torch.Tensor, kept: State, moment: Moment, random: torch.Generator
     ) -> None:
         """w: (n,); g: (k, b)."""
-        uniform: Callable[[], torch.Tensor] = lambda: torch.empty_like(g).uniform_(generator=random)  # noqa: E731
         mean = self.mean(kept, g).lerp_(g, 1 - self.beta1)
         square = self.square(kept, g).mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
         root = square.sqrt().div_(math.sqrt(1 - self.beta2**moment.step)).add_(self.eps)
@@ -130,9 +128,8 @@ class SOLO(PerTensor):
             kept["mean"].copy_(packed(codes.view(-1).to(torch.uint8), self.bits_m))
             kept["mean_largest"].copy_(largest)
         if self.bits_v < 32:
-            codes, largest, ratio = log_codes(
-                square, self.bits_v, self.quantile, self.floor, uniform(), self.rounding == "unbiased"
-            )
+            uniform, unbiased = torch.empty_like(g).uniform_(generator=random), self.rounding == "unbiased"
+            codes, largest, ratio = log_codes(square, self.bits_v, self.quantile, self.floor, uniform, unbiased)
             kept["square"].copy_(packed(codes.view(-1).to(torch.uint8), self.bits_v))
             kept["square_largest"].copy_(largest)
             kept["square_ratio"].copy_(ratio)
@@ -141,9 +138,8 @@ class SOLO(PerTensor):
         """What is kept of the first moment, (k, b)."""
         if self.bits_m == 32:
             return kept["mean"].view_as(g)
-        return signed_values(
-            unpacked(kept["mean"], self.bits_m, g.numel()).view_as(g), kept["mean_largest"], self.bits_m
-        )
+        codes = unpacked(kept["mean"], self.bits_m, g.numel()).view_as(g)
+        return signed_values(codes, kept["mean_largest"], self.bits_m)
 
     def square(self, kept: State, g: torch.Tensor) -> torch.Tensor:
         if self.bits_v == 32:
