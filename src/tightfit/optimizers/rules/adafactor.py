@@ -41,8 +41,8 @@ class Adafactor:
     def begin(self, parameters: Named, seed: int) -> Stepper:
         del seed  # it draws nothing
         tensors = [parameter for _, parameter in parameters]
-        own = {"beta2_decay": self.beta2_decay, "eps": (None, self.least), "d": self.clip}
-        return TorchStepper(torch.optim.Adafactor(tensors, lr=0.0, foreach=False, **own))
+        eps = (None, self.least)
+        return TorchStepper(torch.optim.Adafactor(tensors, 0.0, self.beta2_decay, eps=eps, d=self.clip, foreach=False))
 
 
 def numbers_kept(shape: tuple[int, ...]) -> int:
