@@ -82,7 +82,7 @@ if ! has_fitting_torch "$venv/bin/python"; then
 fi
 echo "installing the rest of the pinned set"
 grep -v '^torch==' constraints.txt >"$venv/constraints.txt"     # the torch that is there stays
-pip install -q -c "$venv/constraints.txt" -e '.[dev,lm,fast,export,privacy,slurm]'
+pip install -q -c "$venv/constraints.txt" -e '.[dev,lm,fast,export,privacy,quantised,slurm]'
 # Among shared packages others may disagree with ours, or with each other, and do no harm.
 [ -e "$(shared_packages)" ] || pip check
 "$venv/bin/python" -c 'import torch; print("ready: torch", torch.__version__)'

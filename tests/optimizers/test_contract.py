@@ -49,8 +49,15 @@ from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.rules.adafactor import Adafactor
 from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.adam_8bit import Adam8bit
+from tightfit.optimizers.rules.foam import FOAM
+from tightfit.optimizers.rules.mofasgd import MoFaSGD
+from tightfit.optimizers.rules.muon import Muon
+from tightfit.optimizers.rules.sgc import SGC
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.rules.solo import SOLO
 from tightfit.optimizers.schedules import Power
 from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
@@ -235,6 +242,20 @@ METHODS |= {
         1.3,
         tiny_model=lambda: adapted(tiny_model(), TensorTrains(4, 8, 1)),
         lenet5=lambda classes, seed: adapted(lenet5(classes, seed), TensorTrains()),
+    ),
+}
+METHODS |= {
+    "bp_foam": Method(Backprop(0.02, FOAM(alpha=1.0)), 60, (0.5, 0.65), 2.2),
+    "bp_mofasgd": Method(Backprop(0.1, MoFaSGD(rank=2)), 60, (0.5, 0.65), 2.2),
+    "bp_mofasgd_code": Method(Backprop(0.2, MoFaSGD(rank=2, step="code", eta1=0.25)), 60, (0.5, 0.65), 2.2),
+    "bp_solo": Method(Backprop(0.02, SOLO()), 60, (0.5, 0.65), 2.2),
+    "bp_sgc": Method(Backprop(0.02, SGC(32, 16, 2)), 60, (0.5, 0.65), 2.4),
+    "bp_adafactor": Method(Backprop(0.1, Adafactor()), 60, (0.5, 0.65), 2.2),
+    "bp_muon": Method(Backprop(0.02, Muon()), 60, (0.5, 0.65), 2.4),
+    "bp_adam_8bit": Method(Backprop(0.02, Adam8bit(block=32)), 60, (0.5, 0.65), 2.4),
+    "bp_sgd_fused_backward": Method(Backprop(0.1, SGD(), fused_backward=True), 60, (0.45, 0.65), 2.0),
+    "bp_adam_checkpointed_fused_backward": Method(
+        Backprop(0.02, Adam(), Checkpointed(), fused_backward=True), 60, (0.6, 0.85), 2.5
     ),
 }
 # The books are those of an int8 graph; here its whole numbers are float32 between layers: hence above all of them.

@@ -58,9 +58,16 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.p_rge import PRGE
+from tightfit.optimizers.rules.adafactor import Adafactor
 from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.adam_8bit import Adam8bit
+from tightfit.optimizers.rules.foam import FOAM
 from tightfit.optimizers.rules.masked import Masked
+from tightfit.optimizers.rules.mofasgd import MoFaSGD
+from tightfit.optimizers.rules.muon import Muon
+from tightfit.optimizers.rules.sgc import SGC
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.rules.solo import SOLO
 from tightfit.optimizers.seed_pool import SeedPool
 from tightfit.optimizers.zo_adamu import ZOAdaMU
 from tightfit.run.evaluate import cross_entropy
@@ -92,7 +99,21 @@ def random_inputs(*shape: int) -> torch.Tensor:
 
 
 AXES: dict[str, dict[str, Any]] = {
-    "rule": {"sgd": SGD(), "adam": Adam(), "masked": Masked(Adam())},
+    "rule": {
+        "sgd": SGD(),
+        "adam": Adam(),
+        "foam": FOAM(second_moment="mean_of_squares"),
+        "mofasgd": MoFaSGD(rank=2),
+        "mofasgd_code": MoFaSGD(rank=2, step="code", eta1=0.25, eta2=0.1),
+        "solo": SOLO(),
+        "solo_published": SOLO(bits_m=2, rounding="published", beta1=0.5),
+        "sgc": SGC(32, 16, 2),
+        "sgc_scalar": SGC(32, 16, 2, "scalar"),
+        "adafactor": Adafactor(),
+        "muon": Muon(),
+        "adam_8bit": Adam8bit(block=32),
+        "masked": Masked(Adam()),
+    },
     "activations": {
         "kept": Kept(),
         "checkpointed": Checkpointed(),
@@ -151,6 +172,7 @@ def rate_of(parts: Mapping[str, Any]) -> float:
 # What each method is made of beside the model and the adapter, and how it is made of that.
 METHODS: dict[str, tuple[tuple[str, ...], Callable[..., Optimizer]]] = {
     "bp": (("rule", "activations"), lambda **parts: Backprop(1e-3, **parts)),
+    "bp_fused_backward": (("rule", "activations"), lambda **parts: Backprop(1e-3, fused_backward=True, **parts)),
     "mezo": (("direction", "descent", "restore", "queries"), lambda **parts: MeZO(rate_of(parts), 1e-3, **parts)),
     "fzoo": (
         ("direction", "restore"),
@@ -194,6 +216,9 @@ def goes_together(method: str, cell: Mapping[str, str]) -> bool:
     """Whether the parts may be combined: what they refuse is tested where they are."""
     if cell["adapter"] not in ADAPTERS_OF.get(cell.get("activations", ""), AXES["adapter"]):
         return False
+    plainly = (cell.get("direction"), cell.get("descent", "plain")) == ("gaussian", "plain")
+    if method in ("elastic_zo", "loho") and cell["rule"] not in ("sgd", "adam") and not plainly:
+        return False  # they could be, but a rule sees gradients alone, and not how other layers move
     if method == "p_rge":
         return cell["adapter"] == "mp_lora" and cell["direction"] in INDEPENDENT
     if method in ("forward_gradient", "hizoo", "mezo_svrg", "seed_pool", "loho", "zo_adamu"):

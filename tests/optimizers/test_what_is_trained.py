@@ -28,7 +28,12 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.niti_bp import NITIBP
 from tightfit.optimizers.p_rge import PRGE
 from tightfit.optimizers.rules.adam import Adam
+from tightfit.optimizers.rules.foam import FOAM
+from tightfit.optimizers.rules.mofasgd import MoFaSGD
+from tightfit.optimizers.rules.muon import Muon
+from tightfit.optimizers.rules.sgc import SGC
 from tightfit.optimizers.rules.sgd import SGD
+from tightfit.optimizers.rules.solo import SOLO
 from tightfit.run.evaluate import cross_entropy
 
 from .test_contract import tiny_batch, tiny_model
@@ -36,6 +41,8 @@ from .test_contract import tiny_batch, tiny_model
 FLOATS: dict[str, Optimizer] = {
     "bp_sgd": Backprop(0.1, SGD()),
     "bp_adam": Backprop(0.1, Adam()),
+    "bp_mofasgd": Backprop(0.1, MoFaSGD()),
+    "bp_fused_backward": Backprop(0.1, Adam(), fused_backward=True),
     "mezo": MeZO(0.1, 1e-2),
     "mezo_exact": MeZO(0.1, 1e-2, restore="exact", direction=Independent("rademacher")),
     "mezo_torch_legacy": MeZO(0.1, 1e-2, direction=TorchLegacy()),
@@ -153,6 +160,11 @@ def test_a_clip_may_be_spelled_as_yaml_spells_infinity() -> None:
 HUGE = {
     "bp_sgd": Backprop(1e300, SGD()),
     "bp_adam": Backprop(1e300, Adam()),
+    "bp_foam": Backprop(1e300, FOAM()),
+    "bp_mofasgd": Backprop(1e300, MoFaSGD()),
+    "bp_muon": Backprop(1e300, Muon()),
+    "bp_sgc": Backprop(1e300, SGC(32, 16, 2)),
+    "bp_solo": Backprop(1e300, SOLO()),
     "mezo": MeZO(1e300, 1e-3),
     "mezo_exact": MeZO(1e300, 1e-3, restore="exact"),
     "mezo_rademacher": MeZO(1e300, 1e-3, direction=Independent("rademacher")),

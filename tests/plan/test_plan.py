@@ -49,6 +49,15 @@ def test_every_method_that_runs_is_planned_where_it_fits_and_told_where_it_does_
             assert said.err.count("\n") == 1
 
 
+def test_every_rule_is_planned(capsys) -> None:
+    rules = sorted(path.stem for path in (CONF / "optimizer" / "rule").glob("*.yaml"))
+    for model in ("smollm2_135m", "lenet5"):
+        rows = plan(capsys, f"model={model}", "optimizer=bp", f"optimizer/rule={','.join(rules)}")
+        states = {rule: row["optimizer_state_bytes"] for rule, row in zip(rules, rows, strict=True)}
+        assert states.pop("sgd") == 0
+        assert all(0 < state <= states["adam"] for state in states.values())
+
+
 def test_every_model_that_a_run_knows_is_planned(capsys) -> None:
     unnamed = ("hf_causal_lm", "hf_masked_lm")  # models by a folder
     every = [name for name in options() if name not in unnamed]

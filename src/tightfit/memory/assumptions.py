@@ -9,13 +9,16 @@ pass only the share that co-exists (on-device MeZO, Fig. 4).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerTable, output_bytes, parameter_bytes, trained_bytes
 
+Memory = Callable[[LayerTable], Breakdown]
+SINGLE = 4  # bytes
 Logits = Literal["all", "answer", "none"]
 MOST_BYTES = 1024
 SIZES = ("weight_bytes", "gradient_bytes", "state_bytes", "master_bytes")
@@ -27,8 +30,8 @@ class Assumptions:
 
     dropout: counted as Korthikanti does, masks at one byte. fused_attention: no s × s matrix is ever held.
     logits: for every position, for the answer's alone, or not counted. errors: counted, one for each activation.
-    *_bytes: per number; state_bytes for each number that a rule keeps, master_bytes for the copy of a weight that a
-    rule with a state moves; 0: no copy.
+    *_bytes: per number; state_bytes for each number that a rule keeps in the type of the weights, master_bytes for the
+    copy of a weight that a rule with a state moves; 0: no copy.
     """
 
     rho: float
@@ -52,6 +55,30 @@ class Assumptions:
             raise ValueError(f"activation_bytes={self.activation_bytes} is no size of a number; choose 1, 2, 4 or 8")
         if self.logits not in ("all", "answer", "none"):
             raise ValueError(f"logits={self.logits!r} are of no position; choose all, answer or none")
+
+
+def asked(memory: Memory, unfused: Memory, table: LayerTable, a: Assumptions) -> Breakdown:
+    """What a method says of `table`, in the sizes and shares of `a`.
+
+    memory: asks the method; unfused: asks it as it is without steps in the backward pass, which tells the weights that
+    have a gradient at some time.
+    """
+    said = unfused(table)
+    held = as_assumed(said, table, a)
+    share = memory(table).gradients / said.gradients if said.gradients else 1
+    copies = a.master_bytes * said.gradients / a.activation_bytes if said.optimizer_state else 0
+    return replace(
+        held, gradients=round(share * held.gradients), optimizer_state=round(states_bytes(memory, table, a) + copies)
+    )
+
+
+def states_bytes(memory: Memory, table: LayerTable, a: Assumptions) -> float:
+    """Bytes of a method's states where a number in the type of the weights has `a.state_bytes`; numbers with a size of
+    their own, such as codes, keep it."""
+    sizes = (SINGLE, 2 * SINGLE)
+    tables = (replace(table, rows=tuple(replace(row, held_bytes=size) for row in table.rows)) for size in sizes)
+    single, double = (memory(sized).optimizer_state for sized in tables)
+    return single + (a.state_bytes - SINGLE) * (double - single) / SINGLE
 
 
 def as_assumed(said: Breakdown, table: LayerTable, a: Assumptions) -> Breakdown:

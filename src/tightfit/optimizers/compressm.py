@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,6 +51,10 @@ class CompreSSM(Backprop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.fused_backward:
+            raise ValueError(
+                "optimizer=compressm exchanges parameters, and fused_backward holds on to them; leave it out"
+            )
         check_each("optimizer.left_out", self.left_out, lambda value: 0 <= value < 1, "from 0 to less than 1")
         for name in ("within", "worth"):
             check_each(f"optimizer.{name}", getattr(self, name), lambda value: 0 < value <= 1, "above 0 and up to 1")
@@ -92,7 +97,7 @@ class CompreSSMLearner(BackpropLearner):
         super().__init__(optimizer, model, objective, seed)
         self._checks = optimizer
         self._units = units
-        self._stepper = self._apart = Apart(optimizer.rule.begin, model, tuple(units))
+        self._stepper = self._apart = Apart(partial(optimizer.rule.begin, seed=seed), model, tuple(units))
         self._made = 0  # checks
         self._positions = 0  # steps of all examples of a batch
 

@@ -102,7 +102,7 @@ class ElasticZOLearner(ZerothOrderLearner):
         self._backward_passes = optimizer.passes_with_gradients
         of_last = {id(parameter) for _, parameter in last}
         self.undifferentiated = [p for p in model.parameters() if p.requires_grad and id(p) not in of_last]
-        self._stepper = optimizer.rule.begin(last)
+        self._stepper = optimizer.rule.begin(last, seed)
         self.backpropagated = tuple(name for name, _ in last)
         self.feeds = (optimizer.bp_pass != "minus", optimizer.bp_pass != "plus")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tightfit.memory.assumptions import Assumptions, as_assumed
+from tightfit.memory.assumptions import Assumptions, asked
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable, frozen_bytes
@@ -31,8 +31,12 @@ class Subject:
         if b < 1:
             raise ValueError(f"batch_size={b} but a step needs at least one example; choose 1 or more")
         table = self.table(s)
-        said = self.method.memory(table, b)
-        return as_assumed(said, table, self.assumptions) if self.assumptions else said
+        if not self.assumptions:
+            return self.method.memory(table, b)
+        unfused = getattr(self.method, "unfused", self.method)
+        return asked(
+            lambda table: self.method.memory(table, b), lambda table: unfused.memory(table, b), table, self.assumptions
+        )
 
     def cost(self, s: int, b: int) -> Cost:
         return self.method.cost(self.table(s), b)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from tightfit.memory.table import LayerRow
-from tightfit.numerics.noise.rounding import within
 from tightfit.optimizers.rules.rule import Named, Stepper
+from tightfit.optimizers.rules.torch_stepper import TorchStepper
 from tightfit.optimizers.schedules import check_each, check_rate
 
 
@@ -32,28 +31,11 @@ class Adam:
         """Two moments of each number. Source: ElasticZO, eq. 5."""
         return 2 * row.trained_elements * row.bytes_per_parameter
 
-    def begin(self, parameters: Named) -> Stepper:
-        return AdamStepper(self, parameters)
-
-
-class AdamStepper:
-    def __init__(self, rule: Adam, parameters: Named) -> None:
+    def begin(self, parameters: Named, seed: int) -> Stepper:
+        del seed  # it draws nothing
         tensors = [parameter for _, parameter in parameters]
         # On CUDA one kernel for all tensors: PyTorch's default there holds temporaries of them all, and a rehearsal,
         # whose tensors are of another class, would be given another default.
         fused = any(tensor.is_cuda for tensor in tensors)
-        self._adam = torch.optim.Adam(
-            tensors, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps, foreach=False, fused=fused
-        )
-
-    def step_(self, lr: float) -> None:
-        for group in self._adam.param_groups:
-            group["lr"] = within(lr, group["params"][0].dtype)
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._adam.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._adam.load_state_dict(state)
+        betas = (self.beta1, self.beta2)
+        return TorchStepper(torch.optim.Adam(tensors, lr=0.0, betas=betas, eps=self.eps, foreach=False, fused=fused))

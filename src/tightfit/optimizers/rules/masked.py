@@ -29,15 +29,15 @@ class Masked:
         """The rule's, of all weights: a mask is in their values and a tensor that is half zeros is no smaller."""
         return self.rule.state_bytes(row)
 
-    def begin(self, parameters: Named) -> Stepper:
-        return MaskedStepper(self.rule, parameters)
+    def begin(self, parameters: Named, seed: int) -> Stepper:
+        return MaskedStepper(self.rule, parameters, seed)
 
 
 class MaskedStepper:
     @torch.no_grad()
-    def __init__(self, rule: Rule, parameters: Named) -> None:
+    def __init__(self, rule: Rule, parameters: Named, seed: int) -> None:
         self._pruned = [each for _, each in parameters if each.dim() > 1 and int(each.count_nonzero())]
-        self._stepper = rule.begin(parameters)
+        self._stepper = rule.begin(parameters, seed)
 
     @torch.no_grad()
     def step_(self, lr: float) -> None:

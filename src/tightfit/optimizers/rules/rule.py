@@ -38,6 +38,9 @@ class Rule(Protocol):
         """Bytes that stay between steps for the trained tensors of `row`, in its element size."""
         ...
 
-    def begin(self, parameters: Named) -> Stepper:
-        """Ready to step `parameters`; nothing of their size is allocated before the first step."""
+    def begin(self, parameters: Named, seed: int) -> Stepper:
+        """Ready to step `parameters`; nothing of their size is allocated before the first step.
+
+        seed: of the run; a rule that draws has streams of its own under it, by its name, a tensor's and a step.
+        """
         ...

@@ -19,7 +19,8 @@ class SGD:
     def state_bytes(self, row: LayerRow) -> int:
         return 0
 
-    def begin(self, parameters: Named) -> Stepper:
+    def begin(self, parameters: Named, seed: int) -> Stepper:
+        del seed  # it draws nothing
         return SGDStepper(parameters)
 
 
