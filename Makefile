@@ -18,7 +18,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
+        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf reproduce-memory \
         reproduce-memory-grid reproduce-step-time report figures results clean
 
 help:  ## list these targets
@@ -93,6 +93,9 @@ reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leav
 
 reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper random directions
 	$(REPRODUCE) noise/lenet5 noise/language
+
+reproduce-zo-shelf: setup  ## the zeroth-order family at equal work: LeNet-5 on MNIST, MiniLM and SmolLM2 on film sentences
+	$(REPRODUCE) zo_shelf/lenet5 zo_shelf/minilm_l6 zo_shelf/smollm2_135m jobs=1
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(REPRODUCE) elasticzo/memory elasticzo/memory_int8
