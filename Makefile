@@ -58,10 +58,12 @@ format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
+SHELF = $(filter shelf=true --shelf,$(OPTIONS))
+
 # The first prints within ten minutes; the others take as long as they need.
-bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=full=true: all other benches too)
-	$(TIGHTFIT) bench
-	$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS))
+bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=full=true: all other benches too; shelf=true: the zeroth-order methods)
+	$(if $(SHELF),$(TIGHTFIT) bench part=shelf $(filter-out $(SHELF),$(OPTIONS)),$(TIGHTFIT) bench)
+	$(if $(SHELF),,$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS)))
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=steps)
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=device full=true)
 
