@@ -1,4 +1,4 @@
-"""What a step of each method of the zeroth-order shelf costs at 135M: `make bench OPTIONS=shelf=true`, a quarter of an hour.
+"""What a step of each method of the zeroth-order shelf costs at 135M: `make bench OPTIONS=shelf=true`, in 15 minutes.
 
 Over the MeZO step that it extends, whose numbers it draws, and over two forward passes. The aims beside: a descent that
 needs the estimate of each weight takes at most a quarter more than MeZO, directions of low rank and masks a tenth more,
