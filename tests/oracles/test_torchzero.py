@@ -6,7 +6,7 @@ Compared with torchzero 0.4.4; `pip install --no-deps torchzero` lets it alone w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,8 +25,8 @@ from tightfit.optimizers.one_sided import OneSided
 
 tz = pytest.importorskip("torchzero", reason="torchzero is not installed: pip install --no-deps torchzero")
 SEED, STEPS, LR, EPS = 3, 6, 1e-2, 1e-2
-# Weights at the ends of a direction are rounded to 6e-8 of their size, which the slope has over 2 eps: 1e-5 of it, and a
-# step is a hundredth of the slope.
+# Weights at the ends of a direction are rounded to 6e-8 of their size: over 2 eps that is some 1e-5 of a slope, and of a
+# slope a step is a hundredth.
 ROUNDING = 1e-5
 GAUSSIAN, SIGNS = Independent("gaussian"), Independent("rademacher")
 HEAVY_BALL = {"momentum": 0.9, "ema_init": "zeros"}  # by default its sum begins otherwise
@@ -104,7 +104,7 @@ def objective(predict: Callable[[torch.Tensor], torch.Tensor], at: Batch) -> tor
 
 
 def directions(ours: Any) -> Callable[[int, int], list[torch.Tensor]]:
-    """z of a step and a query as our method draws it: what its perturbation adds to weights of zero."""
+    """Z of a step and a query as our method draws it: what its perturbation adds to weights of zero."""
     network = model()
     drawing = ours.direction.perturbation(trained_parameters(network), SEED, ours.queries)
 
@@ -124,7 +124,7 @@ class Drawing:
         self.drawn, self.queries, self.step, self.asked = directions(ours), ours.queries, 0, 0
 
     def of_seed(self, params: Any, distribution: str, seed: int, h: Any) -> Any:
-        """As its MeZO asks: by a seed, as often as it likes. The last digits of the seed are the number of the query."""
+        """As its MeZO asks: by a seed, whose last digits are the number of the query."""
         return tz.utils.TensorList(self.drawn(self.step, seed % 1_000_000)) * h
 
     def next(self, params: Any) -> Any:
@@ -134,7 +134,7 @@ class Drawing:
 
 
 @pytest.fixture
-def theirs_with_our_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., nn.Module]]:
+def theirs_with_our_numbers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., nn.Module]:
     """Trains a model as torchzero does, by the numbers that our method draws."""
 
     def trained(ours: Any, modules: tuple[Callable[[], Any], ...]) -> nn.Module:
@@ -153,7 +153,7 @@ def theirs_with_our_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             optimizer.step(closure)
         return network
 
-    yield trained
+    return trained
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
