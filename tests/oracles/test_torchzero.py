@@ -25,8 +25,8 @@ from tightfit.optimizers.one_sided import OneSided
 
 tz = pytest.importorskip("torchzero", reason="torchzero is not installed: pip install --no-deps torchzero")
 SEED, STEPS, LR, EPS = 3, 6, 1e-2, 1e-2
-# Weights at the ends of a direction are rounded to 6e-8 of their size: over 2 eps that is some 1e-5 of a slope, and of a
-# slope a step is a hundredth.
+# Weights at the ends of a direction are rounded to 6e-8 of their size: over 2 eps some 1e-5 of a slope, of which a step
+# is a hundredth.
 ROUNDING = 1e-5
 GAUSSIAN, SIGNS = Independent("gaussian"), Independent("rademacher")
 HEAVY_BALL = {"momentum": 0.9, "ema_init": "zeros"}  # by default its sum begins otherwise
