@@ -103,8 +103,7 @@ def bytes_panel(axes: Axes, found: Sequence[Standing]) -> None:
         color = method(one.row).color if place in best else GREY
         axes.plot(held, accuracy, "o", color=color, markersize=6 if place in best else 4)
         if place in best:
-            text = {"xytext": (6, -3), "textcoords": "offset points", "color": color}
-            axes.annotate(method(one.row).short, (held, accuracy), **text)
+            axes.annotate(method(one.row).short, (held, accuracy), (6, -3), textcoords="offset points", color=color)
     line = sorted(points[place][:2] for place in best)
     axes.step(*zip(*line, strict=True), where="post", color=GREY, linewidth=1) if line else None
     axes.set_title("Accuracy by bytes: none is better than those named in both")
