@@ -35,10 +35,9 @@ def accuracy_by_passes(records: Records, profile: str = "paper") -> Figure:
 
     Raises NoRecords when nothing was evaluated.
     """
-    known = with_work(records)
-    ended = dict(by_method(known))
-    if not ended:
+    if records.evals.empty:
         raise NoRecords("no run of the shelf was recorded; run make reproduce-zo-shelf")
+    ended = dict(by_method(with_work(records)))
     shown = {title: [row for row in rows if row in ended] for title, rows in PANELS.items()}
     shown = {title: rows for title, rows in shown.items() if rows} or {"MeZO": []}
     figure = styled(height=1.25 + HEIGHT * (-(-len(shown) // 2) + 1))
