@@ -113,14 +113,17 @@ def trials_by_row(records: Records, experiments: Path = EXPERIMENTS) -> dict[str
 
 def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
     """The methods as a table, and how to read it. Nothing is published of these models at these lengths."""
+    title = "The zeroth-order shelf by equal work"
+    if records.runs.empty:
+        return Page(title, (), provenance(records.runs))
     found = standings(records)
     parts = (
         profile_banner(profile, records.runs),
         table(HEADERS, [line(one) for one in found]),
         reading(equal_seconds(records)),
     )
-    title = f"The zeroth-order shelf by equal work: {subject(records.runs)}"
-    return Page(title, parts, provenance(records.runs), {"": data(found, profile)})
+    named = f"{title}: {subject(records.runs)}"
+    return Page(named, parts, provenance(records.runs), {"": data(found, profile)})
 
 
 def reading(moment: float) -> str:

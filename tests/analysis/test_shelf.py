@@ -127,6 +127,14 @@ def test_without_records_the_figure_says_what_to_run(tmp_path: Path) -> None:
         accuracy_by_passes(load_runs(tmp_path, SHELF))
 
 
+def test_without_records_the_page_says_that_there_are_none(tmp_path: Path) -> None:
+    none = load_runs(tmp_path, SHELF)
+    assert markdown(page(none, none.runs, "paper")).split("\n\n") == [
+        "**The zeroth-order shelf by equal work**",
+        "no runs yet\n",
+    ]
+
+
 def test_every_row_of_the_shelf_has_a_name_and_a_panel() -> None:
     rows = {path.stem for path in (EXPERIMENTS / "zo_shelf/row").glob("*.yaml")}
     named = yaml.safe_load((EXPERIMENTS / "zo_shelf/paper.yaml").read_text())["rows"]
