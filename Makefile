@@ -18,7 +18,7 @@ export PY TORCH_INDEX_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
+        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf reproduce-memory \
         reproduce-memory-grid reproduce-step-time report figures results clean
 
 help:  ## list these targets
@@ -58,10 +58,12 @@ format: setup  ## put the code into its one form
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
 
+SHELF = $(filter shelf=true --shelf,$(OPTIONS))
+
 # The first prints within ten minutes; the others take as long as they need.
-bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=full=true: all other benches too)
-	$(TIGHTFIT) bench
-	$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS))
+bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=full=true: all other benches too; shelf=true: the zeroth-order methods)
+	$(if $(SHELF),$(TIGHTFIT) bench part=shelf $(filter-out $(SHELF),$(OPTIONS)),$(TIGHTFIT) bench)
+	$(if $(SHELF),,$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS)))
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=steps)
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=programs full=true)
 
@@ -93,6 +95,9 @@ reproduce-mobizo: setup  ## directions in a batch: speed, memory, accuracy (leav
 
 reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper random directions
 	$(REPRODUCE) noise/lenet5 noise/language
+
+reproduce-zo-shelf: setup  ## the zeroth-order family at equal work: LeNet-5 on MNIST, MiniLM and SmolLM2 on film sentences
+	$(REPRODUCE) zo_shelf/lenet5 zo_shelf/minilm_l6 zo_shelf/smollm2_135m jobs=1
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(REPRODUCE) elasticzo/memory elasticzo/memory_int8

@@ -56,8 +56,13 @@ def collect(experiment: str, runs: Path, profile: str = "paper", experiments: Pa
         return f"{experiment}: no ended {profile} runs in {runs} and nothing committed; nothing written"
     records, evaluations = results_paths(experiment, experiments)
     write_atomically(records, "".join(line(merged.full[key]) for key in merged.runs["key"]).encode())
-    write_atomically(evaluations, merged.evals.to_csv(index=False, lineterminator="\n").encode())
+    write_atomically(evaluations, written(merged.evals).to_csv(index=False, lineterminator="\n").encode())
     return f"{experiment}: {len(committed.runs)} runs were committed, {added} added, {len(merged.runs)} now"
+
+
+def written(evals: pd.DataFrame) -> pd.DataFrame:
+    """`evals` without the column that came later, where none of them has it: older files stay as they are."""
+    return evals if evals["forward_passes"].notna().any() else evals.drop(columns="forward_passes")
 
 
 def line(record: Mapping[str, Any]) -> str:

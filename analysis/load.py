@@ -67,6 +67,7 @@ EVAL_COLUMNS = {
     "step": COUNT,
     **dict.fromkeys(("epoch", "train_seconds", "train_loss", "accuracy", "loss"), REAL),
     **dict.fromkeys(("sign_agreement", "sign_ties"), REAL),  # shares of all steps so far, where they were audited
+    "forward_passes": COUNT,  # so far; records collected earlier do not tell
 }
 
 
@@ -267,7 +268,7 @@ def eval_rows(record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> list[dict
         {
             "key": record.key,
             **{name: row[name] for name in copied},
-            **{name: row.get(name) for name in ("sign_agreement", "sign_ties")},
+            **{name: row.get(name) for name in ("sign_agreement", "sign_ties", "forward_passes")},
             "accuracy": row[f"{split}_accuracy"],
             "loss": row[f"{split}_loss"],
         }

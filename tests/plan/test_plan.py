@@ -137,8 +137,27 @@ def test_the_family_passes_through_the_published_members() -> None:
 
 
 def test_described_models_have_the_parameters_of_their_checkpoints(capsys) -> None:
-    rows = plan(capsys, "model=llama2_7b,llama2_13b,gpt2_medium,smollm2_135m", "optimizer=mezo")
-    assert [row["parameters"] for row in rows] == [6_738_415_616, 13_015_864_320, 354_823_168, 134_515_008]
+    rows = plan(capsys, "model=llama2_7b,llama2_13b,gpt2_medium,smollm2_135m,opt_1_3b", "optimizer=mezo")
+    counted = [row["parameters"] for row in rows]
+    assert counted == [6_738_415_616, 13_015_864_320, 354_823_168, 134_515_008, 1_315_758_080]
+
+
+IN_FLOAT32 = [f"assumptions.{kind}_bytes=4" for kind in ("weight", "gradient", "activation")]
+
+
+def test_a_phone_of_12_gb_trains_opt_1_3b_by_mezo_and_not_by_adam(capsys) -> None:
+    """As PocketLLM has it; the larger part of its 6.5 GB is the weights."""
+    adam, mezo = plan(
+        capsys,
+        "device=phone_12gb",
+        "model=opt_1_3b",
+        "optimizer=bp_adam,mezo",
+        *IN_FLOAT32,
+        "assumptions.master_bytes=0",
+    )
+    assert (adam["fits"], adam["largest_batch"]) == (False, 0)
+    assert mezo["fits"]
+    assert mezo["total_bytes"] > 4 * 1_315_758_080
 
 
 def test_llama2_7b_by_mezo_lands_near_the_17_gb_of_the_paper(capsys) -> None:

@@ -11,6 +11,7 @@ from tightfit.settings import Said, WrongWords, nearest, unknown
 
 TAKES = {
     "targets": ("csv",),
+    "shelf": ("csv",),
     "steps": (),
     "language": ("full", "only", "threads", "csv"),
     "programs": ("full", "only", "rounds", "csv"),

@@ -221,12 +221,14 @@ BENCH = Verb(
     "Measure what a step costs on this machine.",
     "tightfit.bench.__main__",
     words=(
-        Word("part", "targets (ten minutes), steps (LeNet-5), language (models) or programs", "targets"),
+        Word(
+            "part", "targets (ten minutes), shelf (methods), steps (LeNet-5), language (models) or programs", "targets"
+        ),
         Word("full", "language, programs: true for every model and size", "false", truth),
         Word("only", "language, programs: those whose title has this text, such as 135M", "", text),
         Word("threads", "language: one per core where it is left out", read=whole_number),
         Word("rounds", "programs: each model with each once; 3 where it is left out", read=whole_number),
-        Word("csv", "targets, language, programs: a file to append the numbers to"),
+        Word("csv", "targets, shelf, language, programs: a file to append the numbers to"),
     ),
     about=(
         "Two pieces of work are timed in turn, so that a machine that slows down slows both; medians of the "

@@ -18,7 +18,7 @@ NAMES = re.compile(r"[\w./-]+(,[\w./-]+)*")
 NULL_LABEL = re.compile(r"[^=]*=.*[{,]\s*null\s*:.*", re.DOTALL | re.IGNORECASE)
 UNSAID = "smaller"  # set by experiments alone
 # What an experiment's file says for its readers and for the settings that refer to it; no run has it of its own.
-TABLES = ("rows", "box", "trial", "chosen", "profiles")
+TABLES = ("rows", "given", "box", "trial", "chosen", "profiles")
 
 
 def options() -> dict[str, Path]:

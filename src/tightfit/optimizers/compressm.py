@@ -53,7 +53,7 @@ class CompreSSM(Backprop):
         super().__post_init__()
         if self.fused_backward:
             raise ValueError(
-                "optimizer=compressm exchanges parameters, and fused_backward holds on to them; leave it out"
+                "optimizer=compressm exchanges parameters, which fused_backward holds on to; leave that out"
             )
         check_each("optimizer.left_out", self.left_out, lambda value: 0 <= value < 1, "from 0 to less than 1")
         for name in ("within", "worth"):

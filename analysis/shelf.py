@@ -1,0 +1,177 @@
+"""The zeroth-order shelf: what each method reaches by equal work and in equal seconds, and what it holds for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .curves import by_method
+from .fine_tuning import reason
+from .load import EXPERIMENTS, Records, load_results
+from .names import method, subject
+from .page import Backed, Page, table
+from .statistics import Estimate, Improvement, estimate, improvement
+from .tables import interval_text, ours_text, percent, profile_banner, provenance
+
+BASELINE = "mezo"  # what the others extend
+HEADERS = (
+    *("method", "accuracy ± (n)", "95% interval", "a seed above MeZO's", "at equal seconds", "forward passes"),
+    *("seconds", "beside inference", "trials"),
+)
+KIB = 2**10
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method, over its seeds. Means; bytes are the measured peak less that of inference on the same batch.
+
+    above: how likely a seed of it ends above one of the baseline. early: the accuracy when the method that is done
+    first is done. nan where it cannot be told. `note` says which seeds gave no result, and why.
+    """
+
+    row: str
+    final: Estimate | None
+    above: Improvement | None
+    early: float
+    passes: float
+    seconds: float
+    beside_bytes: float
+    trials: int
+    note: str
+    runs: tuple[str, ...]
+
+
+def standings(records: Records, experiments: Path = EXPERIMENTS) -> list[Standing]:
+    """The methods, the baseline first and then from the most accurate to the least."""
+    finished = {row: part.only(part.runs["status"] == "finished") for row, part in by_method(records)}
+    base = finals(finished[BASELINE]) if BASELINE in finished else []
+    moment = equal_seconds(records)
+    trials = trials_by_row(records, experiments)
+    found = []
+    for row, part in by_method(records):
+        ended, runs = finished[row], finished[row].runs
+        others = part.runs[part.runs["status"] != "finished"].to_dict("records")
+        examples = runs["split_examples"].max()
+        own = finals(ended)
+        found.append(
+            Standing(
+                row,
+                final=estimate(own, int(examples) if pd.notna(examples) else None) if own else None,
+                above=improvement(own, base) if own and base and row != BASELINE else None,
+                early=accuracy_at(ended, moment),
+                passes=float(runs["forward_passes"].astype(float).mean()),
+                seconds=float(runs["train_seconds"].mean()),
+                beside_bytes=beside_inference(runs),
+                trials=trials.get(row, 0),
+                note="; ".join(dict.fromkeys(map(reason, others))),
+                runs=tuple(part.runs["key"]),
+            )
+        )
+    return sorted(found, key=lambda one: (one.row != BASELINE, -one.final.mean if one.final else math.inf))
+
+
+def finals(records: Records) -> list[float]:
+    return records.runs["final_accuracy"].astype(float).tolist()
+
+
+def beside_inference(runs: pd.DataFrame) -> float:
+    peaks = runs["measured_peak_bytes"].astype(float) - runs["measured_inference_peak_bytes"].astype(float)
+    return float(peaks.max())
+
+
+def equal_seconds(records: Records) -> float:
+    """The seconds of the method that is done first; nan where runs are of several machines, whose seconds differ."""
+    runs = records.runs[records.runs["status"] == "finished"]
+    machines = runs[["cpu", "capability", "device", "threads"]].drop_duplicates()
+    if len(machines) != 1:
+        return math.nan
+    return float(runs.groupby("cell_row")["train_seconds"].mean().min())
+
+
+def accuracy_at(records: Records, seconds: float) -> float:
+    """The mean accuracy of the runs after so many seconds of training, between evaluations in proportion."""
+    if math.isnan(seconds):
+        return math.nan
+    tracks = [track.sort_values("train_seconds") for _, track in records.evals.groupby("key")]
+    reached = [np.interp(seconds, track["train_seconds"], track["accuracy"]) for track in tracks if len(track) > 1]
+    return float(np.mean(reached)) if reached else math.nan
+
+
+def trials_by_row(records: Records, experiments: Path = EXPERIMENTS) -> dict[str, int]:
+    """How many trials of each method are committed."""
+    counts: dict[str, int] = {}
+    for experiment in set(records.runs["experiment"].dropna()):
+        paper, _, name = str(experiment).partition("/")
+        rows = load_results(f"{paper}/tuning/{name}", experiments).runs["cell_row"]
+        counts |= {str(row): int(count) for row, count in rows.value_counts().items()}
+    return counts
+
+
+def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
+    """The methods as a table, and how to read it. Nothing is published of these models at these lengths."""
+    title = "The zeroth-order shelf by equal work"
+    if records.runs.empty:
+        return Page(title, (), provenance(records.runs))
+    found = standings(records)
+    parts = (
+        profile_banner(profile, records.runs),
+        table(HEADERS, [line(one) for one in found]),
+        reading(equal_seconds(records)),
+    )
+    named = f"{title}: {subject(records.runs)}"
+    return Page(named, parts, provenance(records.runs), {"": data(found, profile)})
+
+
+def reading(moment: float) -> str:
+    at = (
+        "are not told, for the runs are of several machines"
+        if math.isnan(moment)
+        else f"are {moment:.3g} s of training"
+    )
+    return (
+        "Every run does the work of as many forward passes as MeZO's; a method that differentiates, or backpropagates, "
+        f"makes fewer of them. Equal seconds {at}. Beside inference: the measured peak less that of a forward pass on "
+        "the same batch. A seed above MeZO's: of all pairs of seeds, with a 95% interval (bootstrap)."
+    )
+
+
+def line(one: Standing) -> list[str]:
+    result = f"{ours_text(one.final)} {one.note}".strip() if one.final else one.note or "–"
+    return [
+        method(one.row).title,
+        Backed(result, one.runs),
+        interval_text(one.final) or "–",
+        above_text(one.above),
+        "–" if math.isnan(one.early) else percent(one.early),
+        "–" if math.isnan(one.passes) else f"{one.passes:,.0f}",
+        "–" if math.isnan(one.seconds) else f"{one.seconds:.3g}",
+        "–" if math.isnan(one.beside_bytes) else f"{one.beside_bytes / KIB:,.0f} KiB",
+        str(one.trials),
+    ]
+
+
+def above_text(above: Improvement | None) -> str:
+    if above is None:
+        return "–"
+    known = "" if math.isnan(above.low) else f" ({above.low:.0%} – {above.high:.0%})"
+    return f"{above.probability:.0%}{known}"
+
+
+def data(found: list[Standing], profile: str) -> pd.DataFrame:
+    """A row for each method; accuracies and probabilities are fractions."""
+    parts = ("mean", "spread", "n", "low", "high", "interval")
+    plain = ("row", "early", "passes", "seconds", "beside_bytes", "trials", "note")
+    rows = [
+        {
+            "profile": profile,
+            **{name: value for name, value in asdict(one).items() if name in plain},
+            **{part: getattr(one.final, part) if one.final else math.nan for part in parts},
+            "above_mezo": one.above.probability if one.above else math.nan,
+        }
+        for one in found
+    ]
+    return pd.DataFrame(rows).round(6)
