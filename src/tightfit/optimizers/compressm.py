@@ -52,9 +52,7 @@ class CompreSSM(Backprop):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fused_backward:
-            raise ValueError(
-                "optimizer=compressm exchanges parameters, which fused_backward holds on to; leave that out"
-            )
+            raise ValueError("optimizer=compressm exchanges parameters that fused_backward holds; leave that out")
         check_each("optimizer.left_out", self.left_out, lambda value: 0 <= value < 1, "from 0 to less than 1")
         for name in ("within", "worth"):
             check_each(f"optimizer.{name}", getattr(self, name), lambda value: 0 < value <= 1, "above 0 and up to 1")
