@@ -16,6 +16,7 @@ from PIL import Image
 from tightfit.commands import main
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.records.record import read_run
+from tightfit.run.metrics import Score
 from tightfit.run.session import carry_out
 from tightfit.use.packing import write_model
 from tightfit.use.predict import predictions
@@ -194,7 +195,7 @@ def test_texts_are_answered_as_they_were_scored_and_without_the_data(tmp_path: P
     right = sum(each["label"] == str(row["label"]).lower() for each, row in zip(made, rows, strict=True))
     code, told = call("score", f"run={folder}", f"file={tmp_path / 'moved.jsonl'}")
     assert (code, told.split(" (95 %")[0]) == (0, f"moved.jsonl: accuracy {right / 60:.2%} of 60")
-    assert told.endswith("always answering the most frequent class is right for 50.00%\n")
+    assert "always answering the most frequent class is right for 50.00%\nmacro F1 " in told
     for each in made:
         assert float(each["p(false)"]) + float(each["p(true)"]) == pytest.approx(1, abs=2e-6)  # rounded to 6 places
 
@@ -260,11 +261,11 @@ def test_an_image_is_answered(tmp_path: Path, call: Callable) -> None:
 
 
 def test_an_interval_is_wilsons() -> None:
-    low, high = Scored("", 50, 0.9, 0.0, 0.5).interval
+    low, high = Scored("", (), Score([[45, 5], [0, 0]], 0.0)).interval
     # Each end is where the accuracy lies 1.96 standard deviations of that end away.
     for end in (low, high):
         assert abs(0.9 - end) == pytest.approx(1.959964 * (end * (1 - end) / 50) ** 0.5)
-    assert Scored("", 10, 1.0, 0.0, 0.5).interval[1] == pytest.approx(1)
+    assert Scored("", (), Score([[10, 0], [0, 0]], 0.0)).interval[1] == pytest.approx(1)
 
 
 WRONG = {

@@ -17,6 +17,7 @@ from tightfit.run.faults import is_expected, reason_of
 from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
+from tightfit.run.metrics import Score
 from tightfit.run.parts import build
 from tightfit.run.progress import describe, report, say
 from tightfit.tracking.tracker import Tracker
@@ -55,8 +56,8 @@ class Attempt:
     def tell(self, text: str) -> None:
         say(self.label, text)
 
-    def progress(self, done: float, accuracy: float, seconds: float) -> None:
-        report(self.label, done, accuracy, seconds)
+    def progress(self, done: float, score: Score, seconds: float) -> None:
+        report(self.label, done, score, self.record.config["training"].get("metric"), seconds)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tightfit.run.metrics import Score
+
 
 def describe(config: Mapping[str, Any]) -> str:
     """A run in a few words, for progress lines."""
@@ -16,10 +18,12 @@ def describe(config: Mapping[str, Any]) -> str:
     return f"{' · '.join(parts)} · seed {config['seed']}"
 
 
-def report(label: str, done: float, accuracy: float, seconds: float) -> None:
+def report(label: str, done: float, score: Score, metric: str | None, seconds: float) -> None:
+    """metric: told beside accuracy, where another one is chosen by."""
     left = max(0.0, seconds / done - seconds) if done else float("nan")  # a last step may end past the limit
     remaining = f", {left:.0f} s left" if done else ""
-    say(label, f"{done:4.0%} accuracy {accuracy:.2%} after {seconds:.1f} s of training{remaining}")
+    other = f", {metric} {score.by(metric):.3f}" if metric else ""
+    say(label, f"{done:4.0%} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
 
 
 def say(label: str, text: str) -> None:
