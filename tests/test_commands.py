@@ -1,5 +1,6 @@
 """Every command that the documentation prints is run, small: what it says is kept, sizes and downloads are not."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -51,7 +52,7 @@ def of_verb(*names: str) -> list[str]:
 
 
 def made_data(words: list[str]) -> list[str]:
-    if "dataset=text_file" in words:
+    if not {"dataset=text_file", "dataset=multiple_choice"}.isdisjoint(words):
         return []
     return MADE["texts" if "dataset=vader" in words else "images"]
 
@@ -63,6 +64,10 @@ def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = [f"is {n} in {name} even?\t{n % 2}" for n in range(40)]
         (tmp_path / f"{name}.tsv").write_text("\n".join(["question\tlabel", *lines]) + "\n")
     (tmp_path / "cola.tsv").write_text("".join(f"source\t{n % 2}\t*\tsentence number {n}\n" for n in range(60)))
+    rows = [
+        {"premise": f"man {n} fell", "choice1": "it hurt", "choice2": "all was well", "label": n % 2} for n in range(60)
+    ]
+    (tmp_path / "copa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
 
 

@@ -135,6 +135,7 @@ class MaskedWords(HashedWords):
     """As `HashedWords`, for models that answer at a mask."""
 
     mask = 255
+    answers_last = False
 
     def prompt(self, before: str, after: str, longest: int) -> tuple[list[int], bool]:
         return [*(self._tokens(before)), self.mask, *self._tokens(after)], False
@@ -170,6 +171,73 @@ def test_a_masked_model_leaves_with_equal_logits(adapter: str, tied: bool, tmp_p
     answers = list(run.dataset.answers)
     assert torch.allclose(found["out"][:, place, answers], expected, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(found["source"][:, place, answers], expected, rtol=1e-5, atol=1e-6)
+
+
+SAID = ["not at all", "yes it is"]
+
+
+@pytest.mark.parametrize(("kind", "adapter"), [("llama, tied", "none"), ("llama", "lora"), ("gpt2, tied", "lora")])
+def test_answers_of_several_tokens_are_predicted_scored_and_leave(
+    kind: str, adapter: str, tmp_path: Path, call: Callable
+) -> None:
+    described = own_file(tmp_path)["dataset"]
+    dataset = {**described, "verbalizers": dict(zip((False, True), SAID, strict=True))}
+    folder = trained(tmp_path, kind, adapter, dataset=dataset)
+    record = read_run(folder)
+    assert record is not None
+    code, told = call("score", f"run={folder}")
+    assert (code, f"loss {record.summary['final_loss']:.4f};" in told) == (0, True), told
+    run = load(folder)
+    write_model(run, "huggingface", tmp_path / "out")
+    lm = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    answers = json.loads((tmp_path / "out" / "answers.json").read_text())
+    (prediction,) = predictions(run, from_text(run, "is word1 word2"))
+    prompt = HashedWords(256).prompt("is word1 word2? ", "", 64)[0]
+    means = []
+    for tokens in answers["tokens"]:
+        with torch.no_grad():
+            logits = lm(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0].log_softmax(dim=1)
+        said = [logits[len(prompt) + place - 1, token] for place, token in enumerate(tokens)]
+        means.append(torch.stack(said).mean())
+    expected = dict(zip(("false", "true"), torch.stack(means).softmax(dim=0).tolist(), strict=True))
+    assert prediction.probabilities == pytest.approx(expected, rel=1e-4)
+
+
+def test_questions_with_answers_of_their_own_are_predicted_and_scored(tmp_path: Path, call: Callable) -> None:
+    rows = [
+        {"premise": f"man {n} broke his toe", "choice1": "he had a hole in it", "choice2": "he fell", "label": n % 2}
+        for n in range(60)
+    ]
+    path = tmp_path / "copa.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = {
+        "_target_": "tightfit.datasets.multiple_choice.multiple_choice",
+        "name": "multiple_choice",
+        "path": str(path),
+        "text": "premise",
+        "label": "label",
+        "choices": ["choice1", "choice2"],
+        "template": "{premise} because {label}",
+        "train_size": None,
+        "validation_size": 4,
+    }
+    folder = trained(tmp_path, dataset=dataset)
+    record = read_run(folder)
+    assert record is not None
+    code, told = call("score", f"run={folder}")
+    assert (code, f"loss {record.summary['final_loss']:.4f};" in told) == (0, True), told
+    longer = [{**rows[0], "choice1": "he had a very large and very old hole in it"}]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in longer + rows[1:]))
+    code, told = call("predict", f"run={folder}", f"file={tmp_path / 'new.jsonl'}", f"out={tmp_path / 'out.csv'}")
+    assert (code, told.strip()) == (0, f"{tmp_path / 'out.csv'}: 60 predictions")
+    made = list(csv.DictReader((tmp_path / "out.csv").open()))
+    right = sum(each["label"] == str(row["label"]) for each, row in zip(made, rows, strict=True))
+    assert f"accuracy {right / 60:.2%} of 60" in call("score", f"run={folder}", f"file={tmp_path / 'new.jsonl'}")[1]
+    code, told = call("predict", f"run={folder}", "text=a man fell")
+    assert (code, told.strip()) == (
+        2,
+        "the run's questions have answers of their own to choose from; give them by file=…",
+    )
 
 
 def test_an_adapter_that_left_starts_a_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import SCORE
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Appended, Dataset, Examples
 from tightfit.run import evaluate
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
@@ -55,7 +55,9 @@ def score_dataset(run: Trained, said: Mapping[str, Any]) -> Scored:
     Raises ValueError where its classes are not those of the run.
     """
     dataset: Dataset = build_dataset({**run.config, "dataset": dict(said)}, run.tokenizer)
-    if (dataset.classes, dataset.answers) != (run.dataset.classes, run.dataset.answers):
+    run.will_read(dataset.answers)
+    alike = isinstance(dataset.answers, Appended) and isinstance(run.dataset.answers, Appended)
+    if dataset.classes != run.dataset.classes or not (alike or dataset.answers == run.dataset.answers):
         raise ValueError(
             f"{dataset.name} has {dataset.classes} classes that are not the {run.dataset.classes} of the run; choose "
             "data of these classes, and for texts the run's verbalizers"
