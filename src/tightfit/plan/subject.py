@@ -10,6 +10,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable
 from tightfit.optimizers.base import Optimizer
+from tightfit.plan.frozen import with_frozen
 
 Table = Callable[[int], LayerTable]  # of sequences of so many positions; 0 where a model takes none
 
@@ -25,6 +26,7 @@ class Subject:
     assumptions: Assumptions | None = None
     longest: int = 0  # the longest sequence the model can take
     family: Callable[[int], Subject] | None = None  # the same method on the n-th model of the family
+    frozen_bits: int | None = None  # of what the adapter freezes
 
     def memory(self, s: int, b: int) -> Breakdown:
         """Raises ValueError for a batch or sequence that the model cannot take, or a method that does not fit it."""
@@ -32,7 +34,10 @@ class Subject:
             raise ValueError(f"batch_size={b} but a step needs at least one example; choose 1 or more")
         table = self.table(s)
         said = self.method.memory(table, b)
-        return as_assumed(said, table, self.assumptions) if self.assumptions else said
+        if self.assumptions is None:
+            return said
+        assumed = as_assumed(said, table, self.assumptions)
+        return with_frozen(assumed, table, self.frozen_bits, self.assumptions) if self.frozen_bits else assumed
 
     def cost(self, s: int, b: int) -> Cost:
         return self.method.cost(self.table(s), b)
