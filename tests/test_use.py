@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 
 from tightfit.commands import main
@@ -249,6 +249,44 @@ def test_an_adapter_that_left_starts_a_run(tmp_path: Path) -> None:
     inputs = from_text(run, "is word1 word2").examples.inputs
     with torch.no_grad():
         assert torch.equal(again.model(run.encode(inputs)), run.model(run.encode(inputs)))
+
+
+def test_an_adapter_that_peft_made_starts_a_run_whose_adapter_peft_loads(tmp_path: Path, call: Callable) -> None:
+    saved(tmp_path, "llama")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "source")
+    made = get_peft_model(base, LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in made.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    made.save_pretrained(tmp_path / "theirs")
+    tokens = torch.tensor([[5, 9, 200, 31]])
+    with torch.no_grad():
+        before = made.eval()(input_ids=tokens).logits
+    model = {
+        "_target_": "tightfit.models.hf_causal_lm.hf_causal_lm",
+        "name": "theirs",
+        "source": str(tmp_path / "theirs"),
+        "tokenizer": TOKENIZER,
+    }
+    folder = carry_out(own_file(tmp_path, model=model, optimizer=optimizer("bp_adam"))).folder
+    run = load(folder)
+    assert call("export", f"run={folder}", "format=peft", f"out={tmp_path / 'ours'}")[0] == 0
+    fresh = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "source")
+    loaded = PeftModel.from_pretrained(fresh, tmp_path / "ours").eval()
+    whole = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()  # which finds the base itself
+    with torch.no_grad():
+        found, again = loaded(input_ids=tokens).logits, whole(input_ids=tokens).logits
+        expected = run.model(tokens)
+    answers = list(run.dataset.answers)
+    # A product with two rows of an embedding is summed in another order than with all.
+    assert torch.allclose(found[:, -1, answers], expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, again)
+    assert not torch.allclose(found, before, rtol=1e-5, atol=1e-6)  # training moved what is compared
+    # The run began where peft ended.
+    still = {**optimizer("bp_sgd"), "lr": 0.0}
+    kept = load(carry_out(own_file(tmp_path, model=model, optimizer=still)).folder)
+    with torch.no_grad():
+        assert torch.allclose(kept.model(tokens), before[:, -1, answers], rtol=1e-5, atol=1e-6)
 
 
 def test_texts_are_answered_as_they_were_scored_and_without_the_data(tmp_path: Path, call: Callable) -> None:

@@ -61,8 +61,8 @@ PLAN = Verb(
         "Bytes, the cost of a step, and the largest batch, sequence and model that fit: the method itself is asked, of "
         "a table of the model's operations. Several values with commas make every combination. Methods are those of a "
         "run: optimizer=bp optimizer/rule=adam adapter=lora_4bit. Overrides: assumptions.rho=1, optimizer.queries=4, "
-        "device.flops_per_second=1e12, device.reserve=1GiB (which the system holds), model.layers=24. The table ends in a "
-        "sentence for each model on each device; what cannot be is told in one too."
+        "device.flops_per_second=1e12, device.reserve=1GiB (which the system holds), model.layers=24. The table ends "
+        "in a sentence for each model on each device; what cannot be is told in one too."
     ),
     examples=(
         "tightfit plan memory_budget=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",

@@ -163,12 +163,18 @@ def write_updates(run: Trained, model: LanguageModel, target: Path) -> None:
         lora_alpha=updates.alpha,
         target_modules=updates.targets,
         task_type="CAUSAL_LM" if isinstance(model, CausalLM) else None,
-        base_model_name_or_path=run.config["model"].get("source", ""),
+        base_model_name_or_path=base_of(run, model),
         inference_mode=True,
     )
     target.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(target)
     write_safetensors(target / "adapter_model.safetensors", updates.weights)
+
+
+def base_of(run: Trained, model: LanguageModel) -> str:
+    """Where the frozen weights are: what the run names, or the base of the adapter that it names."""
+    saved = next(iter(model.lm.peft_config.values())).base_model_name_or_path if is_adapted(model.lm) else None
+    return saved or run.config["model"].get("source", "")
 
 
 def updates_in(model: LanguageModel) -> Updates:
