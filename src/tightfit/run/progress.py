@@ -9,8 +9,12 @@ from tightfit.run.metrics import Score
 
 
 def describe(config: Mapping[str, Any]) -> str:
-    """A run in a few words, for progress lines."""
+    """A run in a few words, for progress lines: those that most often tell the runs of a sweep apart."""
     parts = [config[part]["name"] for part in ("optimizer", "dataset")]
+    rate = config["optimizer"].get("lr")
+    rate = rate.get("initial") if isinstance(rate, Mapping) else rate
+    if rate is not None:
+        parts[0] += f" lr={rate:g}" if isinstance(rate, float) else f" lr={rate}"
     if config["optimizer"].get("bp_layers") is not None:
         parts[0] += f" bp_layers={config['optimizer']['bp_layers']}"
     if config["memory_budget"]["name"] != "unlimited":
