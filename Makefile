@@ -14,7 +14,9 @@ TIGHTFIT = $(PYTHON) -m tightfit
 # e.g. https://download.pytorch.org/whl/cu128 for an older driver.
 PY              ?=
 TORCH_INDEX_URL ?=
-export PY TORCH_INDEX_URL
+# What is installed beside the small set: a run of images needs none of these (make setup EXTRAS=), language models lm.
+EXTRAS          ?= dev,lm,fast,export,privacy
+export PY TORCH_INDEX_URL EXTRAS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \

@@ -46,6 +46,7 @@ MISSING = {
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],
     "dataset=arrays": ["dataset.path=my.npz"],
     "dataset=image_folder": ["dataset.folder=pets"],
+    "dataset=hf_folder": ["dataset.folder=saved", "dataset.verbalizers={neg: bad, pos: good}"],
     "dataset=multiple_choice": ["dataset.path=my.jsonl", "dataset.choices=[a, b]"],
     "dataset=text_file": ["dataset.path=my.tsv", "dataset.verbalizers={neg: bad, pos: good}"],
 }

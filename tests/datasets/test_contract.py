@@ -103,6 +103,14 @@ def saved_images(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder / "mine")}
 
 
+def saved_by_datasets(folder: Path) -> dict[str, Any]:
+    library = pytest.importorskip("datasets")
+    features = library.Features({"text": library.Value("string"), "label": library.ClassLabel(names=["neg", "pos"])})
+    rows = {"text": [f"text {n}" for n in range(2 * TRAIN)], "label": [n % 2 for n in range(2 * TRAIN)]}
+    library.Dataset.from_dict(rows, features=features).save_to_disk(folder / "saved")
+    return {"folder": str(folder / "saved"), "verbalizers": {"neg": "bad", "pos": "good"}}
+
+
 def built(option: str, folder: Path, **changes: Any) -> Dataset:
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml"))
     settings["title"] = option
@@ -110,6 +118,8 @@ def built(option: str, folder: Path, **changes: Any) -> Dataset:
         path = folder / "mine.jsonl"
         path.write_bytes(lines(2 * TRAIN, lambda n: json.dumps({"text": f"text {n}", "label": bool(n % 2)})))
         settings |= {"path": str(path), "verbalizers": {False: "No", True: "Yes"}}
+    if option == "hf_folder":
+        settings |= saved_by_datasets(folder)
     if option == "multiple_choice":
         path = folder / "mine.jsonl"
         row = {"first": "so it rains", "second": "it snows", "text": ""}

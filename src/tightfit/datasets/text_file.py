@@ -56,15 +56,22 @@ def text_file(
     files = named_files({WHOLE: path, "train": train, "validation": validation, "test": test}, split)
     columns = Columns(str(text), str(label), None if split is None else str(split), template)
     found = read_files(files, columns, encoding, separator, header, missing)
-    check_labels(", ".join(files.values()), found.every, columns.label, list(words))
+    options = Prompting(template, tuple(words.values()), **prompting)
+    return as_prompts(name, tokenizer, found, columns, words, options)
+
+
+def as_prompts(
+    name: str, tokenizer: Tokenizer, found: Found, columns: Columns, words: Mapping[str, str], prompting: Prompting
+) -> Dataset:
+    """The rows that were `found` as prompts. Raises ValueError for labels without a word, and splits that are none."""
+    check_labels(found.route.removeprefix("file "), found.every, columns.label, list(words))
     texts = {
         setting: [labelled(row, source, columns, words) for source, row in part]
         for setting, part in found.places.items()
     }
-    options = Prompting(template=template, verbalizers=tuple(words.values()), **prompting)
-    splits = splits_of(texts, columns.split, options)
+    splits = splits_of(texts, columns.split, prompting)
     details = {"labels": list(words), **found.details}
-    return text_dataset(name, splits, tokenizer, options, found.route, found.checksums, details)
+    return text_dataset(name, splits, tokenizer, prompting, found.route, found.checksums, details)
 
 
 @dataclass(frozen=True)
