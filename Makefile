@@ -21,7 +21,7 @@ export PY TORCH_INDEX_URL EXTRAS
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-memory \
-        reproduce-memory-grid reproduce-step-time report figures results clean
+        reproduce-memory-grid reproduce-step-time report docs figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -105,6 +105,9 @@ reproduce-memory-grid: setup  ## memory predicted without data against memory me
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1
+
+docs: setup  ## the documentation as a site that opens from disk, into site/
+	$(PYTHON) -m mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
 report: setup  ## one page of all answers and every run behind them, from the committed results, into report/
 	$(TIGHTFIT) report $(OPTIONS)

@@ -15,7 +15,11 @@ from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_words
 from tightfit.settings import TRUST
 
-DOCUMENTS = [Path(ROOT) / "README.md", Path(ROOT) / "CONTRIBUTING.md", *(Path(ROOT) / "experiments").rglob("*.md")]
+FOLDERS = ("experiments", "docs")
+DOCUMENTS = [
+    *(Path(ROOT) / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(path for folder in FOLDERS for path in (Path(ROOT) / folder).rglob("*.md")),
+]
 TEXTS = [path.read_text() for path in DOCUMENTS]
 # Random weights instead of a download, and data made on the spot; what the optimizer is told stays as it is printed.
 SMALL_MODELS = {"smollm2_135m": "llama_tiny", "smollm2_135m_lora": "llama_tiny_lora", "minilm_l6": "llama_tiny"}
@@ -37,6 +41,7 @@ RUN_ELSEWHERE = {
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
     "report runs=runs/scratch group=optimizer x=train_seconds facet=memory_budget",  # by tests/analysis/report
+    "report runs=runs/scratch",
     # By tests/test_use.py, on a finished run of each kind:
     'predict run=0123456789ab text="a fine film"',
     "score run=0123456789ab file=other.tsv",
