@@ -18,6 +18,7 @@ from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
 from tightfit.run.metrics import Score
+from tightfit.run.own_code import files_of
 from tightfit.run.parts import build
 from tightfit.run.progress import describe, report, say
 from tightfit.tracking.tracker import Tracker
@@ -49,6 +50,7 @@ class Attempt:
         record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
         record.command, record.code_version = list(command), CODE_VERSION
         record.commit, record.dirty = commit()
+        record.own_code = files_of(config)
         record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
         begin_session(record, before, folder)
         return cls(record, folder, build(config["tracker"]), label)
