@@ -14,12 +14,14 @@ TIGHTFIT = $(PYTHON) -m tightfit
 # e.g. https://download.pytorch.org/whl/cu128 for an older driver.
 PY              ?=
 TORCH_INDEX_URL ?=
-export PY TORCH_INDEX_URL
+# What is installed beside the small set: a run of images needs none of these (make setup EXTRAS=), language models lm.
+EXTRAS          ?= dev,lm,fast,export,privacy
+export PY TORCH_INDEX_URL EXTRAS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf reproduce-memory \
-        reproduce-memory-grid reproduce-step-time report figures results clean
+        reproduce-memory-grid reproduce-step-time report docs figures results clean
 
 help:  ## list these targets
 	@echo "make TARGET [PROFILE=short|paper|smoke]"
@@ -108,6 +110,9 @@ reproduce-memory-grid: setup  ## memory predicted without data against memory me
 
 reproduce-step-time: setup  ## where a step's time goes (leave the machine alone meanwhile)
 	$(REPRODUCE) elasticzo/step_time elasticzo/step_time_b256 jobs=1
+
+docs: setup  ## the documentation as a site that opens from disk, into site/
+	$(PYTHON) -m mkdocs build --quiet --strict --config-file docs/mkdocs.yml
 
 report: setup  ## one page of all answers and every run behind them, from the committed results, into report/
 	$(TIGHTFIT) report $(OPTIONS)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the environment in $1 from the pinned set of constraints.txt, or completes one that was left half-made.
 # PY: the Python to build on. TORCH_INDEX_URL: the index torch comes from. Empty: both are chosen as below.
+# EXTRAS: of pyproject.toml, with commas; unset: all that the tests need; empty: none.
 set -eu
 
 venv=$1
@@ -82,7 +83,8 @@ if ! has_fitting_torch "$venv/bin/python"; then
 fi
 echo "installing the rest of the pinned set"
 grep -v '^torch==' constraints.txt >"$venv/constraints.txt"     # the torch that is there stays
-pip install -q -c "$venv/constraints.txt" -e '.[dev,lm,fast,export,privacy,quantised,slurm]'
+extras=${EXTRAS-dev,lm,fast,export,privacy,quantised,slurm}
+pip install -q -c "$venv/constraints.txt" -e ".${extras:+[$extras]}"
 # Among shared packages others may disagree with ours, or with each other, and do no harm.
 [ -e "$(shared_packages)" ] || pip check
 "$venv/bin/python" -c 'import torch; print("ready: torch", torch.__version__)'

@@ -36,11 +36,12 @@ class Trial:
     has_finished: bool
     accuracy: float
     loss: float
+    score: float  # by the metric that the trials choose by: accuracy, or what training.metric names
 
     @property
     def standing(self) -> tuple[bool, float, float]:
-        """Better is higher: who diverged, or did not fit, is below all others; then accuracy, then lower loss."""
-        return (True, self.accuracy, -self.loss) if self.has_finished else (False, 0.0, 0.0)
+        """Better is higher: who diverged, or did not fit, is below all others; then the score, then lower loss."""
+        return (True, self.score, -self.loss) if self.has_finished else (False, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def cell_of(record: Mapping[str, Any]) -> Cell:
 
 def trial(comparison: Comparison, record: Mapping[str, Any]) -> Trial:
     said, summary = flat(record["config"]), record.get("summary", {})
+    metric = record["config"]["training"].get("metric") or "accuracy"
     return Trial(
         record["key"],
         record["config"]["dataset"]["name"],
@@ -89,6 +91,7 @@ def trial(comparison: Comparison, record: Mapping[str, Any]) -> Trial:
         record["status"] == "finished",
         summary.get("final_accuracy", 0.0),
         summary.get("final_loss", 0.0),
+        summary.get(f"final_{metric}", 0.0),
     )
 
 

@@ -36,6 +36,7 @@ JOIN = " + "  # between the commits, or processors, that share a run
 MACHINE = ("cpu", "capability", "device", "device_capability", "python", "torch")
 SETTINGS_OF = ("optimizer", "adapter", "model", "dataset", "training")  # parts whose settings are columns
 PHASES = ("forward", "backward", "perturb", "update")
+SCORES = ("final_accuracy", "best_accuracy", "initial_accuracy", "final_loss", "final_macro_f1", "final_matthews")
 RUN_COLUMNS = {
     **dict.fromkeys(("key", "experiment", "profile", "cell_row", "cell_column"), TEXT),
     **dict.fromkeys(("optimizer", "dataset", "model"), TEXT),
@@ -48,7 +49,8 @@ RUN_COLUMNS = {
     "budget_bytes": COUNT,
     **dict.fromkeys(("status", "reason", "split"), TEXT),
     "split_examples": COUNT,
-    **dict.fromkeys(("final_accuracy", "best_accuracy", "initial_accuracy", "final_loss"), REAL),
+    **dict.fromkeys(SCORES, REAL),
+    "majority_accuracy": REAL,  # of always giving the most frequent class
     **dict.fromkeys(("train_seconds", "train_cpu_seconds", "eval_seconds"), REAL),
     **dict.fromkeys(("steps", "forward_passes", "backward_passes"), COUNT),
     **{f"{kind}_bytes": COUNT for kind in (*MEMORY_KINDS, "total")},
@@ -218,7 +220,8 @@ def run_row(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: config[name]["name"] for name in ("optimizer", "dataset", "memory_budget")},
         "model": record.get("model", {}).get("name", config["model"]["name"]),
         **{f"method.{fact}": value for fact, value in record.get("method", {}).items()},
-        **{name: summary.get(name) for name in ("final_accuracy", "best_accuracy", "initial_accuracy", "final_loss")},
+        **{name: summary.get(name) for name in SCORES},
+        "majority_accuracy": dataset.get("majority_accuracy"),
         **{name: summary.get(name) for name in ("train_seconds", "train_cpu_seconds", "eval_seconds")},
         **{name: summary.get(name) for name in ("steps", "forward_passes", "backward_passes")},
         **{f"{kind}_bytes": memory.get("analytic", {}).get(kind) for kind in (*MEMORY_KINDS, "total")},

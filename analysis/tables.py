@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,15 +209,16 @@ def profile_banner(profile: str, runs: pd.DataFrame) -> str:
     return f"{profile.upper()} PROFILE: {length}not the paper's protocol"
 
 
-def provenance(runs: pd.DataFrame, superseded: int = 0) -> str:
+def provenance(runs: pd.DataFrame, superseded: int = 0, per: Sequence[str] = CELL) -> str:
     """The machines, the minutes and the commits behind `runs`, in one line.
 
-    Of each cell and seed the latest run counts; how many are left out is said, `superseded` ones among them.
+    Of each cell and seed, or what else `per` names, the latest run counts; how many are left out is said, `superseded`
+    ones among them.
     """
     if runs.empty:
         return "no runs yet"
-    left_out = superseded + len(runs) - len(latest(runs, CELL))
-    runs = latest(runs, CELL)
+    left_out = superseded + len(runs) - len(latest(runs, per))
+    runs = latest(runs, per)
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
     known = runs.dropna(subset="commit").to_dict("records")
     of_all = [(commit[:7], run["dirty"]) for run in known for commit in run["commit"].split(JOIN)]

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from tightfit.datasets.dataset import Dataset, Examples
-from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, text_dataset
+from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
+from tightfit.datasets.text import Splits, text_dataset
 from tightfit.models.adapters.adapter import Adapter
 from tightfit.settings import cosmetic
 

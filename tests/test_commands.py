@@ -1,5 +1,6 @@
 """Every command that the documentation prints is run, small: what it says is kept, sizes and downloads are not."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,7 +15,11 @@ from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_words
 from tightfit.settings import TRUST
 
-DOCUMENTS = [Path(ROOT) / "README.md", Path(ROOT) / "CONTRIBUTING.md", *(Path(ROOT) / "experiments").rglob("*.md")]
+FOLDERS = ("experiments", "docs")
+DOCUMENTS = [
+    *(Path(ROOT) / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(path for folder in FOLDERS for path in (Path(ROOT) / folder).rglob("*.md")),
+]
 TEXTS = [path.read_text() for path in DOCUMENTS]
 # Random weights instead of a download, and data made on the spot; what the optimizer is told stays as it is printed.
 SMALL_MODELS = {"smollm2_135m": "llama_tiny", "smollm2_135m_lora": "llama_tiny_lora", "minilm_l6": "llama_tiny"}
@@ -41,6 +46,7 @@ RUN_ELSEWHERE = {
         "choose-update model=lenet5_qas optimizer=bp memory_budget=mcu_256kib_sram_1mib_flash "
         "dataset.held_out=5000 training.batch_size=8"
     ),
+    "report runs=runs/scratch",
     # By tests/test_use.py, on a finished run of each kind:
     'predict run=0123456789ab text="a fine film"',
     "score run=0123456789ab file=other.tsv",
@@ -56,7 +62,7 @@ def of_verb(*names: str) -> list[str]:
 
 
 def made_data(words: list[str]) -> list[str]:
-    if "dataset=text_file" in words:
+    if not {"dataset=text_file", "dataset=multiple_choice"}.isdisjoint(words):
         return []
     return MADE["texts" if "dataset=vader" in words else "images"]
 
@@ -68,6 +74,10 @@ def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = [f"is {n} in {name} even?\t{n % 2}" for n in range(40)]
         (tmp_path / f"{name}.tsv").write_text("\n".join(["question\tlabel", *lines]) + "\n")
     (tmp_path / "cola.tsv").write_text("".join(f"source\t{n % 2}\t*\tsentence number {n}\n" for n in range(60)))
+    rows = [
+        {"premise": f"man {n} fell", "choice1": "it hurt", "choice2": "all was well", "label": n % 2} for n in range(60)
+    ]
+    (tmp_path / "copa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
 
 

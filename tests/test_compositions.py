@@ -42,9 +42,12 @@ MISSING = {
     "optimizer/descent=normalised": ["optimizer=one_sided"],
     "memory_budget=custom": ["memory_budget.size=1MiB"],
     "model=hf_causal_lm": ["model.name=hf_causal_lm"],
+    "model=hf_classifier": ["model.name=hf_classifier"],
     "model=hf_masked_lm": ["model.name=hf_masked_lm"],
     "dataset=arrays": ["dataset.path=my.npz"],
     "dataset=image_folder": ["dataset.folder=pets"],
+    "dataset=hf_folder": ["dataset.folder=saved", "dataset.verbalizers={neg: bad, pos: good}"],
+    "dataset=multiple_choice": ["dataset.path=my.jsonl", "dataset.choices=[a, b]"],
     "dataset=text_file": ["dataset.path=my.tsv", "dataset.verbalizers={neg: bad, pos: good}"],
 }
 

@@ -129,6 +129,20 @@ def test_the_record_says_how_texts_became_examples(tmp_path: Path) -> None:
     assert (details["train_size"], details["scored_size"], details["prompts_cut"]) == (96, 16, 0)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_answers_of_several_tokens_train_and_resume_bit_for_bit(name: str, tmp_path: Path) -> None:
+    dataset = {**SENTENCES, "verbalizers": ["not at all good", "great"]}
+    settings = {"dataset": dataset, "optimizer": optimizer(name)}
+    whole = carry_out(text_config(tmp_path / "whole", **settings))
+    assert whole.status == "finished", whole.reason
+    with killed_at_second_checkpoint():
+        carry_out(text_config(tmp_path / "killed", **settings))
+    resumed = ended(carry_out(text_config(tmp_path / "killed", **settings)).folder)
+    assert resumed["summary"]["weights_sha256"] == ended(whole.folder)["summary"]["weights_sha256"]
+    losses = [row["test_loss"] for row in read_evals(whole.folder)]
+    assert min(losses[1:]) < losses[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -139,7 +153,7 @@ def test_the_record_says_how_texts_became_examples(tmp_path: Path) -> None:
         ({"optimizer": {**optimizer("elastic_zo"), "bp_layers": 5}}, "CausalLM has 4 layers with weights; choose 0–4"),
         ({"dataset": {**SENTENCES, "template": "{text}"}}, "must have the place of the answer, {label}, once"),
         ({"dataset": {**SENTENCES, "template": "{words} {label}"}}, "names {words}; a text has ['text']"),
-        ({"dataset": {**SENTENCES, "verbalizers": ["very bad", "good"]}}, "'very bad' is 2 tokens to this model"),
+        ({"dataset": {**SENTENCES, "verbalizers": ["very bad", "very bad"]}}, "'very bad' are the same tokens to this"),
         ({"dataset": {**SENTENCES, "verbalizers": ["good", "good"]}}, "'good' and 'good' are the same token"),
         ({"dataset": {**SENTENCES, "verbalizers": ["good"]}}, "but a task has two classes or more"),
         ({"dataset": {**SENTENCES, "scored": "dev"}}, "dataset.scored='dev' is not a split"),

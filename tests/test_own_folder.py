@@ -110,3 +110,33 @@ def test_folders_that_will_not_do_are_told(own: Path, capsys: pytest.CaptureFixt
     (own / "optimizer" / "mezo.yaml").write_text("name: mezo\n")
     assert main(["run", "--config-dir", str(own), *SMALL]) == 2
     assert "has the name of an option that is there, optimizer/mezo; rename the file" in capsys.readouterr().err
+
+
+def test_a_change_of_own_code_is_told_and_force_makes_the_run_again(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", f"--config-dir={own}", "model=mlp", *SMALL]
+    place = own / "mine.py" if (own / "mine.py").exists() else own.parent / "mine.py"
+
+    def again(*more: str) -> tuple[str, dict]:
+        GlobalHydra.instance().clear()
+        os.environ["TIGHTFIT_CONF"] = ""
+        assert main([*words, *more]) == 0
+        (record,) = Path("runs").rglob("run.json")
+        return capsys.readouterr().out, json.loads(record.read_text())
+
+    _, first = again()
+    assert list(first["own_code"]) == ["mine.mlp"]  # what tests bring is told by the commit
+    assert "has changed" not in again()[0]
+    place.write_text(MODULE + "\n# a change\n")
+    told, same = again()
+    assert "already finished in " in told
+    assert "the file of mine.mlp has changed since; this is the result of the earlier one: say force=true" in told
+    assert same == first
+    told, anew = again("force=true")
+    assert "already" not in told
+    assert anew["own_code"] != first["own_code"]
+    assert anew["status"] == "finished"
+    assert (anew["key"], anew["config"]["force"]) == (first["key"], None)
+    assert "force=true" not in anew["command"]
+    assert "has changed" not in again()[0]

@@ -92,8 +92,9 @@ def test_a_killed_run_of_a_sweep_is_named_and_recorded_and_the_others_are_made(t
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     reason = "its process was killed (signal 9), perhaps for memory; run again to continue"
-    assert f"[bp_sgd · mnist · seed 1] failed: {reason}\n" in done.stdout
-    assert f"bp_sgd · mnist · seed 1: {reason}\n" in done.stderr
+    label = r"bp_sgd lr=[\d.e-]+ · mnist · seed 1"
+    assert re.search(rf"\[{label}\] failed: {re.escape(reason)}\n", done.stdout)
+    assert re.search(rf"{label}: {re.escape(reason)}\n", done.stderr)
     records = [record for folder in folders(tmp_path) if (record := read_run(folder))]
     ends = {record.config["seed"]: (record.status, record.reason) for record in records}
     assert ends == {**dict.fromkeys((0, 2, 3, 4), ("finished", "")), 1: ("failed", reason)}

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 
 from tightfit.commands import main
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.records.record import read_run
+from tightfit.run.metrics import Score
 from tightfit.run.session import carry_out
 from tightfit.use.packing import write_model
 from tightfit.use.predict import predictions
@@ -134,6 +135,7 @@ class MaskedWords(HashedWords):
     """As `HashedWords`, for models that answer at a mask."""
 
     mask = 255
+    answers_last = False
 
     def prompt(self, before: str, after: str, longest: int) -> tuple[list[int], bool]:
         return [*(self._tokens(before)), self.mask, *self._tokens(after)], False
@@ -171,6 +173,73 @@ def test_a_masked_model_leaves_with_equal_logits(adapter: str, tied: bool, tmp_p
     assert not torch.allclose(found["source"][:, place, answers], expected, rtol=1e-5, atol=1e-6)
 
 
+SAID = ["not at all", "yes it is"]
+
+
+@pytest.mark.parametrize(("kind", "adapter"), [("llama, tied", "none"), ("llama", "lora"), ("gpt2, tied", "lora")])
+def test_answers_of_several_tokens_are_predicted_scored_and_leave(
+    kind: str, adapter: str, tmp_path: Path, call: Callable
+) -> None:
+    described = own_file(tmp_path)["dataset"]
+    dataset = {**described, "verbalizers": dict(zip((False, True), SAID, strict=True))}
+    folder = trained(tmp_path, kind, adapter, dataset=dataset)
+    record = read_run(folder)
+    assert record is not None
+    code, told = call("score", f"run={folder}")
+    assert (code, f"loss {record.summary['final_loss']:.4f};" in told) == (0, True), told
+    run = load(folder)
+    write_model(run, "huggingface", tmp_path / "out")
+    lm = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    answers = json.loads((tmp_path / "out" / "answers.json").read_text())
+    (prediction,) = predictions(run, from_text(run, "is word1 word2"))
+    prompt = HashedWords(256).prompt("is word1 word2? ", "", 64)[0]
+    means = []
+    for tokens in answers["tokens"]:
+        with torch.no_grad():
+            logits = lm(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0].log_softmax(dim=1)
+        said = [logits[len(prompt) + place - 1, token] for place, token in enumerate(tokens)]
+        means.append(torch.stack(said).mean())
+    expected = dict(zip(("false", "true"), torch.stack(means).softmax(dim=0).tolist(), strict=True))
+    assert prediction.probabilities == pytest.approx(expected, rel=1e-4)
+
+
+def test_questions_with_answers_of_their_own_are_predicted_and_scored(tmp_path: Path, call: Callable) -> None:
+    rows = [
+        {"premise": f"man {n} broke his toe", "choice1": "he had a hole in it", "choice2": "he fell", "label": n % 2}
+        for n in range(60)
+    ]
+    path = tmp_path / "copa.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = {
+        "_target_": "tightfit.datasets.multiple_choice.multiple_choice",
+        "name": "multiple_choice",
+        "path": str(path),
+        "text": "premise",
+        "label": "label",
+        "choices": ["choice1", "choice2"],
+        "template": "{premise} because {label}",
+        "train_size": None,
+        "validation_size": 4,
+    }
+    folder = trained(tmp_path, dataset=dataset)
+    record = read_run(folder)
+    assert record is not None
+    code, told = call("score", f"run={folder}")
+    assert (code, f"loss {record.summary['final_loss']:.4f};" in told) == (0, True), told
+    longer = [{**rows[0], "choice1": "he had a very large and very old hole in it"}]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in longer + rows[1:]))
+    code, told = call("predict", f"run={folder}", f"file={tmp_path / 'new.jsonl'}", f"out={tmp_path / 'out.csv'}")
+    assert (code, told.strip()) == (0, f"{tmp_path / 'out.csv'}: 60 predictions")
+    made = list(csv.DictReader((tmp_path / "out.csv").open()))
+    right = sum(each["label"] == str(row["label"]) for each, row in zip(made, rows, strict=True))
+    assert f"accuracy {right / 60:.2%} of 60" in call("score", f"run={folder}", f"file={tmp_path / 'new.jsonl'}")[1]
+    code, told = call("predict", f"run={folder}", "text=a man fell")
+    assert (code, told.strip()) == (
+        2,
+        "the run's questions have answers of their own to choose from; give them by file=…",
+    )
+
+
 def test_an_adapter_that_left_starts_a_run(tmp_path: Path) -> None:
     run = load(trained(tmp_path, "llama", "lora"))
     write_model(run, "peft", tmp_path / "out")
@@ -180,6 +249,44 @@ def test_an_adapter_that_left_starts_a_run(tmp_path: Path) -> None:
     inputs = from_text(run, "is word1 word2").examples.inputs
     with torch.no_grad():
         assert torch.equal(again.model(run.encode(inputs)), run.model(run.encode(inputs)))
+
+
+def test_an_adapter_that_peft_made_starts_a_run_whose_adapter_peft_loads(tmp_path: Path, call: Callable) -> None:
+    saved(tmp_path, "llama")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "source")
+    made = get_peft_model(base, LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in made.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    made.save_pretrained(tmp_path / "theirs")
+    tokens = torch.tensor([[5, 9, 200, 31]])
+    with torch.no_grad():
+        before = made.eval()(input_ids=tokens).logits
+    model = {
+        "_target_": "tightfit.models.hf_causal_lm.hf_causal_lm",
+        "name": "theirs",
+        "source": str(tmp_path / "theirs"),
+        "tokenizer": TOKENIZER,
+    }
+    folder = carry_out(own_file(tmp_path, model=model, optimizer=optimizer("bp_adam"))).folder
+    run = load(folder)
+    assert call("export", f"run={folder}", "format=peft", f"out={tmp_path / 'ours'}")[0] == 0
+    fresh = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "source")
+    loaded = PeftModel.from_pretrained(fresh, tmp_path / "ours").eval()
+    whole = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()  # which finds the base itself
+    with torch.no_grad():
+        found, again = loaded(input_ids=tokens).logits, whole(input_ids=tokens).logits
+        expected = run.model(tokens)
+    answers = list(run.dataset.answers)
+    # A product with two rows of an embedding is summed in another order than with all.
+    assert torch.allclose(found[:, -1, answers], expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, again)
+    assert not torch.allclose(found, before, rtol=1e-5, atol=1e-6)  # training moved what is compared
+    # The run began where peft ended.
+    still = {**optimizer("bp_sgd"), "lr": 0.0}
+    kept = load(carry_out(own_file(tmp_path, model=model, optimizer=still)).folder)
+    with torch.no_grad():
+        assert torch.allclose(kept.model(tokens), before[:, -1, answers], rtol=1e-5, atol=1e-6)
 
 
 def test_texts_are_answered_as_they_were_scored_and_without_the_data(tmp_path: Path, call: Callable) -> None:
@@ -194,7 +301,7 @@ def test_texts_are_answered_as_they_were_scored_and_without_the_data(tmp_path: P
     right = sum(each["label"] == str(row["label"]).lower() for each, row in zip(made, rows, strict=True))
     code, told = call("score", f"run={folder}", f"file={tmp_path / 'moved.jsonl'}")
     assert (code, told.split(" (95 %")[0]) == (0, f"moved.jsonl: accuracy {right / 60:.2%} of 60")
-    assert told.endswith("always answering the most frequent class is right for 50.00%\n")
+    assert "always answering the most frequent class is right for 50.00%\nmacro F1 " in told
     for each in made:
         assert float(each["p(false)"]) + float(each["p(true)"]) == pytest.approx(1, abs=2e-6)  # rounded to 6 places
 
@@ -260,11 +367,11 @@ def test_an_image_is_answered(tmp_path: Path, call: Callable) -> None:
 
 
 def test_an_interval_is_wilsons() -> None:
-    low, high = Scored("", 50, 0.9, 0.0, 0.5).interval
+    low, high = Scored("", (), Score([[45, 5], [0, 0]], 0.0)).interval
     # Each end is where the accuracy lies 1.96 standard deviations of that end away.
     for end in (low, high):
         assert abs(0.9 - end) == pytest.approx(1.959964 * (end * (1 - end) / 50) ** 0.5)
-    assert Scored("", 10, 1.0, 0.0, 0.5).interval[1] == pytest.approx(1)
+    assert Scored("", (), Score([[10, 0], [0, 0]], 0.0)).interval[1] == pytest.approx(1)
 
 
 WRONG = {

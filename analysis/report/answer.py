@@ -88,7 +88,9 @@ def tab(study: Study, number: int, facet: Facet) -> str:
 def panel(study: Study, number: int, facet: Facet, links: Links) -> str:
     here, competing = study.of(facet), study.competing(facet)
     best = front(competing)
-    shown = table(study_headings(study), [cells(one, one in best) for one in here], numeric=len(study.headings) == 1)
+    shown = table(
+        study_headings(study), [cells(study, one, one in best) for one in here], numeric=len(study.headings) == 1
+    )
     title = f"{study.title}, {facet.title}"
     return (
         f'<section class="panel" aria-label="{attribute(facet.title)}">\n<h3>{words(facet.title)}</h3>\n'
@@ -152,10 +154,15 @@ def courses(study: Study, here: Sequence[Group], title: str) -> str:
 
 
 def study_headings(study: Study) -> list[str]:
-    return [*study.headings, *NUMBERS]
+    return [*study.headings, *NUMBERS, *beside(study)]
 
 
-def cells(one: Group, is_best: bool) -> list[str]:
+def beside(study: Study) -> list[str]:
+    """What is on record of any group beside its accuracy."""
+    return list(dict.fromkeys(heading for one in study.groups for heading in one.beside))
+
+
+def cells(study: Study, one: Group, is_best: bool) -> list[str]:
     settings = [one.name] if len(one.settings) == 1 else list(one.settings)
     known = (one.held_bytes, one.measured_bytes, one.process_bytes)
     sizes = ["–" if math.isnan(size) else mebibytes(size) for size in known]
@@ -166,6 +173,7 @@ def cells(one: Group, is_best: bool) -> list[str]:
         *settings,
         Backed(result, one.runs),
         *(interval_text(one.final) or "–", "●" if is_best else "", *sizes, one.batch_size or "–", seconds),
+        *(one.beside.get(heading, "–") for heading in beside(study)),
     ]
 
 
@@ -174,7 +182,7 @@ def page(study: Study) -> Page:
     rows, data = [], []
     for facet in study.facets:
         best = front(study.competing(facet))
-        rows += [[facet.title, *cells(one, one in best)] for one in study.of(facet)]
+        rows += [[facet.title, *cells(study, one, one in best)] for one in study.of(facet)]
         data += [fields(study, facet, one, one in best) for one in study.of(facet)]
     whole: Table = table(["", *study_headings(study)], rows)
     return Page(study.title, (whole, READING + how(study)), study.provenance, {"": pd.DataFrame(data)})
@@ -192,5 +200,6 @@ def fields(study: Study, facet: Facet, one: Group, is_best: bool) -> dict[str, A
         "process_bytes": one.process_bytes,
         "batch_size": one.batch_size,
         "train_seconds": one.seconds,
+        **{heading.replace(" ", "_"): one.beside.get(heading, "") for heading in beside(study)},
         "note": one.note,
     }

@@ -20,13 +20,20 @@ from .pictures import Line
 PEAK_LIVE = "peak_live"  # the accounting of budgets that rehearses steps
 
 
+BESIDE = {  # columns of runs: their heading, and how a number is written
+    "final_macro_f1": ("macro F1", "{:.3f}"),
+    "final_matthews": ("Matthews", "{:.3f}"),
+    "majority_accuracy": ("most frequent class", "{:.2%}"),
+}
+
+
 @dataclass(frozen=True)
 class Group:
     """What several seeds of one method came to under one budget. nan: not known.
 
     note: why there is no result, or for which seeds. held_bytes: what counts against the budget; measured_bytes: the
     most bytes of tensors alive in real steps; process_bytes: of the whole process meanwhile. seconds: of training, mean
-    over seeds.
+    over seeds. beside: accuracy, what else is on record of how right answers are, by its heading: see `BESIDE`.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Group:
     process_bytes: float
     batch_size: str
     seconds: float
+    beside: Mapping[str, str]
     course: Line | None
     runs: tuple[str, ...]
 
@@ -104,9 +112,16 @@ def group(part: Records, name: str, drawn: Method, facet: Hashable, settings: Se
         process_bytes=float(part.runs[PROCESS].astype(float).max()),
         batch_size=", ".join(str(size) for size in sorted(set(part.runs["batch_size"].dropna()))),
         seconds=float(finished["train_seconds"].mean()),
+        beside=beside(finished),
         course=course(Records(finished, part.evals[part.evals["key"].isin(finished["key"])]), name, drawn, x),
         runs=tuple(part.runs["key"]),
     )
+
+
+def beside(finished: pd.DataFrame) -> dict[str, str]:
+    """Means over the runs that have it on record."""
+    means = {heading: float(finished[column].astype(float).mean()) for column, (heading, _) in BESIDE.items()}
+    return {heading: form.format(means[heading]) for heading, form in BESIDE.values() if not math.isnan(means[heading])}
 
 
 def course(part: Records, name: str, drawn: Method, x: str) -> Line | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,24 @@ def load_own(folder: Path) -> Records:
 
     Raises ValueError where there is none.
     """
+    records = load([path.parent for path in sorted(folder.glob("**/run.json"))])
+    if not records.full:
+        raise ValueError(f"runs={folder} has no run in it; name a folder of runs, such as runs/scratch")
+    return records
+
+
+def load(folders: Iterable[Path]) -> Records:
+    """The runs in `folders`; one warning for each that cannot be read."""
     full, evals = [], []
-    for path in sorted(folder.glob("**/run.json")):
+    for folder in folders:
         try:
-            record, scored = load_run(path.parent)
+            record, scored = load_run(folder)
             run_row(record)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            warnings.warn(f"{path.parent} is left out: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(f"{folder} is left out: {type(error).__name__}: {error}", stacklevel=2)
             continue
         full.append(record)
         evals.extend(scored)
-    if not full:
-        raise ValueError(f"runs={folder} has no run in it; name a folder of runs, such as runs/scratch")
     return Records(run_table(full), frame(evals, EVAL_COLUMNS), by_key(full))
 
 
@@ -86,7 +92,8 @@ def study_of(records: Records, group: str, x: str, facet: str) -> Study:
     facets = [Facet(value, f"{facet.replace('_', ' ')} {value}", sizes.get(value)) for value in shown]
     title = f"Your runs: {subject(records.runs)}"
     groups = sorted(groups, key=lambda one: one.settings)
-    return Study("answer", title, groups, facets, names, OVER[x], x == "train_seconds", provenance(records.runs))
+    behind = provenance(records.runs, per=("key",))
+    return Study("answer", title, groups, facets, names, OVER[x], x == "train_seconds", behind)
 
 
 def check(said: str, name: str, known: Sequence[str] | Mapping[str, str] | pd.Index) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tightfit.datasets import fashion_mnist, idx, mnist, modelnet40, sentiment, superglue, vader
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Appended, Dataset, Examples
 from tightfit.datasets.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from tightfit.datasets.routes import Files
 from tightfit.run.parts import build_dataset
@@ -103,6 +103,14 @@ def saved_images(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder / "mine")}
 
 
+def saved_by_datasets(folder: Path) -> dict[str, Any]:
+    library = pytest.importorskip("datasets")
+    features = library.Features({"text": library.Value("string"), "label": library.ClassLabel(names=["neg", "pos"])})
+    rows = {"text": [f"text {n}" for n in range(2 * TRAIN)], "label": [n % 2 for n in range(2 * TRAIN)]}
+    library.Dataset.from_dict(rows, features=features).save_to_disk(folder / "saved")
+    return {"folder": str(folder / "saved"), "verbalizers": {"neg": "bad", "pos": "good"}}
+
+
 def built(option: str, folder: Path, **changes: Any) -> Dataset:
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{option}.yaml"))
     settings["title"] = option
@@ -110,6 +118,13 @@ def built(option: str, folder: Path, **changes: Any) -> Dataset:
         path = folder / "mine.jsonl"
         path.write_bytes(lines(2 * TRAIN, lambda n: json.dumps({"text": f"text {n}", "label": bool(n % 2)})))
         settings |= {"path": str(path), "verbalizers": {False: "No", True: "Yes"}}
+    if option == "hf_folder":
+        settings |= saved_by_datasets(folder)
+    if option == "multiple_choice":
+        path = folder / "mine.jsonl"
+        row = {"first": "so it rains", "second": "it snows", "text": ""}
+        path.write_bytes(lines(2 * TRAIN, lambda n: json.dumps({**row, "text": f"text {n}", "label": n % 2})))
+        settings |= {"path": str(path), "choices": ["first", "second"]}
     if option in ("arrays", "image_folder"):
         settings |= {"arrays": saved_arrays, "image_folder": saved_images}[option](folder)
     is_text = "template" in settings
@@ -152,8 +167,11 @@ def test_examples_are_of_one_form_and_every_class_is_known(option: str, tmp_path
         assert examples.inputs.dim() == dataset.train.inputs.dim()
         assert examples.labels.dtype == torch.int64
         assert 0 <= examples.labels.min() <= examples.labels.max() < dataset.classes
-    assert len(dataset.answers) == (dataset.classes if "template" in dataset.details else 0)
-    assert len(set(dataset.answers)) == len(dataset.answers)
+    if isinstance(dataset.answers, Appended):
+        assert dataset.example_shape[0] == dataset.classes
+    else:
+        assert len(dataset.answers) == (dataset.classes if "template" in dataset.details else 0)
+        assert len(set(dataset.answers)) == len(dataset.answers)
     assert sum(dataset.balance["scored_counts"]) == len(dataset.test)
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from tightfit.datasets import superglue, vader
 from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.prompts import Labelled, Prompting, Prompts
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.sentiment import mr, read_tsv, sst2
-from tightfit.datasets.text import Labelled, PromptEncoder, Prompting, Splits, drawn, split_by_hash, text_dataset
+from tightfit.datasets.text import Splits, drawn, split_by_hash, text_dataset
 from tightfit.datasets.text_file import read_rows, text_file
 
 
@@ -18,6 +19,7 @@ class Letters:
     """A token per letter, its code; words are one token by their first letter."""
 
     pad = 0
+    answers_last = True
 
     def prompt(self, before: str, after: str, longest: int) -> tuple[list[int], bool]:
         tokens = [ord(letter) for letter in before + after]
@@ -50,7 +52,7 @@ def test_committed_templates_are_those_of_mezo(name: str) -> None:
 
     config: Any = OmegaConf.load(Path(__file__).parents[2] / "conf" / "dataset" / f"{name}.yaml")
     prompting = Prompting(template=config.template, verbalizers=list(config.verbalizers))
-    tokens = PromptEncoder(prompting, Letters()).prompt(Labelled(FIELDS[name], 0))
+    (tokens,) = Prompts(prompting, Letters(), ()).read(Labelled(FIELDS[name], 0)).rows
     assert "".join(map(chr, tokens)) == PROMPTS[name]
 
 

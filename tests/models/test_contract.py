@@ -55,6 +55,7 @@ WORDS_OF = {
     "minilm_l6": ["bad", "good"],  # a head answers
     "hf_causal_lm": ["bad", "good"],
     "hf_masked_lm": ["bad", "good"],
+    "hf_classifier": ["bad", "good"],
 }
 IMAGES = {"_target_": "tests.synthetic.bars", "name": "bars", "count": 32}
 CLOUDS = {"_target_": "tests.synthetic.boxes", "name": "boxes", "count": 32}

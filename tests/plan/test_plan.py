@@ -3,19 +3,24 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from tightfit.memory.assumptions import Assumptions
+from tightfit.memory.budget import readable
 from tightfit.memory.table import layer_table
-from tightfit.memory.transformer import Transformer, transformer_table
+from tightfit.memory.transformer import Transformer, linear, transformer_table
+from tightfit.models.adapters.frozen import FROZEN
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.plan.__main__ import main
+from tightfit.plan.frozen import held
 from tightfit.plan.models import llama2, options
 from tightfit.records.places import CONF
 
@@ -59,7 +64,7 @@ def test_every_rule_is_planned(capsys) -> None:
 
 
 def test_every_model_that_a_run_knows_is_planned(capsys) -> None:
-    unnamed = ("hf_causal_lm", "hf_masked_lm")  # models by a folder
+    unnamed = ("hf_causal_lm", "hf_classifier", "hf_masked_lm")  # models by a folder
     every = [name for name in options() if name not in unnamed]
     assert main([f"model={','.join(every)}", "optimizer=bp_sgd,zo_int8", "format=json"]) == 0
     assert {row["model"] for row in json.loads(capsys.readouterr().out)["rows"]} == set(every)
@@ -127,6 +132,66 @@ def test_low_rank_updates_of_a_model_are_planned_with_it(capsys) -> None:
     assert low_rank["optimizer"] == "bp_adam + lora"
     assert low_rank["parameters"] == whole["parameters"] + trained
     assert low_rank["gradients_bytes"] == 2 * trained
+
+
+LLAMA_1B = {
+    "model_type": "llama", "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 128256, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_a_plan_ends_in_a_sentence_that_says_what_its_rows_say(capsys, tmp_path: Path) -> None:
+    place = tmp_path / "my_model" / "config.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps(LLAMA_1B))
+    words = (f"model={place}", "device=phone_6gb", "optimizer=bp_adam,mezo", "adapter=none,lora_4bit")
+    rows = {row["optimizer"]: row for row in plan(capsys, *words)}
+    assert main(list(words)) == 0
+    shown = capsys.readouterr().out
+    assert "1.236 G" in shown  # as its model card has it
+    last = " ".join(shown.rpartition("\nmy_model on ")[2].split())
+    assert last.startswith("phone_6gb, which has 4 GiB for training: it fits by mezo (batch up to ")
+    for name in ("mezo", "mezo + lora_4bit"):
+        seconds, row = rows[name]["seconds_at_peak"], rows[name]
+        assert row["fits"]
+        assert f"{name} (batch up to {row['largest_batch']} at 512 tokens; {seconds:.3g} s a step of 8 at best" in last
+        assert f"{86400 / seconds:,.0f} steps a day" in last
+    assert not rows["bp_adam"]["fits"]
+    assert f"it does not by bp_adam ({readable(rows['bp_adam']['total_bytes'])})" in last
+    limited = rows["bp_adam + lora_4bit"]["largest_batch"]
+    assert 0 < limited < 8
+    assert f"; batch {limited} would fit)." in last
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_frozen_base_is_planned_in_the_bytes_that_it_has(bits: int) -> None:
+    assumed = Assumptions(rho=1, weight_bytes=4)
+    for inside, outside in ((128, 24), (40, 24)):  # of 40 inputs no 64 share a scale
+        layer = FROZEN[bits](nn.Linear(inside, outside, bias=False))
+        row = linear("q_proj", inside, outside, 1, assumed)
+        assert held(row, bits, 4) == sum(parameter.nbytes for parameter in layer.parameters())
+
+
+def test_a_frozen_base_saves_what_its_rounded_layers_save(capsys) -> None:
+    whole, rounded = plan(capsys, "model=smollm2_135m", "optimizer=mezo", "adapter=lora,lora_8bit")
+    layers = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)  # of the numbered blocks
+    rows_of_weights = 30 * (2 * 576 + 2 * 192 + 2 * 1536 + 576)  # a scale of two bytes each
+    assert whole["parameters_bytes"] - rounded["parameters_bytes"] == layers - 2 * rows_of_weights
+    assert rounded["activations_bytes"] - whole["activations_bytes"] == 2 * 1536 * 576  # one of them widened
+
+
+def test_what_a_device_keeps_for_its_system_is_not_planned_with(capsys) -> None:
+    for reserve, left in (("1GiB", 5), ("2GiB", 4)):
+        row = only(capsys, "device=phone_6gb", f"device.reserve={reserve}", "optimizer=mezo")
+        assert row["budget_bytes"] == left * 2**30
+
+
+@pytest.mark.parametrize("device", sorted(path.stem for path in (CONF / "memory_budget").glob("*.yaml")))
+def test_a_device_with_a_speed_says_where_it_is_published(device: str) -> None:
+    text = (CONF / "memory_budget" / f"{device}.yaml").read_text()
+    for name in ("flops_per_second", "bytes_per_second"):
+        if f"\n{name}: " in text:
+            assert re.search(r"data sheet|brief|white paper", text, re.IGNORECASE)
 
 
 def test_the_family_passes_through_the_published_members() -> None:
@@ -260,6 +325,10 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
     [
         ("device=toaster", "Could not find 'memory_budget/toaster'; choose a100_80gb"),
         ("device=-3GB", "memory budget '-3GB' must be more than zero bytes"),
+        (
+            "device=phone_6gb device.reserve=6GiB",
+            "memory_budget.reserve=6GiB leaves nothing of memory_budget.size=6GiB",
+        ),
         ("device=4XB", "memory budget '4XB' is not a size"),
         ("device.flops_per_second=0", "memory_budget.flops_per_second=0 is not a rate"),
         ("model=bert", "model=bert is not known; choose gpt2_medium, gpt2_tiny"),
@@ -297,7 +366,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
         ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose adazeta, bp, bp_adam"),
         (
             "model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch",
-            "Could not find 'adapter/nosuch'; choose blocks, bsr, lora",
+            "Could not find 'adapter/nosuch'; choose blocks, bsr, lora, lora_4bit",
         ),
         ("optimizer=mezo optimizer/rule=adam", "optimizer/rule=adam has no place beside optimizer=mezo; leave it out"),
         ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),

@@ -13,11 +13,12 @@ TRUSTED = Word("trust", "true where the run names a model or a data set that is 
 RUN = Verb(
     "run",
     "Train one model by one method under one budget, and record it.",
-    "tightfit.run.configuration",
+    "tightfit.launch.run",
     takes_a_run=True,
     about=(
-        "Several values with commas make a sweep, `hydra/launcher=all_cores` runs it on all cores, and "
-        "`experiments=NAME` is a whole one. A run that was stopped goes on where it stood when asked for again."
+        "Several values with commas make a sweep, which ends in a table of what differs between its runs and what they "
+        "reached; `hydra/launcher=all_cores` runs it on all cores, and `experiments=NAME` is a whole one. A run that "
+        "was stopped goes on where it stood when asked for again."
     ),
     examples=(
         "tightfit run optimizer=mezo dataset=fashion_mnist memory_budget=rpi_zero2_512mb seed=3",
@@ -63,8 +64,9 @@ PLAN = Verb(
     about=(
         "Bytes, the cost of a step, and the largest batch, sequence and model that fit: the method itself is asked, of "
         "a table of the model's operations. Several values with commas make every combination. Methods are those of a "
-        "run: optimizer=bp optimizer/rule=adam adapter=lora. Overrides: assumptions.rho=1, optimizer.queries=4, "
-        "device.flops_per_second=1e12, model.layers=24. What cannot be is told in a sentence."
+        "run: optimizer=bp optimizer/rule=adam adapter=lora_4bit. Overrides: assumptions.rho=1, optimizer.queries=4, "
+        "device.flops_per_second=1e12, device.reserve=1GiB (which the system holds), model.layers=24. The table ends "
+        "in a sentence for each model on each device; what cannot be is told in one too."
     ),
     examples=(
         "tightfit plan memory_budget=phone_4gb model=llama2_7b,gpt2_medium optimizer=bp_adam,mezo",
@@ -289,6 +291,17 @@ EXPLAIN = Verb(
     ),
     examples=("tightfit explain 'elasticzo/table1[mnist_fp32, cls1]'",),
 )
+LS = Verb(
+    "ls",
+    "List your runs in words.",
+    "tightfit.launch.ls",
+    words=(Word("runs", "a folder of runs; $TIGHTFIT_RUNS or runs where it is left out"),),
+    about=(
+        "A line for each run, by its experiment and when it was started: its key, which other verbs take as run=…, its "
+        "parts, what else differs from others of the experiment, how it ended and what it reached."
+    ),
+    examples=("tightfit ls", "tightfit ls runs=runs/scratch"),
+)
 REPORT = Verb(
     "report",
     "Make a page of all answers, or of your own runs, that opens from disk.",
@@ -314,6 +327,6 @@ VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, CHOOSE_UPDATE, EXPLAIN, REPORT),
+        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, CHOOSE_UPDATE, EXPLAIN, LS, REPORT),
     )
 }

@@ -30,6 +30,17 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Appended:
+    """Answers that are appended to the prompt, each in a row of its own; `longest` is the most tokens of one."""
+
+    longest: int
+
+
+# Of a text task: the token that says each class; nothing for a model with a head; or that answers are appended.
+Answers = tuple[int, ...] | Appended
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set with a training split and the split that is scored."""
 
@@ -43,7 +54,7 @@ class Dataset:
     route: str
     checksums: dict[str, str]  # sha256 of the decoded files or arrays
     details: dict[str, Any] = field(default_factory=dict)
-    answers: tuple[int, ...] = ()  # of a text task: the token that says each class; empty for a model with a head
+    answers: Answers = ()
 
     @property
     def example_shape(self) -> tuple[int, ...]:

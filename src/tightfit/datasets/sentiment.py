@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import obtain
-from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, split_by_hash, text_dataset
+from tightfit.datasets.text import Splits, split_by_hash, text_dataset
 from tightfit.settings import cosmetic
 
 # GLUE's training set in two parts, as the ALPS repository keeps it, and GLUE's development set.

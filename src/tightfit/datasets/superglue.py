@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import Route, from_zip_url, obtain
-from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, shuffled, text_dataset
+from tightfit.datasets.text import Splits, shuffled, text_dataset
 from tightfit.settings import cosmetic
 
 ADDRESS = "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.labels import SPLITS, is_number, spelled, split_called
+from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.rows import Row, check_text, read_rows, whole_rows
-from tightfit.datasets.text import Labelled, Prompting, Splits, Tokenizer, split_by_hash, text_dataset
+from tightfit.datasets.text import Splits, split_by_hash, text_dataset
 from tightfit.settings import cosmetic
 
 WHOLE = "path"  # the setting that names a file with all splits in it
@@ -52,10 +53,52 @@ def text_file(
     """
     del title
     words = words_by_label(verbalizers)
-    if missing not in (None, "refuse", "drop"):
-        raise ValueError(f"dataset.missing={missing!r} is nothing to do with empty cells; choose refuse or drop")
     files = named_files({WHOLE: path, "train": train, "validation": validation, "test": test}, split)
     columns = Columns(str(text), str(label), None if split is None else str(split), template)
+    found = read_files(files, columns, encoding, separator, header, missing)
+    options = Prompting(template, tuple(words.values()), **prompting)
+    return as_prompts(name, tokenizer, found, columns, words, options)
+
+
+def as_prompts(
+    name: str, tokenizer: Tokenizer, found: Found, columns: Columns, words: Mapping[str, str], prompting: Prompting
+) -> Dataset:
+    """The rows that were `found` as prompts. Raises ValueError for labels without a word, and splits that are none."""
+    check_labels(found.route.removeprefix("file "), found.every, columns.label, list(words))
+    texts = {
+        setting: [labelled(row, source, columns, words) for source, row in part]
+        for setting, part in found.places.items()
+    }
+    splits = splits_of(texts, columns.split, prompting)
+    details = {"labels": list(words), **found.details}
+    return text_dataset(name, splits, tokenizer, prompting, found.route, found.checksums, details)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of files, by the setting that names each file, and what a record tells of the files."""
+
+    places: Mapping[str, Sequence[Place]]
+    route: str
+    checksums: Mapping[str, str]
+    details: Mapping[str, Any]
+
+    @property
+    def every(self) -> list[Place]:
+        return [place for part in self.places.values() for place in part]
+
+
+def read_files(
+    files: Mapping[str, str],
+    columns: Columns,
+    encoding: str | None,
+    separator: str | None,
+    header: bool | None,
+    missing: str | None,
+) -> Found:
+    """See `text_file`. Raises ValueError for files of another kind, missing columns, and cells that are no text."""
+    if missing not in (None, "refuse", "drop"):
+        raise ValueError(f"dataset.missing={missing!r} is nothing to do with empty cells; choose refuse or drop")
     content = {setting: Path(file).read_bytes() for setting, file in files.items()}
     places: dict[str, list[Place]] = {}
     read = 0
@@ -63,29 +106,26 @@ def text_file(
         rows = read_rows(Path(file), content[setting], encoding or "utf-8", separator, header is not False)
         places[setting] = whole_rows(Path(file), rows, columns.needed, drop=missing == "drop")
         read += len(rows)
-    every = [place for part in places.values() for place in part]
-    check_labels(", ".join(files.values()), every, columns.label, list(words))
-    for source, row in every:
+    found = Found(
+        places,
+        "file " + ", ".join(files.values()),
+        {name_on_record(setting, file): sha256_of(content[setting]) for setting, file in files.items()},
+        {"rows_dropped": read - sum(map(len, places.values()))} if missing == "drop" else {},
+    )
+    for source, row in found.every:
         check_text(row, columns.named, source)
-    texts = {
-        setting: [labelled(row, source, columns, words) for source, row in part] for setting, part in places.items()
-    }
-    options = Prompting(template=template, verbalizers=tuple(words.values()), **prompting)
-    splits = splits_of(texts, columns.split, options)
-    route = "file " + ", ".join(files.values())
-    checksums = {name_on_record(setting, file): sha256_of(content[setting]) for setting, file in files.items()}
-    details = {"labels": list(words), **({"rows_dropped": read - len(every)} if missing == "drop" else {})}
-    return text_dataset(name, splits, tokenizer, options, route, checksums, details)
+    return found
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read: of the text, the label and the split, and those that the template names."""
+    """The columns that are read: of the text, the label and the split, those that the template names, and others."""
 
     text: str
     label: str
     split: str | None
     template: str
+    others: Mapping[str, str] = field(default_factory=dict)  # that no row may lack, by the setting that names each
 
     @property
     def named(self) -> list[str]:
@@ -96,9 +136,9 @@ class Columns:
     @property
     def needed(self) -> dict[str, str]:
         """Those that no row may lack, by the setting that names each."""
-        others = {f"dataset.template {{{column}}}": column for column in self.named if column != self.text}
+        named = {f"dataset.template {{{column}}}": column for column in self.named if column != self.text}
         split = {} if self.split is None else {"dataset.split": self.split}
-        return {"dataset.text": self.text, "dataset.label": self.label, **split, **others}
+        return {"dataset.text": self.text, "dataset.label": self.label, **split, **self.others, **named}
 
 
 def named_files(said: Mapping[str, str | None], split: str | int | None) -> dict[str, str]:
@@ -172,7 +212,8 @@ def check_labels(files: str, places: Sequence[Place], column: str, words: Sequen
         raise ValueError(f"{files}: all {len(labels)} rows {found}; add texts of another one")
 
 
-def labelled(row: Row, source: str, columns: Columns, words: Mapping[str, str]) -> Labelled:
+def labelled(row: Row, source: str, columns: Columns, labels: Iterable[str], choices: Sequence[str] = ()) -> Labelled:
+    """labels: what the column of labels says of each class, in order."""
     fields = {column: "" if content is None else str(content) for column, content in row.items()}
     fields["text"] = str(row[columns.text])
-    return Labelled(fields, list(words).index(spelled(row[columns.label])), source)
+    return Labelled(fields, list(labels).index(spelled(row[columns.label])), source, choices)

@@ -11,8 +11,9 @@ from typing import Any
 
 from tightfit.datasets.archives import from_tar
 from tightfit.datasets.dataset import Dataset
+from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import Files, Route, from_pypi_source, obtain
-from tightfit.datasets.text import Labelled, Prompting, Tokenizer, split_by_hash, text_dataset
+from tightfit.datasets.text import split_by_hash, text_dataset
 from tightfit.settings import cosmetic
 
 FILE = "movieReviewSnippets_GroundTruth.txt"

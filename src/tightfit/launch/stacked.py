@@ -21,7 +21,7 @@ from tightfit.run.holding import has_ended, only_process_in
 from tightfit.run.keys import run_folder
 from tightfit.run.loop import Run, prepared
 from tightfit.run.progress import describe, say
-from tightfit.run.session import build_task, carry_out
+from tightfit.run.session import build_task, carry_out, forget
 from tightfit.run.stack import CannotStack, Stack
 from tightfit.run.trust import check_data
 from tightfit.tracking.local import LocalOnly
@@ -32,12 +32,21 @@ OF_RUN = ("seed", "dataset", "experiment", "cell", "profile", "tracker", "paths"
 OF_OPTIMIZER = ("lr", "eps", "clip", "bp_lr")
 
 
+def afresh(config: Config) -> Config:
+    """`config`, whose run is forgotten where it is to be made again."""
+    if config.get("force"):
+        with only_process_in(run_folder(config), describe(config)):
+            forget(run_folder(config))
+    return {**config, "force": None}
+
+
 def carry_out_stacked(configs: Sequence[Config], most: int) -> list[Outcome | BaseException]:
     """The outcomes of the runs that `configs` describe, at most `most` in a stack; or the errors that no record tells.
 
     Raises KeyboardInterrupt when told to stop, once what is under way is recorded.
     """
     keep_freed_memory()
+    configs = [afresh(config) for config in configs]
     answers: dict[int, Outcome | BaseException] = {}
     for group in groups_of(configs, most):
         if len(group) > 1:

@@ -75,7 +75,9 @@ class OverBudget(Exception):
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """At most `size` (None: no limit) in the accounting `decided_by`.
+    """At most `size` (None: no limit), less `reserve`, in the accounting `decided_by`.
+
+    reserve: what the device's system and other programs hold of `size`; None: nothing is set aside.
 
     decided_by: all_buffers_live, the papers' convention; peak_live, the bytes alive at the worst moment of two steps
         rehearsed without data on a batch as wide as any; or measured, the same of two real throwaway steps on the
@@ -94,9 +96,14 @@ class MemoryBudget:
     flash: str | int | None = None
     flops_per_second: float | None = None
     bytes_per_second: float | None = None
+    reserve: str | int | None = None
 
     def __post_init__(self) -> None:
-        parse_size(self.size)
+        size, reserve = parse_size(self.size), parse_size(self.reserve)
+        if reserve is not None and (size is None or reserve >= size):
+            raise ValueError(
+                f"memory_budget.reserve={self.reserve} leaves nothing of memory_budget.size={self.size}; choose less"
+            )
         for name in ("flops_per_second", "bytes_per_second"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate < math.inf:
@@ -113,7 +120,9 @@ class MemoryBudget:
 
     @property
     def bytes(self) -> int | None:
-        return parse_size(self.size)
+        """What training may hold."""
+        size = parse_size(self.size)
+        return None if size is None else size - (parse_size(self.reserve) or 0)
 
     def in_flash(self, frozen: int) -> int:
         """Of `frozen` bytes of weights that nothing changes, those that take none of `size`."""

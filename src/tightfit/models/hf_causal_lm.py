@@ -3,16 +3,26 @@ folder, or with random weights. An adapter that a folder saved by peft holds goe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
 
-from tightfit.datasets.text import Tokenizer
+from tightfit.datasets.dataset import Answers, Appended
+from tightfit.datasets.prompts import Tokenizer
 from tightfit.models.adapters.lora import check_saved, is_adapted, read_saved, train_updates_alone
+from tightfit.models.candidates import CandidateLM
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
-from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, TextEncoder, keep_answers, numbered_layers
+from tightfit.models.language_model import (
+    CausalLM,
+    Decoder,
+    LanguageModel,
+    MaskedLM,
+    WithHead,
+    keep_answers,
+    numbered_layers,
+)
 from tightfit.models.widening import WIDE, computing_type
 from tightfit.seeds import derive
 
@@ -23,7 +33,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def hf_causal_lm(
     source: str,
     tokenizer: Tokenizer,
-    answers: Sequence[int],
+    answers: Answers,
     classes: int,
     seed: int,
     dtype: str = "float32",
@@ -31,7 +41,7 @@ def hf_causal_lm(
     gguf_file: str | None = None,
     compute: str | None = None,
 ) -> CausalLM:
-    """The causal model `source`, which says the tokens `answers`.
+    """The causal model `source`, which says the tokens `answers`, or answers of any length.
 
     dtype: of the weights, float32, bfloat16 or float16; compute: what is computed in, see `computing_type`.
     attention: the kernel, sdpa or eager.
@@ -43,8 +53,11 @@ def hf_causal_lm(
     return computing(kept_adapter(causal(lm, tokenizer, answers), source), dtype, compute)
 
 
-def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int]) -> CausalLM:
+def causal(lm: Any, tokenizer: Tokenizer, answers: Answers) -> CausalLM:
     lm.config.use_cache = False  # else each pass would return the keys and values of all layers
+    if isinstance(answers, Appended):
+        keep_answers(lm, range(lm.get_output_embeddings().weight.shape[0]))
+        return CandidateLM(lm, tokenizer.pad, answers.longest)
     keep_answers(lm, answers)
     return CausalLM(lm, tokenizer.pad)
 
@@ -52,7 +65,7 @@ def causal(lm: Any, tokenizer: Tokenizer, answers: Sequence[int]) -> CausalLM:
 def hf_masked_lm(
     source: str,
     tokenizer: HFTokenizer,
-    answers: Sequence[int],
+    answers: Answers,
     classes: int,
     seed: int,
     dtype: str = "float32",
@@ -63,6 +76,7 @@ def hf_masked_lm(
     del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
+    assert not isinstance(answers, Appended)  # which it would have refused
     keep_answers(lm, answers)
     return computing(kept_adapter(MaskedLM(lm, tokenizer.pad, tokenizer.mask), source), dtype, compute)
 
@@ -70,7 +84,7 @@ def hf_masked_lm(
 def hf_encoder(
     source: str,
     tokenizer: Tokenizer,
-    answers: Sequence[int],
+    answers: Answers,
     classes: int,
     seed: int,
     dtype: str = "float32",
@@ -85,11 +99,32 @@ def hf_encoder(
     )
 
 
+def hf_classifier(
+    source: str,
+    tokenizer: Tokenizer,
+    answers: Answers,
+    classes: int,
+    seed: int,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    compute: str | None = None,
+) -> WithHead:
+    """The encoder or decoder `source` with a new head for `classes`: see `TextEncoder`, `Decoder` and `hf_causal_lm`."""
+    config = config_of(source)
+    if config.is_encoder_decoder:
+        raise ValueError(f"{source} is an encoder and a decoder ({config.model_type}); choose one of the two")
+    if not is_causal(config):
+        return hf_encoder(source, tokenizer, answers, classes, seed, dtype, attention, compute)
+    lm = pretrained("AutoModel", source, dtype, causal_kernel(attention))
+    lm.config.use_cache = False  # else each pass would return the keys and values of all layers
+    return computing(kept_adapter(Decoder(lm, tokenizer.pad, classes, derive(seed, "head")), source), dtype, compute)
+
+
 def random_causal_lm(
     architecture: str,
     settings: Mapping[str, Any],
     tokenizer: Tokenizer,
-    answers: Sequence[int],
+    answers: Answers,
     classes: int,
     seed: int,
     dtype: str = "float32",
@@ -128,19 +163,32 @@ def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: st
 
 def check_kind(kind: str, source: str) -> None:
     """Raise ValueError when `source` is a masked model where a causal one is asked for, or the other way round."""
-    adapter = extra("transformers.utils").find_adapter_config_file
-    is_adapter = loaded(source, lambda: adapter(source)) is not None
-    base = extra("peft").PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
-    config = loaded(source, lambda: transformers().AutoConfig.from_pretrained(base))
-    automatic = extra("transformers.models.auto.modeling_auto")
-    masked, causal = (
-        config.model_type in getattr(automatic, f"MODEL_FOR_{name}_LM_MAPPING_NAMES") for name in ("MASKED", "CAUSAL")
-    )
+    config = config_of(source)
+    masked, causal = (is_mapped(config, name) for name in ("MASKED", "CAUSAL"))
     looks_both_ways = masked and not config.is_encoder_decoder and not getattr(config, "is_decoder", False)
     if kind == "AutoModelForCausalLM" and looks_both_ways:
         raise ValueError(f"{source} is a masked model ({config.model_type}); choose model=hf_masked_lm for it")
     if kind == "AutoModelForMaskedLM" and causal and not masked:
         raise ValueError(f"{source} is a causal model ({config.model_type}); choose model=hf_causal_lm for it")
+
+
+def config_of(source: str) -> Any:
+    """The configuration of `source`, or of its base where it is an adapter that peft saved."""
+    adapter = extra("transformers.utils").find_adapter_config_file
+    is_adapter = loaded(source, lambda: adapter(source)) is not None
+    base = extra("peft").PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
+    return loaded(source, lambda: transformers().AutoConfig.from_pretrained(base))
+
+
+def is_mapped(config: Any, name: str) -> bool:
+    """Whether transformers has a MASKED or CAUSAL model of the kind."""
+    automatic = extra("transformers.models.auto.modeling_auto")
+    return config.model_type in getattr(automatic, f"MODEL_FOR_{name}_LM_MAPPING_NAMES")
+
+
+def is_causal(config: Any) -> bool:
+    """Whether the model looks to the left alone."""
+    return is_mapped(config, "CAUSAL") and (not is_mapped(config, "MASKED") or getattr(config, "is_decoder", False))
 
 
 def causal_kernel(attention: str) -> str:

@@ -30,6 +30,10 @@ class HFTokenizer:
         if answers_at == "mask" and self.mask is None:
             raise ValueError(f"{source} has no mask token to answer at; use model=hf_causal_lm for it")
 
+    @property
+    def answers_last(self) -> bool:
+        return self._answers_at == "next"
+
     def prompt(self, before: str, after: str, longest: int) -> tuple[list[int], bool]:
         """See `datasets.text.Tokenizer`; a causal model must answer at the end."""
         if self._answers_at == "mask":
@@ -51,6 +55,8 @@ class HFTokenizer:
 
 class HashedWords:
     """Words and signs numbered by a hash of them: for models with random weights, which know no words yet."""
+
+    answers_last = True
 
     def __init__(self, vocabulary: int = 1024) -> None:
         self.pad = 0

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.datasets.text import WIDTH_MULTIPLE
+from tightfit.datasets.prompts import WIDTH_MULTIPLE
 from tightfit.models.base import Traits
 from tightfit.models.widening import widen_
 
@@ -90,12 +90,7 @@ class CausalLM(LanguageModel):
         return logits[torch.arange(len(tokens), device=tokens.device), last_positions(tokens, self.pad)]
 
     def mask(self, width: int) -> torch.Tensor | None:
-        """For some kernels what is added to scores, (1, 1, s, s); the others know what is causal."""
-        if self.lm.config._attn_implementation not in ("eager", GROUPED):
-            return None
-        dtype = self.computes_in
-        blocked = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=self.lm.device)
-        return blocked.triu(diagonal=1)[None, None]
+        return causal_mask(width, self)
 
 
 class MaskedLM(LanguageModel):
@@ -111,8 +106,8 @@ class MaskedLM(LanguageModel):
         return logits[torch.arange(len(tokens), device=tokens.device), (tokens == self._mask).int().argmax(dim=1)]
 
 
-class TextEncoder(LanguageModel):
-    """An encoder without words to answer with: the mean over all tokens, and a linear head that starts near zero."""
+class WithHead(LanguageModel):
+    """A model without words to answer with: what it makes of a prompt, and a linear head that starts near zero."""
 
     def __init__(self, lm: Any, pad: int, classes: int, seed: int) -> None:
         super().__init__(lm, pad)
@@ -122,11 +117,25 @@ class TextEncoder(LanguageModel):
             self.answers.weight.normal_(std=0.02, generator=generator)
             self.answers.bias.zero_()
 
+
+class TextEncoder(WithHead):
+    """The mean over all tokens of a prompt is what the head reads."""
+
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         self.check_width(tokens)
         hidden = self.lm(input_ids=tokens, attention_mask=self.scores_of_padding(tokens)).last_hidden_state  # (b, s, h)
         real = (tokens != self.pad).unsqueeze(2).to(hidden.dtype)
         return self.answers((hidden * real).sum(dim=1) / real.sum(dim=1))
+
+
+class Decoder(WithHead):
+    """The last token of a prompt is what the head reads: it has seen all others."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.check_width(tokens)
+        mask = causal_mask(tokens.shape[1], self)
+        hidden = self.lm(input_ids=tokens, attention_mask=mask).last_hidden_state  # (b, s, h)
+        return self.answers(hidden[torch.arange(len(tokens), device=tokens.device), last_positions(tokens, self.pad)])
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,15 @@ class Trimmed:
         """As wide as the longest prompt, rounded up as the data set's are."""
         longest = int(last_positions(tokens, self.pad).max()) + 1
         return tokens[:, : -(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE]
+
+
+def causal_mask(width: int, model: LanguageModel) -> torch.Tensor | None:
+    """For some kernels what is added to scores, (1, 1, s, s); the others know what is causal."""
+    if model.lm.config._attn_implementation not in ("eager", GROUPED):
+        return None
+    dtype = model.computes_in
+    blocked = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=model.lm.device)
+    return blocked.triu(diagonal=1)[None, None]
 
 
 def last_positions(tokens: torch.Tensor, pad: int) -> torch.Tensor:

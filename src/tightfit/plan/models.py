@@ -114,6 +114,7 @@ def of_transformer(model: Transformer, method: Method, a: Assumptions) -> Subjec
         assumptions=a,
         longest=model.positions or LONGEST,
         family=lambda place: of_transformer(llama2(place), method, a),
+        frozen_bits=(method.adapter or {}).get("frozen_bits"),
     )
 
 
@@ -128,8 +129,6 @@ def adapting(adapter: Mapping[str, Any]) -> Callable[[LayerTable], LayerTable]:
 def updates_of(adapter: Mapping[str, Any]) -> Beside:
     """Raises ValueError for an adapter that no plain numbers describe."""
     kind, targets = str(adapter["_target_"]).rpartition(".")[2], adapter.get("targets")
-    if adapter.get("frozen_bits"):
-        raise ValueError("adapter.frozen_bits is not read for transformers; say it by assumptions.weight_bytes=0.5")
     if isinstance(targets, list):  # the ends of names
         targets = "|".join(f"{re.escape(end)}$" for end in targets)
     if kind == "LoRA":

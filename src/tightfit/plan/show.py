@@ -14,6 +14,7 @@ from rich.table import Table
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import readable
 from tightfit.plan.answer import Answer
+from tightfit.plan.sentence import sentences
 from tightfit.records.places import analysis
 
 WIDTH = 175  # columns where the output is no terminal
@@ -41,6 +42,8 @@ def print_table(rows: Sequence[Answer], assumptions: Assumptions) -> None:
         console.print(line)
     if any(row.sequence_length for row in rows):
         console.print("transformers: " + spelled(assumptions))
+    for sentence in sentences(rows):
+        console.print(f"\n{sentence}")
 
 
 def size_of(budget: int | None) -> str:

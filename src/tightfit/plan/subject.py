@@ -10,6 +10,7 @@ from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
 from tightfit.memory.table import LayerTable, frozen_bytes
 from tightfit.optimizers.base import Optimizer
+from tightfit.plan.frozen import with_frozen
 
 Table = Callable[[int], LayerTable]  # of sequences of so many positions; 0 where a model takes none
 
@@ -25,18 +26,20 @@ class Subject:
     assumptions: Assumptions | None = None
     longest: int = 0  # the longest sequence the model can take
     family: Callable[[int], Subject] | None = None  # the same method on the n-th model of the family
+    frozen_bits: int | None = None  # of what the adapter freezes
 
     def memory(self, s: int, b: int) -> Breakdown:
         """Raises ValueError for a batch or sequence that the model cannot take, or a method that does not fit it."""
         if b < 1:
             raise ValueError(f"batch_size={b} but a step needs at least one example; choose 1 or more")
         table = self.table(s)
-        if not self.assumptions:
+        if self.assumptions is None:
             return self.method.memory(table, b)
         unfused = getattr(self.method, "unfused", self.method)
-        return asked(
+        assumed = asked(
             lambda table: self.method.memory(table, b), lambda table: unfused.memory(table, b), table, self.assumptions
         )
+        return with_frozen(assumed, table, self.frozen_bits, self.assumptions) if self.frozen_bits else assumed
 
     def cost(self, s: int, b: int) -> Cost:
         return self.method.cost(self.table(s), b)

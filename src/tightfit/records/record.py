@@ -44,6 +44,7 @@ class RunRecord:
     dirty: bool = False
     command: list[str] = field(default_factory=list)  # the words, after `run`, that make it again
     code_version: int = 0  # of the numerics, see `tightfit.numerics`
+    own_code: dict[str, str] = field(default_factory=dict)  # sha256 of the file of each `_target_` from outside
     method: dict[str, Any] = field(default_factory=dict)  # what a step is made of, as the method itself says
     machine: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)

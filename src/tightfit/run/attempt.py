@@ -17,6 +17,8 @@ from tightfit.run.faults import is_expected, reason_of
 from tightfit.run.history import begin_session, end_session, now
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_folder
+from tightfit.run.metrics import Score
+from tightfit.run.own_code import files_of
 from tightfit.run.parts import build
 from tightfit.run.progress import describe, say, show
 from tightfit.tracking.tracker import Tracker
@@ -48,6 +50,7 @@ class Attempt:
         record = RunRecord(key=folder.name, experiment=config["experiment"], config=dict(config), started_at=now())
         record.command, record.code_version = list(command), CODE_VERSION
         record.commit, record.dirty = commit()
+        record.own_code = files_of(config)
         record.dataset = before.dataset if before else {}  # known, even if the data cannot be had this time
         begin_session(record, before, folder)
         return cls(record, folder, build(config["tracker"]), label)
@@ -55,8 +58,8 @@ class Attempt:
     def tell(self, text: str) -> None:
         say(self.label, text)
 
-    def progress(self, done: float, accuracy: float, seconds: float) -> None:
-        show(self.label, done, accuracy, seconds)
+    def progress(self, done: float, score: Score, seconds: float) -> None:
+        show(self.label, done, score, self.record.config["training"].get("metric"), seconds)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tightfit.settings import unknown
 
 PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")
-NAMES = (*NEEDED, "cell", "pretraining", "smaller", "start_from", "distributed")
+NAMES = (*NEEDED, "cell", "pretraining", "smaller", "start_from", "distributed", "force")
 # Names that are no arguments of the part's target, and arguments that the run gives: see `session.build_model`.
 NO_ARGUMENTS = {"model": ("name", "tokenizer"), "optimizer": DESCRIPTIONS, "adapter": DESCRIPTIONS}
 GIVEN = {"model": ("classes", "seed", "tokenizer", "answers"), "dataset": ("tokenizer",)}
@@ -47,6 +47,7 @@ def check_configuration(config: Mapping[str, Any], within: str = "") -> None:
             raise ValueError(f"{name} is missing, and a run needs it; write +{name}=…, or leave out what removed it")
     check_whole(f"{within}seed", config["seed"], 0, LARGEST_SEED)
     check_whole(f"{within}threads", config["threads"], 1, MOST_THREADS)
+    check_kind(f"{within}force", config.get("force"), bool | None)
     check_places(config)
     for part in PARTS:
         check_part(within + part, config[part], NO_ARGUMENTS.get(part, ()), GIVEN.get(part, ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ class Position:
     loss_sum: float = 0.0
     loss_count: int = 0
     scalars: dict[str, float] = field(default_factory=dict)
+    best_step: int = -1  # of the evaluation whose weights are kept, where that is asked for, and how good it was
+    best_score: float = -math.inf
 
     def advance(self, report: Report) -> None:
         """Past a step; without its number, which is counted as it is made."""
@@ -116,7 +119,7 @@ class Course:
 
     @property
     def keeps_weights(self) -> bool:
-        return self.task.training.keep == "weights" or not self.is_replayable
+        return self.task.training.keep != "losses" or not self.is_replayable
 
     def resume(self) -> int | None:
         """Continue from the checkpoint in the folder; returns its step, or None for a run from the beginning."""

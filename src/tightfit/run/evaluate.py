@@ -1,9 +1,8 @@
-"""Accuracy and loss of a model at rest."""
+"""How right a model at rest is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from tightfit.datasets.dataset import Examples
 from tightfit.models.base import Encoding, traits_of
 from tightfit.optimizers.base import Batch, Predictor
+from tightfit.run.metrics import Score
 
 
 def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
@@ -19,19 +19,15 @@ def cross_entropy(model: Predictor, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(model(batch.inputs).float(), batch.labels)
 
 
-@dataclass(frozen=True)
-class Score:
-    accuracy: float  # fraction
-    loss: float  # mean cross-entropy in nats
-
-
 def score(model: nn.Module, examples: Examples, encode: Encoding) -> Score:
-    """Accuracy and mean loss of `model` on all of `examples`; the model is left as it was."""
-    correct, loss = 0, 0.0
+    """The answers of `model` to all of `examples`, counted, and their mean loss; the model is left as it was."""
+    loss, pairs, classes = 0.0, [], 0
     for logits, labels in answers(model, examples, encode):
-        correct += int((logits.argmax(dim=1) == labels).sum())
+        classes = logits.shape[1]
+        pairs.append(labels * classes + logits.argmax(dim=1))
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-    return Score(correct / len(examples.labels), loss / len(examples.labels))
+    counts = torch.cat(pairs).bincount(minlength=classes * classes).view(classes, classes)
+    return Score(counts.tolist(), loss / len(examples.labels))
 
 
 def right_answers(model: nn.Module, examples: Examples, encode: Encoding) -> torch.Tensor:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-COSMETIC = ("tracker", "paths")  # parts of a configuration that cannot change what a run computes
+COSMETIC = ("tracker", "paths", "force")  # parts of a configuration that cannot change what a run computes
 COSMETIC_OF_TRAINING = ("capture",)  # captured steps compute the same bits
 # Settings of a method, and of the parts it is made of, that say something of it and are not given to it.
 DESCRIPTIONS = ("name", "called", "usual_lr")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tightfit.records.record import (
     write_run,
 )
 from tightfit.run import checkpoint
+from tightfit.run.best import Best
 from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.course import Course
 from tightfit.run.evaluate import score
@@ -38,12 +39,13 @@ from tightfit.run.forecast import Forecast, Tell
 from tightfit.run.history import end_session, take_up
 from tightfit.run.interruption import Interruption
 from tightfit.run.measurement import inference_peak
+from tightfit.run.metrics import METRICS, Score
 from tightfit.run.pace import Pace
 from tightfit.run.task import Task
 from tightfit.tracking.tracker import Tracker
 
-# Told after each evaluation: the part of the run that is over, the accuracy, and the training seconds so far.
-Progress = Callable[[float, float, float], None]
+# Told after each evaluation: the part of the run that is over, what it found, and the training seconds so far.
+Progress = Callable[[float, Score, float], None]
 
 
 def nobody_listens(text: str) -> None: ...
@@ -108,6 +110,7 @@ class Run(Course):
         self.pace = Pace(task.training.evaluations, limited=task.training.seconds is not None)
         self.scored = task.dataset.test.to(task.device)
         self.limit = Limit(task.budget, task.device)
+        self.best = Best(task, folder)
         self.will_tell(nobody_listens)
         self.unread: list[Report | Deferred] = []  # of the steps since the last reading
 
@@ -203,16 +206,16 @@ class Run(Course):
             "forward_passes": position.forward_passes,
             "backward_passes": position.backward_passes,
             "train_loss": position.loss_sum / position.loss_count if position.loss_count else None,
-            f"{scored}_accuracy": result.accuracy,
-            f"{scored}_loss": result.loss if math.isfinite(result.loss) else None,  # which JSON has no number for
+            **result.as_dict(scored),
             **position.scalars,
         }
+        self.best.consider(result, position, self.learner.resting_model)
         if position.step > 0:
             position.evaluations = self.pace.passed(self.done(), position.evaluations)
         position.loss_sum, position.loss_count = 0.0, 0
         append_eval(self.folder, row)
         self.tracker.log(row)
-        self.progress(self.done(), result.accuracy, self.clock.train_seconds)
+        self.progress(self.done(), result, self.clock.train_seconds)
 
     def renew_limit(self) -> None:
         """Training has the budget to itself again after evaluation and recording, which are outside of it."""
@@ -242,6 +245,10 @@ class Run(Course):
         }
         self.task.budget.check(measured.tensors.bytes, MEASURED)
 
+    def save(self) -> None:
+        super().save()
+        self.best.tidy(self.position)
+
     def interrupt(self) -> RunRecord:
         self.clock.settle()
         if not self.read():
@@ -257,6 +264,7 @@ class Run(Course):
         self.record.reason = f"{exhausted}, at step {self.position.step} of {self.steps}"
         write_run(self.folder, self.record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.best.tidy()
         return self.record
 
     def finish(self) -> RunRecord:
@@ -268,14 +276,17 @@ class Run(Course):
         if not record.reason and not budget.allows(measured):
             record.reason = f"measured peak {budget.refusal(measured)}"
         model = self.learner.resting_model()
+        if self.best.is_kept:
+            self.best.take(model, self.position)
         if self.keeps_weights:
             checkpoint.save(self.folder / WEIGHTS, model.state_dict())
-        if self.is_replayable:
+        if self.is_replayable and not self.best.is_kept:
             write_atomically(self.folder / REPLAY_LOG, bytes(self.losses))
         record.summary = self.summary(model)
         record.phase_seconds = self.learner.phases.seconds
         write_run(self.folder, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.best.tidy()
         return record
 
     def check_last_score(self) -> None:
@@ -299,11 +310,11 @@ class Run(Course):
 
     def summary(self, model: nn.Module) -> dict[str, Any]:
         rows, scored = read_evals(self.folder), self.task.dataset.scored
-        accuracies = [row[f"{scored}_accuracy"] for row in rows]
+        last = {name.removeprefix(f"{scored}_"): value for name, value in rows[-1].items()}
         return {
-            "final_accuracy": accuracies[-1],
-            "best_accuracy": max(accuracies),
-            "final_loss": rows[-1][f"{scored}_loss"],
+            **{f"final_{metric}": last.get(metric) for metric in (*METRICS, "loss", "recall")},
+            **{f"best_{metric}": best_of(rows, f"{scored}_{metric}") for metric in METRICS},
+            **({"kept_step": self.position.best_step} if self.best.is_kept else {}),
             **self.clock.state_dict(),
             "steps": self.position.step,
             "forward_passes": self.position.forward_passes,
@@ -312,3 +323,8 @@ class Run(Course):
             "weights_sha256": checkpoint.weights_digest(model),
             **({"bytes_sent_by_each": self.group.bytes_sent} if self.group else {}),
         }
+
+
+def best_of(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The highest of `name`; a run that an earlier version began has rows without it."""
+    return max((row[name] for row in rows if name in row), default=None)

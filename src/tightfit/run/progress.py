@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tightfit.run.metrics import Score
+
 
 def describe(config: Mapping[str, Any]) -> str:
-    """A run in a few words, for progress lines."""
+    """A run in a few words, for progress lines: those that most often tell the runs of a sweep apart."""
     parts = [config[part]["name"] for part in ("optimizer", "dataset")]
+    rate = config["optimizer"].get("lr")
+    rate = rate.get("initial") if isinstance(rate, Mapping) else rate
+    if rate is not None:
+        parts[0] += f" lr={rate:g}" if isinstance(rate, float) else f" lr={rate}"
     if config["optimizer"].get("bp_layers") is not None:
         parts[0] += f" bp_layers={config['optimizer']['bp_layers']}"
     if config["memory_budget"]["name"] != "unlimited":
@@ -16,10 +22,12 @@ def describe(config: Mapping[str, Any]) -> str:
     return f"{' · '.join(parts)} · seed {config['seed']}"
 
 
-def show(label: str, done: float, accuracy: float, seconds: float) -> None:
+def show(label: str, done: float, score: Score, metric: str | None, seconds: float) -> None:
+    """metric: told beside accuracy, where another one is chosen by."""
     left = max(0.0, seconds / done - seconds) if done else float("nan")  # a last step may end past the limit
     remaining = f", {left:.0f} s left" if done else ""
-    say(label, f"{done:4.0%} accuracy {accuracy:.2%} after {seconds:.1f} s of training{remaining}")
+    other = f", {metric} {score.by(metric):.3f}" if metric else ""
+    say(label, f"{done:4.0%} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
 
 
 def say(label: str, text: str) -> None:

@@ -38,9 +38,21 @@ def of_end(record: RunRecord, folder: object) -> str:
     told = [
         f"{dataset['scored']} accuracy {summary['final_accuracy']:.2%} (best {summary['best_accuracy']:.2%}"
         + (f", most frequent class {baseline:.2%})" if baseline is not None else ")"),
+        *of_metrics(summary),
         f"batch {memory['batch_size']}",
         f"peak {readable(summary['peak_bytes'])} of "
         + (f"{readable(memory['budget_bytes'])}" if memory["budget_bytes"] else "unlimited memory"),
         f"{summary['train_seconds']:.1f} s of training",
     ]
+    if "kept_step" in summary:
+        told.append(f"kept are the weights of step {summary['kept_step']:,}")
     return f"{end}; {', '.join(told)}; in {folder}"
+
+
+def of_metrics(summary: Mapping[str, Any]) -> list[str]:
+    """The metrics beside accuracy, where they are on record: one class that is never answered shows in the recall."""
+    if "final_macro_f1" not in summary:
+        return []
+    found = [recall for recall in summary["final_recall"] if recall is not None]
+    lowest = f"lowest recall of a class {min(found):.2%}"
+    return [f"macro F1 {summary['final_macro_f1']:.3f}", f"Matthews {summary['final_matthews']:.3f}", lowest]

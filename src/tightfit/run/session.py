@@ -14,6 +14,7 @@ from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import FINAL, RunRecord, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
+from tightfit.run.checkpoint import FILES
 from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
@@ -25,6 +26,7 @@ from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
 from tightfit.run.keys import run_folder
 from tightfit.run.loop import run
+from tightfit.run.own_code import changed, files_of
 from tightfit.run.parts import (
     build,
     build_dataset,
@@ -44,7 +46,8 @@ from tightfit.run.trust import check_data
 def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome:
     """Run what `config` describes unless it already ended; a finished run is returned as it is.
 
-    command: the words that `config` was composed from, for the record.
+    command: the words that `config` was composed from, for the record. With force=true among them a run that ended, or
+    stopped, is made again in the place of its record.
 
     Raises KeyboardInterrupt after an interrupted run was recorded, so that a sweep stops too, and an error among
     EXPECTED where nothing can be recorded, or what is on record must stay.
@@ -57,12 +60,18 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     if config.get("distributed") and rank() > 0:
         return followed(config, folder)
     label = describe(config)
+    is_forced, config = bool(config.get("force")), {**config, "force": None}
     with only_process_in(folder, label):
+        if is_forced:
+            forget(folder)
+            command = [word for word in command if not word.startswith("force=")]
         before = read_run(folder)
         if before is not None:
             check_data(config, before, folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
+            if told := changed(before.own_code, files_of(config)):
+                say(label, told)
             build(config["tracker"]).complete(before, folder)
             return Outcome(before.status, folder, before.reason)
         record = attempt(config, folder, label, before, command)
@@ -78,6 +87,12 @@ def followed(config: Mapping[str, Any], folder: Path) -> Outcome:
     if before is None or before.status not in FINAL:
         follow(config, folder, build_task)
     return Outcome("finished", folder)
+
+
+def forget(folder: Path) -> None:
+    """Delete what a run left in `folder`, so that it is made from its beginning; what was exported stays."""
+    for path in (*(folder / name for name in FILES), *folder.glob("best_*.pt")):
+        path.unlink(missing_ok=True)
 
 
 def attempt(

@@ -15,8 +15,10 @@ from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.optimizers.base import Optimizer
 from tightfit.optimizers.captured import Capture
+from tightfit.run.metrics import METRICS
 
 LARGEST = "largest"
+Keep = Literal["weights", "best", "losses"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,10 @@ class Training:
     evaluations: how many, evenly spread; one more comes before the first step. Fewer are made where `seconds` may end
         the run and these would take more than a fifth of its training time.
     seconds: stop after this much training time; None trains all epochs.
-    keep: what checkpoints and the end of the run leave on the disk: weights, or losses, from which runs that only
-        use forward passes are rebuilt (others keep weights all the same).
+    keep: what checkpoints and the end of the run leave on the disk: weights; the weights of the best evaluation, by
+        `metric` on validation examples; or losses, from which runs that only use forward passes are rebuilt (others
+        keep weights all the same).
+    metric: which evaluation is the best; accuracy (also None), macro_f1 or matthews. All are recorded.
     capture: whether steps are captured in graphs and replayed, with the same bits: auto is on CUDA, where the method
         allows it; always is everywhere, and refuses a method that does not.
     """
@@ -41,7 +45,8 @@ class Training:
     batch_limit: int = 256
     evaluations: int = 100
     seconds: float | None = None
-    keep: Literal["weights", "losses"] = "weights"
+    keep: Keep = "weights"
+    metric: str | None = None
     capture: Capture = "auto"
 
     def __post_init__(self) -> None:
@@ -53,10 +58,19 @@ class Training:
             check_count(name, getattr(self, name))
         if self.batch_size != LARGEST:
             check_count("batch_size", self.batch_size, or_else=f", or {LARGEST}")
-        if self.keep not in ("weights", "losses"):
-            raise ValueError(f"training.keep={self.keep!r} is nothing that a run leaves; choose weights or losses")
+        if self.keep not in get_args(Keep):
+            raise ValueError(
+                f"training.keep={self.keep!r} is nothing that a run leaves; choose weights, best or losses"
+            )
+        if self.metric not in (None, *METRICS):
+            raise ValueError(f"training.metric={self.metric!r} is not known; choose {', '.join(METRICS)}")
         if self.capture not in get_args(Capture):
             raise ValueError(f"training.capture={self.capture!r} is no way to step; choose auto, never or always")
+
+    @property
+    def chosen_by(self) -> str:
+        """The metric by which evaluations are compared."""
+        return self.metric or METRICS[0]
 
     @property
     def most_seconds(self) -> float:

@@ -16,9 +16,9 @@ SHORT_KEY = 6  # characters of a run's key
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation row as the mirror gets it, without what is unknown."""
+    """An evaluation row as the mirror gets it, without what is unknown or no single number."""
     return {
-        "row": {name: value for name, value in row.items() if value is not None and name != "step"},
+        "row": {name: value for name, value in row.items() if not isinstance(value, list | None) and name != "step"},
         "step": row["step"],
     }
 
@@ -27,7 +27,8 @@ def end(record: RunRecord) -> dict[str, Any]:
     """How W&B closes the run: its summary with what memory it took, its exit code, and the mark that this was done."""
     parts = {f"{kind}_bytes": size for kind, size in record.memory.get("analytic", {}).items()}
     known = {name: record.memory[name] for name in MEMORY if record.memory.get(name) is not None}
-    summary = {**parts, **known, **record.summary, "status": record.status, "reason": record.reason}
+    numbers = {name: value for name, value in record.summary.items() if not isinstance(value, list)}
+    summary = {**parts, **known, **numbers, "status": record.status, "reason": record.reason}
     exit_code = 0 if record.status in ("finished", "over_budget") else 1
     return {
         "summary": summary,

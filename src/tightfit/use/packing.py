@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.datasets.candidates import spaced
+from tightfit.datasets.dataset import Answers, Appended
 from tightfit.models.adapters.lora import is_adapted, updates_of
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
 from tightfit.models.hf_library import extra, transformers
-from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, TextEncoder
+from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, WithHead
 from tightfit.records.record import write_atomically
 from tightfit.run.replay import REBUILT, write_safetensors
 from tightfit.seeds import derive
@@ -50,7 +52,7 @@ def language_model_of(run: Trained, format_name: str) -> LanguageModel:
     model = run.model
     if not isinstance(model, LanguageModel):
         raise WrongWords(f"model={run.config['model']['name']} is none of transformers'; choose format=safetensors")
-    if isinstance(model, TextEncoder):
+    if isinstance(model, WithHead):
         raise WrongWords(
             f"model={run.config['model']['name']} answers by a head of its own, which format={format_name} has no "
             "place for; choose format=safetensors"
@@ -74,7 +76,7 @@ def write_whole(run: Trained, model: LanguageModel, target: Path) -> None:
     }
     weights = {name: each for name, each in merged(copy.deepcopy(model.lm)).items() if name not in of_head}
     whole.config.tie_word_embeddings = False
-    whole.set_output_embeddings(with_rows(whole.get_output_embeddings(), list(run.dataset.answers), head))
+    whole.set_output_embeddings(with_rows(whole.get_output_embeddings(), rows_of(run.dataset.answers, head), head))
     part_ties_(whole)
     found = whole.load_state_dict(weights, strict=False)
     if odd := sorted({*found.unexpected_keys, *found.missing_keys} - of_head):
@@ -91,6 +93,11 @@ def part_ties_(whole: nn.Module) -> None:
             inside, _, last = name.rpartition(".")
             setattr(whole.get_submodule(inside), last, nn.Parameter(parameter.detach().clone(), requires_grad=False))
         seen.add(id(parameter))
+
+
+def rows_of(answers: Answers, head: Any) -> list[int]:
+    """The rows of a whole output embedding that `head` has: of one token each, or all."""
+    return list(range(head.out_features)) if isinstance(answers, Appended) else list(answers)
 
 
 def with_rows(embedding: nn.Module, answers: list[int], head: nn.Module) -> nn.Module:
@@ -156,12 +163,18 @@ def write_updates(run: Trained, model: LanguageModel, target: Path) -> None:
         lora_alpha=updates.alpha,
         target_modules=updates.targets,
         task_type="CAUSAL_LM" if isinstance(model, CausalLM) else None,
-        base_model_name_or_path=run.config["model"].get("source", ""),
+        base_model_name_or_path=base_of(run, model),
         inference_mode=True,
     )
     target.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(target)
     write_safetensors(target / "adapter_model.safetensors", updates.weights)
+
+
+def base_of(run: Trained, model: LanguageModel) -> str:
+    """Where the frozen weights are: what the run names, or the base of the adapter that it names."""
+    saved = next(iter(model.lm.peft_config.values())).base_model_name_or_path if is_adapted(model.lm) else None
+    return saved or run.config["model"].get("source", "")
 
 
 def updates_in(model: LanguageModel) -> Updates:
@@ -192,7 +205,14 @@ def write_reading(run: Trained, target: Path) -> None:
         "template": run.prompting.template,
         "labels": run.labels,
         "answers": list(run.prompting.verbalizers),
-        "tokens": list(run.dataset.answers),
+        "tokens": tokens_of(run),
         "sequence_length": run.prompting.sequence_length,
     }
     write_atomically(target / ANSWERS, json.dumps(said, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def tokens_of(run: Trained) -> list[int] | list[list[int]]:
+    """Of each answer that is one token for all texts, or of each that is appended to the prompt."""
+    if not isinstance(run.dataset.answers, Appended):
+        return list(run.dataset.answers)
+    return [run.tokenizer.answer(spaced(run.prompting) + word) for word in run.prompting.verbalizers]

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 
+from tightfit.datasets.candidates import reader_of
 from tightfit.datasets.dataset import Examples
 from tightfit.datasets.image_folder import MODES, SUFFIXES, read_image
 from tightfit.datasets.labels import spelled
+from tightfit.datasets.multiple_choice import answers_in
+from tightfit.datasets.prompts import ANSWER, Labelled
 from tightfit.datasets.rows import Row, check_text, read_rows, whole_rows
-from tightfit.datasets.text import ANSWER, Labelled, PromptEncoder, padded
 from tightfit.settings import WrongWords
 from tightfit.use.trained import Trained
 
@@ -28,6 +30,8 @@ class Inputs:
 
 def from_text(run: Trained, text: str) -> Inputs:
     """Raises WrongWords where the run's template names more than one column."""
+    if choices_of(run):
+        raise WrongWords("the run's questions have answers of their own to choose from; give them by file=…")
     fields = sorted(set(re.findall(r"\{(\w+)\}", run.prompting.template)) - {ANSWER.strip("{}")})
     if len(fields) > 1:
         raise WrongWords(f"the run's template names {', '.join(fields)}; give texts by file=… with these columns")
@@ -55,6 +59,7 @@ def rows_of(run: Trained, path: Path, labelled: bool) -> list[tuple[str, Row]]:
     rows = read_rows(path, path.read_bytes(), said.get("encoding") or "utf-8", said.get("separator"), header)
     columns = {field: column_of(run, field) for field in re.findall(r"\{(\w+)\}", run.prompting.template)}
     columns.pop("label", None)
+    columns |= {f"dataset.choices {column}": column for column in choices_of(run)}
     if labelled:
         columns["label"] = column_of(run, "label")
     return whole_rows(path, rows, columns, drop=said.get("missing") == "drop")
@@ -67,22 +72,32 @@ def column_of(run: Trained, field: str) -> str:
 
 def text_in(run: Trained, row: Row, source: str, labelled: bool) -> Labelled:
     fields = {name: "" if value is None else str(value) for name, value in row.items()}
-    check_text(row, fields, source)
+    check_text(row, set(fields) - set(choices_of(run)), source)
     if (column := column_of(run, "text")) in fields:
         fields["text"] = fields[column]
+    choices = answers_in((source, row), choices_of(run)) if choices_of(run) else []
+    if choices and len(choices) != run.dataset.classes:
+        raise ValueError(f"{source} has {len(choices)} answers to choose from, the run {run.dataset.classes}")
     if not labelled:
-        return Labelled(fields, 0, source)
+        return Labelled(fields, 0, source, choices)
     label = spelled(row[column_of(run, "label")])
     if label not in run.labels:
         raise ValueError(f"{source}: label {label!r} is no class of the run, which has {', '.join(run.labels)}")
-    return Labelled(fields, run.labels.index(label), source)
+    return Labelled(fields, run.labels.index(label), source, choices)
+
+
+def choices_of(run: Trained) -> list[str]:
+    """The columns of the answers to choose from; none where answers are words of the task."""
+    said = run.config["dataset"].get("choices", ())
+    return [str(said)] if isinstance(said, str | int) else [str(column) for column in said]
 
 
 def prompts(run: Trained, texts: Sequence[Labelled]) -> Inputs:
-    encoder = PromptEncoder(run.prompting, run.tokenizer)
-    tokens = [encoder.prompt(text) for text in texts]
+    reader = reader_of(run.prompting, run.tokenizer)
+    read = [reader.read(text) for text in texts]
+    run.will_read(reader.answers)
     shown = [text.fields.get("text") or " | ".join(text.fields.values()) for text in texts]
-    return Inputs(padded(tokens, list(texts), run.tokenizer.pad), shown)
+    return Inputs(reader.examples(read, list(texts)), shown)
 
 
 def from_image(run: Trained, path: Path) -> Inputs:

@@ -10,10 +10,11 @@ from typing import Any
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import SCORE
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.dataset import Appended, Dataset, Examples
 from tightfit.run import evaluate
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
+from tightfit.run.metrics import Score
 from tightfit.run.parts import build_dataset
 from tightfit.run.trust import check_code
 from tightfit.settings import Said, WrongWords
@@ -25,26 +26,27 @@ Z_975 = 1.959964
 
 @dataclass(frozen=True)
 class Scored:
-    """accuracy, majority: fractions; the second is that of the most frequent class. loss: nats."""
+    """Of data called `of`, whose classes go by `labels`."""
 
     of: str
-    examples: int
-    accuracy: float
-    loss: float
-    majority: float
+    labels: Sequence[str]
+    score: Score
+
+    @property
+    def majority(self) -> float:
+        """The accuracy of always giving the most frequent class."""
+        return max(self.score.of_class) / self.score.examples
 
     @property
     def interval(self) -> tuple[float, float]:
         """Of the accuracy, 95 %, for examples drawn at random: Wilson's."""
-        n, p, z = self.examples, self.accuracy, Z_975
+        n, p, z = self.score.examples, self.score.accuracy, Z_975
         middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
 def scored(run: Trained, examples: Examples, of: str) -> Scored:
-    found = evaluate.score(run.model, examples, run.encode)
-    majority = int(examples.labels.bincount().max()) / len(examples)
-    return Scored(of, len(examples), found.accuracy, found.loss, majority)
+    return Scored(of, run.labels, evaluate.score(run.model, examples, run.encode))
 
 
 def score_dataset(run: Trained, said: Mapping[str, Any]) -> Scored:
@@ -53,7 +55,9 @@ def score_dataset(run: Trained, said: Mapping[str, Any]) -> Scored:
     Raises ValueError where its classes are not those of the run.
     """
     dataset: Dataset = build_dataset({**run.config, "dataset": dict(said)}, run.tokenizer)
-    if (dataset.classes, dataset.answers) != (run.dataset.classes, run.dataset.answers):
+    run.will_read(dataset.answers)
+    alike = isinstance(dataset.answers, Appended) and isinstance(run.dataset.answers, Appended)
+    if dataset.classes != run.dataset.classes or not (alike or dataset.answers == run.dataset.answers):
         raise ValueError(
             f"{dataset.name} has {dataset.classes} classes that are not the {run.dataset.classes} of the run; choose "
             "data of these classes, and for texts the run's verbalizers"
@@ -90,12 +94,21 @@ def score(said: Said) -> int:
         found = scored(run, from_file(run, path, labelled=True).examples, path.name)
     else:
         found = score_dataset(run, dataset_said(run.config["dataset"], said.of_a_run))
-    low, high = found.interval
-    print(
-        f"{found.of}: accuracy {found.accuracy:.2%} of {found.examples:,} (95 % interval {low:.2%} to {high:.2%}), "
-        f"loss {found.loss:.4f}; always answering the most frequent class is right for {found.majority:.2%}"
-    )
+    print(told(found))
     return DONE
+
+
+def told(found: Scored) -> str:
+    """What was found, in two lines."""
+    score, (low, high) = found.score, found.interval
+    recalls = (
+        f"{label} {recall:.2%}" for label, recall in zip(found.labels, score.recall, strict=True) if recall is not None
+    )
+    return (
+        f"{found.of}: accuracy {score.accuracy:.2%} of {score.examples:,} (95 % interval {low:.2%} to {high:.2%}), "
+        f"loss {score.loss:.4f}; always answering the most frequent class is right for {found.majority:.2%}\n"
+        f"macro F1 {score.macro_f1:.3f}, Matthews {score.matthews:.3f}, recall: {', '.join(recalls)}"
+    )
 
 
 def dataset_said(of_run: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

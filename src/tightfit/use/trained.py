@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from tightfit.datasets.batches import encoding_for
-from tightfit.datasets.dataset import Dataset, Examples
+from tightfit.datasets.candidates import reader_of
+from tightfit.datasets.dataset import Answers, Appended, Dataset, Examples
 from tightfit.datasets.labels import spelled
-from tightfit.datasets.text import Prompting, answer_tokens
+from tightfit.datasets.prompts import Prompting
 from tightfit.models.base import Encoding
+from tightfit.models.candidates import CandidateLM
 from tightfit.records.record import RunRecord, read_run, require
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.gain import trained
@@ -45,21 +47,27 @@ class Trained:
     def encode(self) -> Encoding:
         return encoding_for(self.model, self.dataset)
 
+    def will_read(self, answers: Answers) -> None:
+        """From now on the model reads examples with `answers`, where these are appended: one may be longer than any in
+        training."""
+        if isinstance(answers, Appended) and isinstance(self.model, CandidateLM):
+            self.model.longest = answers.longest
+
     @property
     def prompting(self) -> Prompting:
         """How texts become prompts. Raises WrongWords where the model reads none."""
         if self.tokenizer is None:
             raise WrongWords(f"model={self.config['model']['name']} reads no text; give it images by file=…")
-        return prompting_of(self.config["dataset"])
+        return prompting_of(self.config["dataset"], self.record.dataset)
 
     @property
     def labels(self) -> list[str]:
         """What the classes are called, in order."""
-        said = self.config["dataset"].get("verbalizers")
+        said = self.config["dataset"].get("verbalizers") if "labels" not in self.record.dataset else None
         if said is not None:
             return [spelled(label) for label in said] if isinstance(said, Mapping) else list(said)
         numbers = [str(number) for number in range(self.dataset.classes)]
-        return list(self.dataset.details.get("labels", numbers))
+        return list(self.record.dataset.get("labels", self.dataset.details.get("labels", numbers)))
 
 
 def load(folder: Path) -> Trained:
@@ -75,7 +83,7 @@ def load(folder: Path) -> Trained:
     config = as_chosen(record)
     choose_device(config)
     tokenizer = build_tokenizer(config)
-    dataset = build_dataset(config, None) if tokenizer is None else unread(config["dataset"], tokenizer)
+    dataset = build_dataset(config, None) if tokenizer is None else unread(config["dataset"], record.dataset, tokenizer)
     # Weights on record take the place of those of a pretraining run, which is not asked for.
     fresh = build_model(
         {**config, "pretraining": None, "start_from": None},
@@ -96,18 +104,19 @@ def as_chosen(record: RunRecord) -> dict[str, Any]:
     return config
 
 
-def prompting_of(dataset: Mapping[str, Any]) -> Prompting:
+def prompting_of(dataset: Mapping[str, Any], recorded: Mapping[str, Any]) -> Prompting:
+    """How texts become prompts, by the settings of a data set and what is on record of it."""
+    longest = {name: dataset[name] for name in ("sequence_length",) if name in dataset}
+    if "verbalizers" not in dataset:
+        return Prompting(template=dataset["template"], choices=recorded["classes"], **longest)
     said = dataset["verbalizers"]
     words = tuple(said.values() if isinstance(said, Mapping) else said)
-    longest = {name: dataset[name] for name in ("sequence_length",) if name in dataset}
     return Prompting(template=dataset["template"], verbalizers=words, **longest)
 
 
-def unread(dataset: Mapping[str, Any], tokenizer: Any) -> Dataset:
+def unread(dataset: Mapping[str, Any], recorded: Mapping[str, Any], tokenizer: Any) -> Dataset:
     """A text task without its texts."""
-    prompting = prompting_of(dataset)
+    prompting = prompting_of(dataset, recorded)
     none = Examples(torch.empty(0, 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-    answers = answer_tokens(prompting, tokenizer)
-    return Dataset(
-        dataset["name"], len(prompting.verbalizers), none, none, "test", 0.0, 1.0, "none read", {}, answers=answers
-    )
+    answers = reader_of(prompting, tokenizer).answers
+    return Dataset(dataset["name"], prompting.classes, none, none, "test", 0.0, 1.0, "none read", {}, answers=answers)
