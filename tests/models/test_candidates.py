@@ -15,7 +15,7 @@ from tightfit.datasets.prompts import Labelled, Prompting
 from tightfit.models.candidates import CandidateLM
 from tightfit.models.hf_causal_lm import hf_classifier, random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords, HFTokenizer
-from tightfit.models.language_model import Decoder, Encoder, LanguageModel
+from tightfit.models.language_model import Decoder, LanguageModel, TextEncoder
 from tightfit.run.evaluate import answers, score
 
 from .test_language_model import CAUSAL, WORDS, bert, tokenizer_of_words
@@ -220,7 +220,7 @@ def saved(folder: Path, kind: str) -> Path:
     return tokenizer_of_words(folder)
 
 
-@pytest.mark.parametrize(("kind", "made"), [("bert", Encoder), ("gpt2", Decoder), ("llama", Decoder)])
+@pytest.mark.parametrize(("kind", "made"), [("bert", TextEncoder), ("gpt2", Decoder), ("llama", Decoder)])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_any_encoder_or_decoder_gets_a_head(kind: str, made: type, attention: str, tmp_path: Path) -> None:
     source = str(saved(tmp_path, kind))
@@ -232,7 +232,7 @@ def test_any_encoder_or_decoder_gets_a_head(kind: str, made: type, attention: st
     plain = transformers.AutoModel.from_pretrained(source).eval()
     with torch.no_grad():
         hidden = plain(torch.tensor([row])).last_hidden_state
-        pooled = hidden.mean(dim=1) if made is Encoder else hidden[:, -1]
+        pooled = hidden.mean(dim=1) if made is TextEncoder else hidden[:, -1]
         torch.testing.assert_close(model(padded), model.answers(pooled), rtol=1e-4, atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from tightfit.models.language_model import (
     Decoder,
     LanguageModel,
     MaskedLM,
+    TextEncoder,
     WithHead,
     keep_answers,
     numbered_layers,
@@ -109,7 +110,7 @@ def hf_classifier(
     attention: str = "sdpa",
     compute: str | None = None,
 ) -> WithHead:
-    """The encoder or decoder `source` with a new head for `classes`: see `TextEncoder`, `Decoder` and `hf_causal_lm`."""
+    """The encoder or decoder `source` with a new head for `classes`: see `WithHead` and `hf_causal_lm`."""
     config = config_of(source)
     if config.is_encoder_decoder:
         raise ValueError(f"{source} is an encoder and a decoder ({config.model_type}); choose one of the two")

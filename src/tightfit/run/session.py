@@ -60,7 +60,8 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     if config.get("distributed") and rank() > 0:
         return followed(config, folder)
     label = describe(config)
-    is_forced, config = bool(config.get("force")), {**config, "force": None}
+    is_forced = bool(config.get("force"))
+    config = dict(config) | {"force": None}
     with only_process_in(folder, label):
         if is_forced:
             forget(folder)
