@@ -61,7 +61,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
         return followed(config, folder)
     label = describe(config)
     is_forced = bool(config.get("force"))
-    config = dict(config) | {"force": None}
+    config = {name: value for name, value in config.items() if name != "force"}
     with only_process_in(folder, label):
         if is_forced:
             forget(folder)
@@ -85,7 +85,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
 def followed(config: Mapping[str, Any], folder: Path) -> Outcome:
     """As a worker that is not the first, make the steps of the run unless it already ended."""
     before = read_run(folder)
-    if before is None or before.status not in FINAL:
+    if config.get("force") or before is None or before.status not in FINAL:
         follow(config, folder, build_task)
     return Outcome("finished", folder)
 
