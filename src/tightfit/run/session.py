@@ -55,7 +55,8 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
     check_configuration(config)
     folder = run_folder(config)
     label = describe(config)
-    is_forced, config = bool(config.get("force")), {**config, "force": None}
+    is_forced = bool(config.get("force"))
+    config: dict[str, Any] = {**config, "force": None}
     with only_process_in(folder, label):
         if is_forced:
             forget(folder)
