@@ -83,7 +83,7 @@ if ! has_fitting_torch "$venv/bin/python"; then
 fi
 echo "installing the rest of the pinned set"
 grep -v '^torch==' constraints.txt >"$venv/constraints.txt"     # the torch that is there stays
-extras=${EXTRAS-dev,lm,fast,export,privacy,quantised,slurm}
+extras=${EXTRAS-dev,lm,fast,export,privacy,quantised,slurm,oracles}
 pip install -q -c "$venv/constraints.txt" -e ".${extras:+[$extras]}"
 # Among shared packages others may disagree with ours, or with each other, and do no harm.
 [ -e "$(shared_packages)" ] || pip check

@@ -71,7 +71,8 @@ def test_every_dependency_is_pinned_within_its_range(requirement: Requirement):
     assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])
 
 
-@pytest.mark.parametrize("requirement", [each for each in REQUIREMENTS if each.name != "torch"], ids=str)
+# torch may be any build of its version; a cluster's Ray is not of what set-up installs.
+@pytest.mark.parametrize("requirement", [each for each in REQUIREMENTS if each.name not in ("torch", "ray")], ids=str)
 def test_the_tests_run_with_the_pinned_version(requirement: Requirement):
     assert version(requirement.name) == pins()[canonicalize_name(requirement.name)]
 

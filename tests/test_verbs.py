@@ -37,7 +37,7 @@ NAMED = {
 }
 WRONG_NAMES = {
     "run optimiser=mezo": "Could not override 'optimiser': optimiser is no setting of a run; write optimizer; it has",
-    "run optimizer=mezzo": "Could not find 'optimizer/mezzo'; write optimizer=mezo; choose adazeta, bp, bp_adam",
+    "run optimizer=mezzo": "Could not find 'optimizer/mezzo'; write optimizer=mezo; choose adazeta, admm_pruning, bp",
     "reproduce elasticzo/tabel1": "Could not find 'experiments/elasticzo/tabel1'; write elasticzo/table1; tightfit",
     "reproduce elasticzo/table1 job=1": "Could not override 'job': job is no setting of a run",
     "plan modle=lenet5": "modle is not a key of a plan; write model; choose",

@@ -61,7 +61,8 @@ CASES = [
         for plus in ("", "+")
         for said in ("{null: No, 1: Yes}", "{1: Yes,NULL : No}")
     ),
-    reads("label 'good' has no verbalizer", "good.tsv", "dataset.verbalizers={bad: terrible}"),
+    reads("a task has two classes or more", "good.tsv", "dataset.verbalizers={bad: terrible}"),
+    reads("label 'good' has no verbalizer", "good.tsv", "dataset.verbalizers={bad: terrible, fair: fine}"),
     reads("must have the place of the answer", "good.tsv", *WORDS, "dataset.template=hello"),
     reads("nosuch", "good.tsv", *WORDS, "dataset.template='{nosuch} {label}'"),
     reads("dataset.scored='dev' is not a split", "good.tsv", *WORDS, "dataset.scored=dev"),

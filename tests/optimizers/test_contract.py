@@ -128,7 +128,7 @@ METHODS = {
     "bp_adam_mesp": Method(
         Backprop(0.05, Adam(), MeSP()),
         60,
-        (0.3, 0.4),  # a real step keeps nothing of the frozen layers before the first update
+        (0.75, 0.9),
         2.5,
         tiny_model=lambda: adapted(tiny_model(), LoRA(4, 8)),
         lenet5=lambda classes, seed: adapted(lenet5(classes, seed), LoRA(4, 8)),

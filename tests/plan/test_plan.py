@@ -45,7 +45,8 @@ def test_every_method_that_runs_is_planned_where_it_fits_and_told_where_it_does_
     for model, trains in (("smollm2_135m", "floats"), ("lenet5", "floats"), ("lenet5_int8", "int8")):
         code = main([f"model={model}", f"optimizer={optimizer}", "format=json"])
         said = capsys.readouterr()
-        if (optimizer in INT8) == (trains == "int8"):
+        of_other_models = (optimizer, model) == ("compressm", "lenet5")  # it shrinks linear recurrent units
+        if (optimizer in INT8) == (trains == "int8") and not of_other_models:
             (row,) = json.loads(said.out)["rows"]
             assert row["forward"] >= 1
             assert 0 < row["parameters_bytes"] < row["total_bytes"]
@@ -59,7 +60,7 @@ def test_every_rule_is_planned(capsys) -> None:
     for model in ("smollm2_135m", "lenet5"):
         rows = plan(capsys, f"model={model}", "optimizer=bp", f"optimizer/rule={','.join(rules)}")
         states = {rule: row["optimizer_state_bytes"] for rule, row in zip(rules, rows, strict=True)}
-        assert states.pop("sgd") == 0
+        assert [states.pop(name) for name in ("sgd", "masked_sgd")] == [0, 0]
         assert all(0 < state <= states["adam"] for state in states.values())
 
 
@@ -363,7 +364,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
             "model=lenet5 model.layers=3 optimizer=mezo",
             "model.layers is no setting of the planned lenet5; it has classes",
         ),
-        ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose adazeta, bp, bp_adam"),
+        ("optimizer=adagrad", "Could not find 'optimizer/adagrad'; choose adazeta, admm_pruning, bp"),
         (
             "model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch",
             "Could not find 'adapter/nosuch'; choose blocks, bsr, lora, lora_4bit",
@@ -380,7 +381,7 @@ def test_13b_is_planned_in_far_less_memory_than_it_has_weights() -> None:
             "optimizer=elastic_zo optimizer.bp_layers=33",
             "bp_layers=33 but smollm2_135m has 32 layers with weights; choose 0–32",
         ),
-        ("model=lenet5 optimizer=bp_lora", "Could not find 'optimizer/bp_lora'; choose adazeta, bp, bp_adam"),
+        ("model=lenet5 optimizer=bp_lora", "Could not find 'optimizer/bp_lora'; choose adazeta, admm_pruning, bp"),
         ("model=lenet5 optimizer=elastic_zo optimizer.bp_layers=6", "bp_layers=6 but LeNet5 has 5 layers with weights"),
         ("training.batch_size=0", "training.batch_size=0 but a step needs at least one; choose 1 or more"),
         ("dataset.sequence_length=0", "dataset.sequence_length=0 but a step needs at least one"),

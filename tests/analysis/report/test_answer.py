@@ -27,7 +27,7 @@ from tests.analysis.miniature import make_run
 
 def group(name: str, share: float, size: float, facet: int = 0) -> Group:
     final = None if math.isnan(share) else estimate([share])
-    return Group(name, method(name), facet, (name,), final, "", size, size, "1", 1.0, {}, None, (name,))
+    return Group(name, method(name), facet, (name,), final, "", size, size, math.nan, "1", 1.0, {}, None, (name,))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12))
