@@ -97,6 +97,15 @@ def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert not is_exhaustion(error)
 
 
+@pytest.mark.parametrize("enforce", [True, False])
+def test_what_onednn_says_of_many_faults_means_memory_where_that_is_limited(enforce: bool) -> None:
+    with (
+        pytest.raises(OverBudget if enforce else RuntimeError, match="may hold" if enforce else "primitive"),
+        Limit(MemoryBudget("tight", "64MiB", enforce=enforce), CPU),
+    ):
+        raise RuntimeError("could not create a primitive")
+
+
 def test_systems_that_cannot_limit_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ValueError, match=r"enforce=true cannot limit a process on darwin; use Linux"):

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -27,6 +28,8 @@ from tightfit.memory.budget import MemoryBudget, OverBudget, readable
 SLACK_BYTES = 32 * 2**20
 # How allocators say that there is no memory left, where they raise a plain RuntimeError.
 EXHAUSTED = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+# How oneDNN says it, which says the same of other faults: so it is believed only where a limit is set.
+PERHAPS_EXHAUSTED = ("could not create a primitive", "could not execute a primitive")
 
 
 class Limiter(Protocol):
@@ -83,7 +86,7 @@ class Limit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._limiter:
             self._limiter.lift()
-            if error is not None and is_exhaustion(error):
+            if error is not None and (is_exhaustion(error) or says(error, PERHAPS_EXHAUSTED)):
                 raise OverBudget(
                     f"an allocation failed: the process may hold {readable(self._budget.bytes or 0)} "
                     f"({self._budget.name}, enforced) and {readable(SLACK_BYTES)} of slack"
@@ -95,8 +98,12 @@ def is_exhaustion(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, RuntimeError):
-        return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in EXHAUSTED)
+        return isinstance(error, torch.OutOfMemoryError) or says(error, EXHAUSTED)
     return isinstance(error, MemoryError)
+
+
+def says(error: BaseException, words: Sequence[str]) -> bool:
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
 
 
 def limiter_for(device: torch.device) -> Limiter:
