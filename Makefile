@@ -15,7 +15,7 @@ TIGHTFIT = $(PYTHON) -m tightfit
 PY              ?=
 TORCH_INDEX_URL ?=
 # What is installed beside the small set: a run of images needs none of these (make setup EXTRAS=), language models lm.
-EXTRAS          ?= dev,lm,fast,export,privacy
+EXTRAS          ?= dev,lm,fast,export,privacy,quantised,slurm,oracles
 export PY TORCH_INDEX_URL EXTRAS
 
 .DEFAULT_GOAL := help

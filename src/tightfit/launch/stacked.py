@@ -37,7 +37,7 @@ def afresh(config: Config) -> Config:
     if config.get("force"):
         with only_process_in(run_folder(config), describe(config)):
             forget(run_folder(config))
-    return {**config, "force": None}
+    return {name: value for name, value in config.items() if name != "force"}
 
 
 def carry_out_stacked(configs: Sequence[Config], most: int) -> list[Outcome | BaseException]:

@@ -61,7 +61,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
         return followed(config, folder)
     label = describe(config)
     is_forced = bool(config.get("force"))
-    config: dict[str, Any] = {**config, "force": None}
+    config = {name: value for name, value in config.items() if name != "force"}
     with only_process_in(folder, label):
         if is_forced:
             forget(folder)
