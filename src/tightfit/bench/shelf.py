@@ -7,18 +7,16 @@ and a step that is probed in the activations no more than two forwards: below wh
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from tightfit.bench import language
 from tightfit.bench.pairs import Work
-from tightfit.bench.targets import SIGNS, Pair, Row, measure, record, stepping, table_of, tokens, told
+from tightfit.bench.targets import SIGNS, Pair, Row, measure, prepared, record, stepping, table_of, tokens, told
 from tightfit.optimizers.base import Optimizer
 from tightfit.optimizers.descents.adam import Adam
 from tightfit.optimizers.descents.momentum import Momentum
@@ -34,7 +32,6 @@ from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.mezo_svrg import MeZOSVRG
 from tightfit.optimizers.one_sided import OneSided
 from tightfit.optimizers.zo_adamu import ZOAdaMU
-from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.run.configuration import cores_for
 from tightfit.run.evaluate import cross_entropy
 
@@ -112,11 +109,7 @@ class Answering(nn.Module):
 
 def measure_all(csv: str | None = None) -> None:
     """Show every row beside its aim, and append them to the file `csv`."""
-    keep_freed_memory()
-    console = Console()
-    console = console if console.is_terminal else Console(width=160)
-    machine, hardware = describe_machine(torch.device("cpu")), describe_hardware(torch.device("cpu"))
-    title = f"{machine['cpu']}, {hardware['capability']}, torch {machine['torch']}, load {os.getloadavg()[0]:.1f}"
+    console, title = prepared()
     told(console, f"{title}; 135M, {SEQUENCES} × 64 tokens, float32")
     for rows in (over_mezo(), over_forwards()):
         measured = list(measure(rows, console))

@@ -258,13 +258,19 @@ def line(each: Measured) -> dict[str, Any]:
     }
 
 
-def measure_all(csv: str | None = None) -> None:
-    """Show every row beside its target, and append them to the file `csv`."""
+def prepared() -> tuple[Console, str]:
+    """This process, ready to measure: where rows are shown, and the machine they are of, in words."""
     keep_freed_memory()
     console = Console()
     console = console if console.is_terminal else Console(width=160)
     machine, hardware = describe_machine(torch.device("cpu")), describe_hardware(torch.device("cpu"))
     title = f"{machine['cpu']}, {hardware['capability']}, torch {machine['torch']}, load {os.getloadavg()[0]:.1f}"
+    return console, title
+
+
+def measure_all(csv: str | None = None) -> None:
+    """Show every row beside its target, and append them to the file `csv`."""
+    console, title = prepared()
     told(console, f"{title}; at most {SECONDS:.0f} seconds a row")
     measured = list(measure(rows(), console))
     console.print(table_of(measured, title))
