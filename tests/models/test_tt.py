@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.optimizers.test_product import tiny_llama
+from tests.optimizers.axes import tiny_llama
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import layer_table
 from tightfit.models.adapters.tt import TensorTrains, TTAdapted, TTLinear, core_shapes, factors_of

@@ -20,7 +20,7 @@ from tightfit.optimizers.elastic_zo import ElasticZO
 from tightfit.optimizers.mezo import MeZO
 from tightfit.run.evaluate import cross_entropy
 
-from .test_product import INPUTS, tiny_llama, tiny_mlp
+from .axes import INPUTS, tiny_llama, tiny_mlp
 
 
 def tiny_gpt2() -> nn.Module:

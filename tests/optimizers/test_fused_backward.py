@@ -30,7 +30,7 @@ from tightfit.plan.subject import Subject
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.rehearsal import batch_like, peak_live
 
-from .test_product import INPUTS, tiny_llama
+from .axes import INPUTS, tiny_llama
 
 RULES = {"sgd": SGD(), "adam": Adam(), "foam": FOAM(), "mofasgd": MoFaSGD(), "solo": SOLO(), "muon": Muon()}
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from .test_plan import main, only
+from tightfit.plan.__main__ import main
+
+from .asked import only
 
 LLAMA = {  # Llama-3.2-1B
     "model_type": "llama",
