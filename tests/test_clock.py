@@ -5,11 +5,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tightfit.datasets.batches import Batches
+from tightfit.launch.stacked import carry_out_stacked
 from tightfit.run import clock as module
+from tightfit.run import stack
 from tightfit.run.clock import Clock
+
+from .test_runner import METHODS, carry_out, task
+from .test_stack import records, sweep
 
 SLEEPER = """
 import sys, time
@@ -122,6 +130,38 @@ def test_a_process_that_is_stopped_and_continued_does_not_train_meanwhile() -> N
     trained, stopped = map(float, child.communicate("\n")[0].split())
     assert stopped > 1.0
     assert trained < stopped
+
+
+def stopped_within(step: int, hands: Hands, real: Callable[..., Any]) -> Callable[..., Any]:
+    """`real`, which each step calls once, as it is when each takes a second and that one is stopped for a thousand."""
+    calls = iter(range(step + 1))
+
+    def call(*given: Any) -> Any:
+        hands.pass_(wall=1.0, cpu=1.0)
+        if next(calls, None) == step:
+            hands.pass_(wall=1000.0, cpu=0.0)
+            continued()
+        return real(*given)
+
+    return call
+
+
+def test_a_run_that_was_stopped_has_that_on_record_and_not_as_training(
+    hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Batches, "batch", stopped_within(4, hands, Batches.batch))
+    summary = carry_out(task(METHODS["bp_sgd"]), tmp_path).summary
+    assert (summary["train_seconds"], summary["stopped_seconds"]) == pytest.approx((summary["steps"], 1000.0))
+
+
+def test_runs_of_a_stack_that_was_stopped_have_that_on_record_and_not_as_training(
+    hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "in_bucket", stopped_within(4, hands, stack.in_bucket))
+    configs = sweep(tmp_path)
+    carry_out_stacked(configs, most=64)
+    for summary in (record.summary for record in records(configs)):
+        assert (summary["train_seconds"], summary["stopped_seconds"]) == pytest.approx((summary["steps"], 1000.0))
 
 
 def test_on_a_gpu_the_device_is_waited_for_after_the_last_step_before_something_else_and_not_between_steps(

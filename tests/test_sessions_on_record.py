@@ -50,18 +50,19 @@ def test_every_session_of_a_run_is_on_record_with_its_commit_its_machine_and_its
     ]
 
 
-def test_a_run_made_again_from_its_beginning_started_when_it_was(
+def test_a_run_made_again_from_its_beginning_started_when_it_was_and_no_earlier_session_has_work_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tightfit.run.attempt.now", lambda: "2026-01-01")
-    with killed_at_second_checkpoint() as saves:
-        carry_out(config(tmp_path))
+    for day in (1, 2):
+        monkeypatch.setattr("tightfit.run.attempt.now", lambda day=day: f"2026-01-0{day}")
+        with killed_at_second_checkpoint() as saves:
+            carry_out(config(tmp_path))
     saves[0].unlink()
-    monkeypatch.setattr("tightfit.run.attempt.now", lambda: "2026-01-02")
+    monkeypatch.setattr("tightfit.run.attempt.now", lambda: "2026-01-03")
     record = read_run(carry_out(config(tmp_path)).folder)
     assert record is not None
-    assert record.started_at == "2026-01-02"
-    assert [(session["from_step"], session["to_step"]) for session in record.sessions] == [(0, 0), (0, 24)]
+    assert record.started_at == "2026-01-03"
+    assert [(session["from_step"], session["to_step"]) for session in record.sessions] == [(0, 0), (0, 0), (0, 24)]
 
 
 def test_a_record_from_before_there_were_sessions_is_read_and_continued(tmp_path: Path) -> None:
