@@ -2,17 +2,21 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from tests.optimizers.test_int8 import Products
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.launch.reproduce import Planned, duration, main, plan, standing, summary, time_left
+from tightfit.launch import reproduce
+from tightfit.launch.reproduce import Planned, conclude, duration, main, plan, standing, summary, time_left
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.records.record import RunRecord, append_eval, write_run
 from tightfit.run.estimate import estimated, measured_steps
 from tightfit.run.holding import only_process_in
 from tightfit.run.profiles import with_profile
+from tightfit.tracking.local import LocalOnly
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -201,6 +205,19 @@ def test_recorded_runs_on_a_users_files_are_shown_only_while_these_are_the_same(
     monkeypatch.setattr("tightfit.run.trust.checksums", lambda _: {"train": "2" * 64})
     assert main(["elasticzo/table1", *overrides]) == 2
     assert "a run on train with sha256 111111111111…, but that has 222222222222… now" in capsys.readouterr().out
+
+
+def test_runs_that_had_ended_have_their_mirrors_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    completed: list[tuple[str, Path]] = []
+    monkeypatch.setattr(LocalOnly, "complete", lambda self, record, folder: completed.append((record.status, folder)))
+    monkeypatch.setattr(reproduce, "analysis", lambda _: SimpleNamespace(report_experiment=lambda *_, **__: []))
+    ended, under_way, missing, *_ = plan(
+        ["experiments=elasticzo/table1", "seed=0", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
+    )
+    for run, status in ((ended, "finished"), (under_way, "running")):
+        write_run(run.folder, RunRecord(run.folder.name, "elasticzo/table1", run.config, status=status))
+    conclude(Console(), [ended, under_way, missing])
+    assert completed == [("finished", ended.folder)]
 
 
 @pytest.mark.parametrize("missing", ["dataset=text_file", "memory_budget=custom"])
