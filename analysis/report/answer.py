@@ -26,8 +26,8 @@ READING = (
     "Accuracy: mean ± standard deviation (number of seeds), and the 95% interval. Front: no other has as few bytes and "
     "is as accurate. Held: what counts against the budget, by the accounting that decided. Measured: the most bytes of "
     "tensors alive in real steps. Process: what the whole process held meanwhile, Python and PyTorch included, "
-    "where that was recorded. Bands reach from the lowest seed to the highest. A dotted line: what always giving the most "
-    "frequent class is right for, where that is on record."
+    "where that was recorded. Bands reach from the lowest seed to the highest. A dotted line: what always giving the "
+    "most frequent class is right for, where that is on record."
 )
 
 
