@@ -46,7 +46,7 @@ def check_axis(word: str, part: str, axis: str, names: Sequence[str], there: Map
 
 
 def axes_of(option: str, there: Mapping[str, Path]) -> list[str]:
-    """The axes of `option`, such as `optimizer/bp`, and of the options that it is made from; of what is not there none."""
+    """The axes of `option`, such as `optimizer/bp`, and of the options that it is made from; none of others."""
     path = there.get(option)
     content = yaml.safe_load(path.read_text()) if path else None
     found = []
