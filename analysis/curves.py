@@ -14,7 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from .load import Records, latest
-from .names import Method, arithmetic_title, budget_title, column_title, in_order, mebibytes, method, subject
+from .names import (
+    MOST_FREQUENT,
+    Method,
+    arithmetic_title,
+    budget_title,
+    column_title,
+    in_order,
+    mebibytes,
+    method,
+    subject,
+)
+from .palette import GREY
 from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 from .tables import machine, profile_banner, why
 
@@ -74,6 +85,20 @@ def draw(axes: Axes, line: Curve, text: str, drawn: Method | None = None) -> End
     if line.seeds > 1:
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
     return EndLabel(float(line.x[-1]), float(line.mean[-1]), text, color)
+
+
+def baselines(runs: pd.DataFrame) -> list[float]:
+    """What always giving the most frequent class is right for, once for each share on record of `runs`."""
+    return sorted(set(runs["majority_accuracy"].dropna().astype(float).round(4)))
+
+
+def draw_baselines(axes: Axes, runs: pd.DataFrame) -> list[EndLabel]:
+    """Draw a dotted line at each baseline of `runs`; returns their labels, which stand where the lines drawn end."""
+    right = float(axes.dataLim.xmax)
+    shares = baselines(runs) if axes.lines else []
+    for share in shares:
+        axes.axhline(share, color=GREY, linewidth=0.9, linestyle=":")
+    return [EndLabel(right, share, f"{MOST_FREQUENT} {share:.1%}", GREY) for share in shares]
 
 
 def by_method(records: Records) -> Iterator[tuple[str, Records]]:
@@ -190,13 +215,15 @@ def budget_panel(axes: Axes, records: Records, budget: int) -> tuple[list[EndLab
     """Draw the methods that trained under `budget`; returns the labels of their lines, and why others have none."""
     labels: list[EndLabel] = []
     absent: dict[str, None] = {}
-    for row, part in by_method(records.only(records.runs["budget_bytes"] == budget)):
+    here = records.only(records.runs["budget_bytes"] == budget)
+    for row, part in by_method(here):
         others = part.runs[part.runs["status"] != "finished"].to_dict("records")
         absent |= dict.fromkeys(f"{method(row).title}\n{why_in_panel(run)}" for run in others)
         line = curve(part.only(part.runs["status"] == "finished"), row, "train_seconds", "accuracy", log=True)
         if line is not None:
             text = f"{method(row).title} {100 * line.mean[-1]:.1f}%, batch {line.batch_size}"
             labels.append(draw(axes, line, text))
+    labels += draw_baselines(axes, here.runs)
     return labels, "\n".join(absent)
 
 

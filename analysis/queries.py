@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from . import names
-from .curves import by_method, conditions, curve, draw
+from .curves import by_method, conditions, curve, draw, draw_baselines
 from .fine_tuning import reason
 from .load import Records
 from .names import Method, mebibytes, method, model_title, subject
@@ -159,7 +159,8 @@ def accuracy_by_queries(records: Records, profile: str = "paper") -> Figure:
         here = dict(by_method(finished.only(finished.runs["model"] == model)))
         lines = [line for row in looks if row in here and (line := curve(here[row], row, "train_seconds", "accuracy"))]
         drawn = [(line, looks[line.row]) for line in lines]
-        labels.append([draw(axes, line, f"{look.title}: {line.mean[-1]:.1%}", look) for line, look in drawn])
+        ends = [draw(axes, line, f"{look.title}: {line.mean[-1]:.1%}", look) for line, look in drawn]
+        labels.append([*ends, *draw_baselines(axes, finished.runs[finished.runs["model"] == model])])
         axes.set(title=model_title(model), ylabel="test accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
         axes.set_xlim(left=0)

@@ -16,6 +16,7 @@ from torch import nn
 
 import tightfit
 from tightfit import api
+from tightfit.records.places import HOME
 from tightfit.records.record import read_evals
 from tightfit.run.checkpoint import weights_digest
 
@@ -61,6 +62,29 @@ def test_the_example_in_the_documentation_runs() -> None:
     failed, tried = doctest.testmod(api)
     assert tried > 5
     assert failed == 0
+
+
+PRINTED = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = {
+    f"{page.relative_to(HOME)}, {number}": block
+    for page in (HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").rglob("*.md")))
+    for number, block in enumerate(PRINTED.findall(page.read_text()), 1)
+}
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_what_the_pages_print_of_python_runs(page: str) -> None:
+    """As it stands, of a fraction of a second; what it calls the reader's own is made here."""
+    inputs, labels = examples()
+    named: dict[str, Any] = {"net": net(), "inputs": inputs, "labels": labels, "new_inputs": inputs[:3]}
+    exec(BLOCKS[page].replace("seconds=60", "seconds=0.2, quiet=True"), named)
+    assert named["result"].status == "finished"
+    assert named["result"].evaluations[-1]["train_seconds"] < 60
+
+
+def test_the_pages_print_some_python() -> None:
+    assert len(BLOCKS) > 1
+    assert all("seconds=60" in block for block in BLOCKS.values())  # else the test above would train for long
 
 
 def test_a_result_is_what_is_on_record(capsys: pytest.CaptureFixture[str]) -> None:

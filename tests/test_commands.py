@@ -47,7 +47,7 @@ RUN_ELSEWHERE = {
         "dataset.held_out=5000 training.batch_size=8"
     ),
     "report runs=runs/scratch",
-    # By tests/test_use.py, on a finished run of each kind:
+    # By tests/use, on a finished run of each kind:
     'predict run=0123456789ab text="a fine film"',
     "score run=0123456789ab file=other.tsv",
     "export run=0123456789ab format=huggingface",

@@ -1,16 +1,43 @@
-"""A newcomer's ways from data as they are published to a model that other programs load, by commands alone.
+"""A newcomer's twelve journeys, and the tests that go them, by commands alone and on made-up data.
 
-Each is of made-up data of a published form, and of a folder of a kind of model: run, run again, stopped and resumed,
-listed, reported, scored, asked, exported and loaded.
+1. The commands that are printed, and what each verb says of itself:
+   test_commands.py::test_a_printed_run_trains_with_the_optimizer_it_names,
+   test_verbs.py::test_help_shows_purpose_words_defaults_examples_and_exit_codes
+2. Own texts, of the forms in which sets are published, with folders of four kinds of models, to a model elsewhere:
+   test_journeys.py::test_a_newcomer_goes_from_data_to_a_model_that_others_load,
+   datasets/test_own_files.py::test_another_separator_or_encoding_is_read_where_it_is_named
+3. An own network and own arrays, swept and compared:
+   test_journeys.py::test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own
+4. A table of an own sweep, and a list of all runs:
+   test_ending.py::test_a_sweep_ends_in_an_answer_and_ls_lists_its_runs
+5. Runs in Weights & Biases that can be told apart:
+   tracking/test_offline.py::test_runs_of_a_sweep_have_names_of_their_own_that_tell_rate_budget_and_seed
+6. Whether a model fits a phone:
+   plan/test_plan.py::test_a_plan_ends_in_a_sentence_that_says_what_its_rows_say
+7. A run again, one that was killed, and one of code that was edited:
+   test_boolean_labels.py::test_a_killed_run_is_resumed_bit_for_bit,
+   test_own_folder.py::test_a_change_of_own_code_is_told_and_force_makes_the_run_again
+8. A lesson of a minute: test_demo.py::test_the_demo_trains_in_three_ways_and_draws_them,
+   test_notebook.py::test_the_lesson_runs_from_top_to_bottom
+9. A finished model is asked, scored on other data, and trained further:
+   use/test_predict.py::test_texts_are_answered_as_they_were_scored_and_without_the_data,
+   use/test_score.py::test_other_settings_of_the_data_are_scored,
+   test_start_from.py::test_a_run_begins_where_the_other_ended
+10. The installed package, outside the checkout:
+   test_installed.py::test_the_installed_command_plans_and_runs_with_a_users_own_options
+11. From Python: test_api.py::test_what_the_pages_print_of_python_runs
+12. Words that cannot be meant: test_bad_input.py::test_bad_input_is_told_in_one_line_before_any_work
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -129,16 +156,16 @@ def model_words(kind: str, folder: Path) -> list[str]:
     return ["model=hf_causal_lm", f"model.name={tokenizer_of_words(folder / kind)}"]
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_a_newcomer_goes_from_data_to_a_model_that_others_load(
-    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Does what words ask for, and gives what is said."""
     monkeypatch.setattr(sys, "argv", ["tightfit"])
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("TIGHTFIT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("TIGHTFIT_CONF", "")
     monkeypatch.setenv("COLUMNS", "300")
 
-    def say(*words: str) -> str:
+    def said(*words: str) -> str:
         GlobalHydra.instance().clear()
         capsys.readouterr()
         code = main(words)
@@ -146,6 +173,14 @@ def test_a_newcomer_goes_from_data_to_a_model_that_others_load(
         assert code == 0, told.out + told.err
         return told.out
 
+    return said
+
+
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
+def test_a_newcomer_goes_from_data_to_a_model_that_others_load(
+    journey: Journey, tmp_path: Path, say: Callable[..., str]
+) -> None:
+    """Run, run again, stopped and resumed, listed, reported, scored, asked, exported and loaded."""
     words = [*journey.data(tmp_path), *model_words(journey.model, tmp_path), *journey.words, *SMALL]
     first = say("run", *words)
     assert "always answering the most frequent one is right for " in first
@@ -198,3 +233,49 @@ def load_elsewhere(journey: Journey, folder: Path) -> None:
         logits = lm.eval()(**tokenizer("a b good", return_tensors="pt", return_token_type_ids=False)).logits
     assert logits.shape[-1] == lm.config.vocab_size
     assert (folder / "out" / "answers.json").exists()
+
+
+NETWORK = """
+from torch import nn
+
+
+def sensor_net(classes: int, seed: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+def test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own(
+    tmp_path: Path, say: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "sensors", raising=False)
+    conf = tmp_path / "my_conf"
+    (conf / "model").mkdir(parents=True)
+    (conf / "sensors.py").write_text(NETWORK)
+    (conf / "model" / "sensor_net.yaml").write_text("_target_: sensors.sensor_net\nname: sensor_net\n")
+    inputs = np.random.default_rng(0).standard_normal((200, 6)).astype("float32")
+    np.savez(tmp_path / "mine.npz", x=inputs, y=np.where(inputs[:, 0] > -0.5, "calm", "rough"))
+    model = [f"--config-dir={conf}", "model=sensor_net", "dataset=arrays", f"dataset.path={tmp_path / 'mine.npz'}"]
+    methods = ["optimizer=bp_adam,mezo", "optimizer.lr=0.01", "seed=0,1", "experiment=sensors"]
+    words = ["run", *model, *methods, *(word for word in SMALL if "optimizer" not in word)]
+    table = say(*words).rpartition("Your runs: ")[2]
+    assert " 4 runs, " in table
+    folders = sorted(path.parent for path in (tmp_path / "runs" / "sensors").rglob("run.json"))
+    records = {record.key: record for folder in folders if (record := read_run(folder))}
+    assert {record.status for record in records.values()} == {"finished"}
+    trained = {key: (tmp_path / "runs" / "sensors" / key / "run.json").read_bytes() for key in records}
+    say(*words)  # nothing is left to do
+    assert trained == {key: (tmp_path / "runs" / "sensors" / key / "run.json").read_bytes() for key in records}
+    say("report", f"runs={tmp_path / 'runs'}", "x=forward_passes", f"out={tmp_path / 'report'}")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "forward passes" in page
+    share = next(iter(records.values())).dataset["majority_accuracy"]
+    assert f"most frequent class {share:.1%}" in page
+    key, record = next(iter(records.items()))
+    assert f"accuracy {record.summary['final_accuracy']:.2%} of " in say("score", f"run={key}", "trust=true")
+
+
+def test_every_journey_names_tests_that_are_there() -> None:
+    said = __doc__ or ""
+    assert len(re.findall(r"^\d+\. ", said, re.MULTILINE)) == 12
+    for file, name in re.findall(r"(\S+\.py)::(\w+)", said):
+        assert f"def {name}(" in (Path(__file__).parent / file).read_text(), (file, name)

@@ -63,11 +63,12 @@ def records(folder: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("run.json"))]
 
 
-@pytest.mark.parametrize("by", ["flag", "variable"])
+@pytest.mark.parametrize("by", ["flag", "variable", "both"])
 def test_own_options_and_code_are_found_by_a_run(by: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flag = ["--config-dir", "../my_conf"]
-    if by == "variable":
+    if by != "flag":
         monkeypatch.setenv("TIGHTFIT_CONF", os.pathsep.join(["../my_conf", str(own.parent / "work")]))
+    if by == "variable":
         flag = []
     assert main(["run", *flag, "model=mlp", *SMALL]) == 0
     (record,) = records(Path("runs"))

@@ -15,9 +15,10 @@ from tightfit.use.packing import write_model
 from tightfit.use.trained import load
 
 from .killing import killed_at_second_checkpoint
+from .test_boolean_labels import own_file
 from .test_language_runs import METHODS, optimizer, tiny_llama
 from .test_session import config
-from .test_use import LORA, own_file
+from .use.runs import LORA
 
 STILL = {**config(Path())["optimizer"], "lr": 0.0}
 

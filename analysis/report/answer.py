@@ -26,7 +26,11 @@ READING = (
     "Accuracy: mean ± standard deviation (number of seeds), and the 95% interval. Front: no other has as few bytes and "
     "is as accurate. Held: what counts against the budget, by the accounting that decided. Measured: the most bytes of "
     "tensors alive in real steps. Process: what the whole process held meanwhile, Python and PyTorch included, "
-    "where that was recorded. Bands reach from the lowest seed to the highest."
+    "where that was recorded."
+)
+DRAWN = (
+    " Bands reach from the lowest seed to the highest. A dotted line: what always giving the most frequent class is "
+    "right for, where that is on record."
 )
 
 
@@ -72,7 +76,7 @@ def html(study: Study, links: Links) -> str:
     """Tabs, which work without a script; on paper all of them are shown."""
     tabs = "\n".join(tab(study, number, facet) for number, facet in enumerate(study.facets))
     panels = "\n".join(panel(study, number, facet, links) for number, facet in enumerate(study.facets))
-    return f'<div class="tabs">{tabs}\n{panels}</div>\n<p class="note">{words(READING + how(study))}</p>'
+    return f'<div class="tabs">{tabs}\n{panels}</div>\n<p class="note">{words(READING + DRAWN + how(study))}</p>'
 
 
 def how(study: Study) -> str:
@@ -150,7 +154,9 @@ def courses(study: Study, here: Sequence[Group], title: str) -> str:
     every = [line for one in study.groups if (line := one.course)]
     x = axis(study.x, "log" if study.is_log else "linear", [end for line in every for end in (line.x[0], line.x[-1])])
     seen = [end for line in every for end in (line.low.min(), line.high.max())]
-    return curves(drawn, x, accuracy_axis([*seen, *ends_of(study)]), f"Accuracy by {study.x}: {title}")
+    seen += [share for one in study.groups if one.course for share in one.baselines]
+    levels = sorted({share for one in here if one.course for share in one.baselines})
+    return curves(drawn, x, accuracy_axis([*seen, *ends_of(study)]), f"Accuracy by {study.x}: {title}", levels)
 
 
 def study_headings(study: Study) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..curves import curve
+from ..curves import baselines, curve
 from ..load import PROCESS, Records, latest
-from ..names import Method
+from ..names import MOST_FREQUENT, Method
 from ..statistics import Estimate, estimate
 from ..tables import why
 from .pictures import Line
@@ -23,7 +23,7 @@ PEAK_LIVE = "peak_live"  # the accounting of budgets that rehearses steps
 BESIDE = {  # columns of runs: their heading, and how a number is written
     "final_macro_f1": ("macro F1", "{:.3f}"),
     "final_matthews": ("Matthews", "{:.3f}"),
-    "majority_accuracy": ("most frequent class", "{:.2%}"),
+    "majority_accuracy": (MOST_FREQUENT, "{:.2%}"),
 }
 
 
@@ -34,6 +34,7 @@ class Group:
     note: why there is no result, or for which seeds. held_bytes: what counts against the budget; measured_bytes: the
     most bytes of tensors alive in real steps; process_bytes: of the whole process meanwhile. seconds: of training, mean
     over seeds. beside: accuracy, what else is on record of how right answers are, by its heading: see `BESIDE`.
+    baselines: what always giving the most frequent class is right for, where that is on record.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Group:
     batch_size: str
     seconds: float
     beside: Mapping[str, str]
+    baselines: Sequence[float]
     course: Line | None
     runs: tuple[str, ...]
 
@@ -113,6 +115,7 @@ def group(part: Records, name: str, drawn: Method, facet: Hashable, settings: Se
         batch_size=", ".join(str(size) for size in sorted(set(part.runs["batch_size"].dropna()))),
         seconds=float(finished["train_seconds"].mean()),
         beside=beside(finished),
+        baselines=baselines(finished),
         course=course(Records(finished, part.evals[part.evals["key"].isin(finished["key"])]), name, drawn, x),
         runs=tuple(part.runs["key"]),
     )

@@ -26,7 +26,12 @@ LEAD = (
     "Choose a tab: the first picture shows what accuracy the bytes buy, the second when. Groups are of seeds: whatever "
     "else differs between runs is a column. Every number links to its runs."
 )
-OVER = {"train_seconds": "seconds of training", "step": "step", "epoch": "epoch"}  # what courses can be over
+OVER = {
+    "train_seconds": "seconds of training",
+    "step": "step",
+    "epoch": "epoch",
+    "forward_passes": "forward passes",
+}  # what courses can be over
 APART = ("seed", "experiment", "cell", "cell.row", "cell.column")  # settings that do not tell methods apart
 SIZE = "memory_budget"
 COLORS_IN_TURN = tuple(dict.fromkeys([*COLORS.values(), *SCALE]))[1:]  # for values that have no colour of their own
@@ -79,6 +84,7 @@ def study_of(records: Records, group: str, x: str, facet: str) -> Study:
     """Each combination of the settings that differ is a group. Raises ValueError for what is no setting."""
     settings = pd.DataFrame([settings_of(records.full[key]) for key in records.runs["key"]], index=records.runs.index)
     check(x, "x", OVER)
+    check_on_record(x, records.evals)
     for name, said in (("group", group), ("facet", facet)):
         check(said, name, settings.columns)
     names = telling_apart(settings, group, facet)
@@ -99,6 +105,13 @@ def study_of(records: Records, group: str, x: str, facet: str) -> Study:
 def check(said: str, name: str, known: Sequence[str] | Mapping[str, str] | pd.Index) -> None:
     if said not in known:
         raise ValueError(f"{name}={said} is no setting of these runs; choose {', '.join(sorted(known))}")
+
+
+def check_on_record(x: str, evals: pd.DataFrame) -> None:
+    """Raise ValueError where no evaluation says how far it was by `x`: records of long ago count no passes."""
+    if len(evals) and evals[x].isna().all():
+        told = ", ".join(sorted(name for name in OVER if evals[name].notna().any()))
+        raise ValueError(f"x={x} is not on record of these runs; choose {told}")
 
 
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:

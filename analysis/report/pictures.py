@@ -11,6 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..names import MOST_FREQUENT
+from ..palette import GREY
 from ..render.html import attribute, words
 from ..style import RC, spread
 from .axes import Axis
@@ -55,8 +57,8 @@ def tone(color: str) -> str:
     return f"var(--c{color.lstrip('#').lower()},{color})"
 
 
-def curves(lines: Sequence[Line], x: Axis, y: Axis, title: str) -> str:
-    """Courses with bands, each called by name where it ends."""
+def curves(lines: Sequence[Line], x: Axis, y: Axis, title: str, levels: Sequence[float] = ()) -> str:
+    """Courses with bands, each called by name where it ends. levels: what the most frequent class alone reaches."""
     drawn = []
     for line in lines:
         kept = np.unique(np.linspace(0, len(line.x) - 1, POINTS).round().astype(int))
@@ -70,6 +72,10 @@ def curves(lines: Sequence[Line], x: Axis, y: Axis, title: str) -> str:
         drawn.append(f'<path class="line" style="stroke:{tone(line.color)}"{dash} d="{path(on)}">{told}</path>')
         drawn.append(dot(on[-1], line.color, 3.5))
     ends = [(line.name, line.color, at(x, y, line.x[-1], line.mean[-1])) for line in lines]
+    for level in levels:
+        left, right = at(x, y, x.low, level), (float(WIDTH - RIGHT), at(x, y, x.high, level)[1])
+        drawn.append(f'<path class="level" style="stroke:{tone(GREY)}" d="M{pair(left)}H{right[0]:.1f}"/>')
+        ends.append((f"{MOST_FREQUENT} {level:.1%}", GREY, right))
     return picture([*frame(x, y), *drawn, *labels(ends)], title)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,10 @@ def run_page(record: Mapping[str, Any], evals: pd.DataFrame | None, standing: st
     facts.pop("again", None)
     rows = "\n".join(f"<dt>{name}</dt><dd>{words(value)}</dd>" for name, value in facts.items() if value)
     title = f"Run {record['key']}: {record['status']}"
+    baseline = (record.get("dataset") or {}).get("majority_accuracy")
     body = (
         f'<nav><a href="../index.html">All answers</a> <a href="../index.html#runs">All runs</a></nav>\n'
-        f"<h1>{words(title)}</h1>\n{pictures(evals)}\n<dl>{rows}</dl>\n"
+        f"<h1>{words(title)}</h1>\n{pictures(evals, baseline)}\n<dl>{rows}</dl>\n"
         f"<h2>The command that makes it again</h2>\n<pre>{words(again(record))}</pre>\n"
         f"<details><summary>The whole record</summary><pre>{raw(record)}</pre></details>"
     )
@@ -50,15 +51,19 @@ def raw(record: Mapping[str, Any]) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def pictures(evals: pd.DataFrame | None) -> str:
-    """Accuracy by seconds of training, and both losses by step; nothing of a run that was not scored twice."""
+def pictures(evals: pd.DataFrame | None, baseline: float | None) -> str:
+    """Accuracy by seconds of training, and both losses by step; nothing of a run that was not scored twice.
+
+    baseline: what always giving the most frequent class is right for.
+    """
     if evals is None or len(evals) < 2:
         return ""
     color = COLORS["backprop"]
-    shares = axis("accuracy (%)", "linear", evals["accuracy"].dropna(), lambda share: f"{100 * share:.3g}")
+    levels = [] if baseline is None else [baseline]
+    shares = axis("accuracy (%)", "linear", [*evals["accuracy"].dropna(), *levels], lambda share: f"{100 * share:.3g}")
     losses = pd.concat([evals["train_loss"], evals["loss"]]).dropna()
     drawn = [
-        picture("accuracy", evals, {"accuracy": color}, "train_seconds", "seconds of training", shares),
+        picture("accuracy", evals, {"accuracy": color}, "train_seconds", "seconds of training", shares, str, levels),
         picture(
             "loss",
             evals,
@@ -80,6 +85,7 @@ def picture(
     label: str,
     y: Axis,
     named: Callable[[str], str] = str,
+    levels: Sequence[float] = (),
 ) -> str:
     lines = []
     for column, color in columns.items():
@@ -90,4 +96,4 @@ def picture(
             values, x = values[kept], known[over].to_numpy(float)[kept]
             lines.append(Line(named(column), color, "-", x, values, values, values))
     x = axis(label, "linear", [end for line in lines for end in (line.x[0], line.x[-1])])
-    return curves(lines, x, y, f"{title} by {label}")
+    return curves(lines, x, y, f"{title} by {label}", levels)

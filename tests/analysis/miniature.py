@@ -31,12 +31,14 @@ def make_run(
     seconds: float = 10.0,
     passes: tuple[int, int] = (2, 1),
     method: Mapping[str, Any] | None = None,
+    majority: float | None = None,
     started_at: str = "2026-01-01T00:00:00+00:00",
     **config: Any,
 ) -> Path:
     """Write one run folder with an evaluation per accuracy, `seconds` of training apart; returns the folder.
 
     passes: forward and backward ones of a step. method: what the method says of itself.
+    majority: what always giving the most frequent class is right for.
     """
     backward = row.startswith("full_bp")
     content = {
@@ -54,7 +56,7 @@ def make_run(
     key = run_key(content)
     folder = runs / experiment / key
     record = RunRecord(key, experiment, content, status, reason, started_at, commit="0123456789abcdef", machine=MACHINE)
-    record.dataset = {"scored": "test"}
+    record.dataset = {"scored": "test"} | ({} if majority is None else {"majority_accuracy": majority})
     record.method = {"backpropagates": passes[1] > 0, "arithmetic": arithmetic_in(column), **(method or {})}
     record.memory = memory(row, batch_size, budget)
     rows = [eval_row(number, accuracy, seconds, passes) for number, accuracy in enumerate(accuracies)]

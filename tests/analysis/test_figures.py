@@ -78,6 +78,15 @@ def test_a_budget_panel_labels_batch_sizes_and_names_who_is_absent_and_why(budge
     ]
 
 
+def test_what_the_most_frequent_class_reaches_is_a_line_of_its_panel(budget_runs: Path):
+    make_run(budget_runs, BUDGETS, "cls1", "3MiB", [0.1, 0.6, 0.9], budget=3 * MIB, majority=0.112)
+    small, large = accuracy_by_seconds(load_runs(budget_runs, BUDGETS)).axes
+    assert "most frequent class 11.2%" in label_texts(large)
+    assert [line.get_ydata() for line in large.get_lines() if line.get_linestyle() == ":"] == [[0.112, 0.112]]
+    assert large.get_ylim()[0] < 0.112
+    assert not [text for text in label_texts(small) if "most frequent" in text]
+
+
 def test_a_panel_without_a_budget_is_not_shown(budget_runs: Path):
     for row in ("full_bp", "full_zo"):
         make_run(budget_runs, BUDGETS, row, "6MiB", [0.1, 0.9, 0.99], budget=6 * MIB)

@@ -66,7 +66,11 @@ PLAN = [
     planned("memory budget '12XB' is not a size", "device=12XB"),
     planned("queries=0 but a step needs at least one direction", "optimizer=mezo", "optimizer.queries=0"),
     planned("optimizer.nosuch is no setting of Backprop", "optimizer.nosuch=1"),
-    planned("optimizer/rule=adam has no place beside", "optimizer=mezo", "optimizer/rule=adam"),
+    planned(
+        "optimizer/rule=adam has no place beside optimizer=mezo, which has direction and",
+        "optimizer=mezo",
+        "optimizer/rule=adam",
+    ),
     planned("assumptions.nosuch is no setting of Assumptions", "assumptions.nosuch=1"),
     planned("memory_budget.flops_per_second=-1 is not a rate", "device.flops_per_second=-1"),
     planned("model.classes=0 is no whole number from 1", "model=lenet5", "optimizer=mezo", "model.classes=0"),

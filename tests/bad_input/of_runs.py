@@ -96,6 +96,25 @@ UNKNOWN = [
     runs("Could not find 'experiments/elasticzo/table9'", "experiments=elasticzo/table9"),
     runs("Could not find 'profile/tiny'; write profile=tuning; choose paper, short, smoke, tuning", "profile=tiny"),
 ]
+# Axes: the groups that an option takes one option of.
+AXES = [
+    runs(
+        "optimizer/rule=adam has no place beside optimizer=mezo, which has direction and descent; write optimizer=bp "
+        "optimizer/rule=adam, and optimizer=mezo in a command of its own",
+        "optimizer=bp,mezo",
+        "optimizer/rule=adam",
+    ),
+    runs(
+        "optimizer/rule=adam,sgd has no place beside optimizer=mezo, which has direction and descent; write "
+        "optimizer=bp_sgd,elastic_zo optimizer/rule=adam,sgd, and optimizer=mezo,zo_adam in",
+        "optimizer=mezo,bp_sgd,zo_adam,elastic_zo",
+        "optimizer/rule=adam,sgd",
+    ),
+    runs("which has direction and descent; leave it out, or choose optimizer=bp or bp_adam or", "optimizer/rule=adam"),
+    runs("optimizer/descent=sign has no place beside optimizer=bp_adam", "optimizer=bp_adam", "optimizer/descent=sign"),
+    runs("beside optimizer=zo_int8, which has no axis;", "optimizer=zo_int8", "optimizer/direction=gaussian"),
+    shown("optimizer/rule=adam has no place beside optimizer=mezo", "optimizer=mezo", "optimizer/rule=adam"),
+]
 NOTHING = [
     *(runs(f"{part}=null chooses nothing", f"{part}=null") for part in ("optimizer", "model", "dataset", "tracker")),
     runs("training=null has no settings of its own", "training=null"),
@@ -207,4 +226,4 @@ SHRINKING = [
         )
     ),
 ]
-CASES = [*SEEDS, *THREADS, *AMOUNTS, *COUNTS, *LIMITS, *UNKNOWN, *NOTHING, *KINDS, *RATES, *MISFITS, *SHRINKING]
+CASES = [*SEEDS, *THREADS, *AMOUNTS, *COUNTS, *LIMITS, *UNKNOWN, *AXES, *NOTHING, *KINDS, *RATES, *MISFITS, *SHRINKING]

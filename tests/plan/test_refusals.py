@@ -53,7 +53,10 @@ from tightfit.plan.__main__ import main
             "model=llama_tiny_lora optimizer=mezo format=json adapter=nosuch",
             "Could not find 'adapter/nosuch'; choose blocks, bsr, lora, lora_4bit",
         ),
-        ("optimizer=mezo optimizer/rule=adam", "optimizer/rule=adam has no place beside optimizer=mezo; leave it out"),
+        (
+            "optimizer=mezo optimizer/rule=adam",
+            "optimizer/rule=adam has no place beside optimizer=mezo, which has direction and descent; leave it out, or",
+        ),
         ("optimizer.momentum=4", "optimizer.momentum is no setting of Backprop; it has lr, rule, activations"),
         ("optimizer=null", "optimizer=null chooses nothing"),
         ("optimizer=direction/gaussian", "optimizer=direction/gaussian is no method of training"),

@@ -309,7 +309,9 @@ REPORT = Verb(
     words=(
         Word("runs", "a folder of your own runs; the committed records where it is left out"),
         Word("group", "own runs: the setting that is a colour, such as optimizer", "optimizer"),
-        Word("x", "own runs: what accuracy is shown over: train_seconds, step or epoch", "train_seconds"),
+        Word(
+            "x", "own runs: what accuracy is shown over: train_seconds, step, epoch or forward_passes", "train_seconds"
+        ),
         Word("facet", "own runs: the setting that is a tab", "memory_budget"),
         Word("out", "the folder for the report", "report"),
     ),

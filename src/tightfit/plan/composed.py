@@ -14,6 +14,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tightfit.commands.axes import check_axes
 from tightfit.memory.budget import MemoryBudget
 from tightfit.optimizers.base import Optimizer
 from tightfit.records.places import CONF
@@ -66,7 +67,9 @@ def composed(words: Sequence[str]) -> DictConfig:
     for word in words:
         if word.endswith("=null") and "." not in word:
             raise ValueError(f"{word} chooses nothing, and a plan needs one; name an option")
-    return compose_words(tuple(forced(word) for word in in_todays_words(words)))
+    said = in_todays_words(words)
+    check_axes(said)
+    return compose_words(tuple(map(forced, said)))
 
 
 def forced(word: str) -> str:
@@ -84,16 +87,7 @@ def compose_words(words: tuple[str, ...]) -> DictConfig:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             raise ValueError(f"{group}={name} is not known; choose {', '.join(sorted(error.options or ()))}") from None
         except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(refusal(str(error), words)) from None
-
-
-def refusal(said: str, words: Sequence[str]) -> str:
-    """What Hydra `said` of `words`, in a sentence."""
-    placeless = re.match(r"Could not override '([^']+)'", said)
-    if placeless:
-        word = next((word for word in words if word.startswith(f"{placeless[1]}=")), placeless[1])
-        return f"{word} has no place beside {words[0]}; leave it out"
-    return f"{said.splitlines()[0]} (asked for by {' '.join(words)})"
+            raise ValueError(f"{str(error).splitlines()[0]} (asked for by {' '.join(words)})") from None
 
 
 def plain(config: DictConfig, part: str) -> dict[str, Any]:

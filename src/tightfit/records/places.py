@@ -18,12 +18,12 @@ OWN = "TIGHTFIT_CONF"  # the user's folders of configurations, as in PATH
 
 
 def own_folders() -> list[Path]:
-    """The user's folders of configurations. Raises ValueError for one that is not there."""
+    """The user's folders of configurations, each once. Raises ValueError for one that is not there."""
     folders = [Path(name) for name in os.environ.get(OWN, "").split(os.pathsep) if name]
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{OWN}={folder} is no folder; name the one with your options, such as ./my_conf")
-    return [folder.resolve() for folder in folders]
+    return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
 def add_own_code() -> None:

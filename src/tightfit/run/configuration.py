@@ -26,6 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tightfit.commands import DONE, FAILED, WRONG_WORDS, refuse
+from tightfit.commands.axes import check_axes
 from tightfit.commands.vocabulary import PLAIN, TABLES
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
@@ -113,8 +114,9 @@ def with_new_settings(words: Sequence[str]) -> list[str]:
     A part may take more than its option sets, such as memory_budget.enforce; for what it does not take, whoever checks
     the part has a better answer than Hydra. Settings that an experiment sweeps over are left alone: they are there.
 
-    Raises ValueError for a setting of a part that is null.
+    Raises ValueError for a setting of a part that is null, and for an axis that an option chosen lacks.
     """
+    check_axes(words)
     deeper = {word: key for word in words if (key := setting_within(word))}
     if not deeper:
         return list(words)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from analysis.load import merge
 from analysis.names import method
 from analysis.palette import COLORS, PAPER, on_dark
-from analysis.report.answer import Facet, Study, page
+from analysis.report.answer import Facet, Study, html, page
 from analysis.report.axes import axis
 from analysis.report.committed import study_of as committed_study
 from analysis.report.groups import Group, accuracy, front
@@ -22,12 +24,12 @@ from analysis.report.parts import digits
 from analysis.report.pictures import HEIGHT, Line, curves
 from analysis.statistics import estimate
 from tests.analysis.conftest import MIB
-from tests.analysis.miniature import make_run
+from tests.analysis.miniature import STEPS_PER_EVALUATION, make_run
 
 
 def group(name: str, share: float, size: float, facet: int = 0) -> Group:
     final = None if math.isnan(share) else estimate([share])
-    return Group(name, method(name), facet, (name,), final, "", size, size, math.nan, "1", 1.0, {}, None, (name,))
+    return Group(name, method(name), facet, (name,), final, "", size, size, math.nan, "1", 1.0, {}, (), None, (name,))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), max_size=12))
@@ -84,11 +86,39 @@ def test_what_differs_between_own_runs_becomes_columns_and_what_follows_from_it_
     assert {one.drawn.color for one in study.groups} == {COLORS["backprop"], COLORS["zeroth_order"]}
 
 
+def test_courses_are_over_forward_passes_where_these_are_on_record(tmp_path: Path) -> None:
+    for optimizer, passes in (("mezo", (2, 0)), ("bp_sgd", (1, 1))):
+        make_run(tmp_path, "mine", "full_zo", "x", [0.1, 0.9], optimizer={"name": optimizer}, passes=passes)
+    study = study_of(load_own(tmp_path), "optimizer", "forward_passes", "memory_budget")
+    ends = {one.name: one.course.x[-1] for one in study.groups if one.course}
+    assert ends == {"mezo": 2 * STEPS_PER_EVALUATION, "bp_sgd": STEPS_PER_EVALUATION}
+    for file in tmp_path.rglob("evals.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({**row, "forward_passes": None}) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="x=forward_passes is not on record of these runs; choose epoch, step, train"):
+        study_of(load_own(tmp_path), "optimizer", "forward_passes", "memory_budget")
+
+
+def test_what_the_most_frequent_class_reaches_is_a_line_under_the_courses(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, "mine", "full_bp", "x", [0.7, 0.9], seed=seed, majority=0.42)
+    make_run(tmp_path, "mine", "full_zo", "x", [0.7, 0.8])
+    study = study_of(load_own(tmp_path), "optimizer", "step", "memory_budget")
+    drawn = html(study, {})
+    assert drawn.count('class="level"') == 1
+    assert "most frequent class 42.0%" in drawn
+    level, start = (
+        drawn.partition(f'class="{name}"')[2].partition('d="M')[2].split('"')[0] for name in ("level", "line")
+    )
+    heights = [float(re.split("[HL ]", path)[1]) for path in (level, start)]
+    assert HEIGHT > heights[0] > heights[1] > 0  # below the course, and on the picture
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("optimiser", "step", "model"), "group=optimiser is no setting of these runs; choose dataset"),
-        (("optimizer", "hours", "model"), "x=hours is no setting of these runs; choose epoch, step, train_seconds"),
+        (("optimizer", "hours", "model"), "x=hours is no setting of these runs; choose epoch, forward_passes, step"),
         (("optimizer", "step", "budget"), "facet=budget is no setting of these runs; choose dataset"),
     ],
 )
