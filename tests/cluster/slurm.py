@@ -97,12 +97,12 @@ def slurm(folder: Path) -> Generator[dict[str, str]]:
         daemons.enter_context(daemon(said, "munged", *munge))
         daemons.enter_context(daemon(said, "slurmctld", "-D", "-i"))
         daemons.enter_context(daemon(said, "slurmd", "-D"))
-        until(lambda: "idle" in asked(said, "sinfo", "-h"), state=lambda: asked(said, "sinfo"))
+        until(lambda: "idle" in asked(said, "sinfo", "-h"), state=lambda: asked(said, "sinfo", "-h"))
         try:
             yield said
         finally:
             asked(said, "scancel", "--user=root")
-            until(lambda: not asked(said, "squeue", "-h"), state=lambda: asked(said, "squeue"))
+            until(lambda: not jobs(said), state=lambda: jobs(said))
 
 
 @contextmanager
@@ -123,3 +123,8 @@ def asked(said: dict[str, str], *command: str) -> str:
     """What a client of Slurm answers, with its complaint where it has one."""
     answer = subprocess.run(command, env={**os.environ, **said}, capture_output=True, text=True)
     return answer.stdout + answer.stderr
+
+
+def jobs(said: dict[str, str]) -> str:
+    """The number, the state and what it waits for of each job that has not ended, but no time, which never stands still."""
+    return asked(said, "squeue", "-h", "-o", "%A %T %r")

@@ -57,6 +57,12 @@ def digests(runs: Path) -> dict[str, str]:
     return {name: record.summary.get("weights_sha256", "") for name, record in records(runs).items()}
 
 
+def as_undisturbed(runs: Path, undisturbed: dict[str, str]) -> bool:
+    """Whether runs are there, and each has the weights of its twin."""
+    found = digests(runs)
+    return bool(found) and found.items() <= undisturbed.items()
+
+
 def only_record(runs: Path) -> RunRecord:
     (record,) = records(runs).values()
     return record

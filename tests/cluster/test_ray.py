@@ -14,7 +14,7 @@ import pytest
 from tightfit.records.record import read_evals
 
 from .ray_nodes import NotStarted, obstacle, ray_nodes
-from .sweeps import FOUR, ONE, digests, ended, folders, held, is_anybody_in, on_this_machine, only_record, steps, sweep
+from .sweeps import FOUR, ONE, as_undisturbed, digests, ended, folders, held, is_anybody_in, only_record, steps, sweep
 from .waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(obstacle()), reason=obstacle())]
@@ -30,19 +30,6 @@ def there() -> Generator[dict[str, str]]:
             yield {**env, "RAY_ADDRESS": address}
     except NotStarted as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(there: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The digests of four runs on this machine, by key."""
-    found = on_this_machine(tmp_path_factory.mktemp("here"), there, *FOUR)
-    assert len(set(found.values())) == 4
-    return found
-
-
-def as_undisturbed(runs: Path, undisturbed: dict[str, str]) -> bool:
-    found = digests(runs)
-    return bool(found) and found.items() <= undisturbed.items()
 
 
 def state_of(runs: Path) -> str:
