@@ -126,5 +126,5 @@ def asked(said: dict[str, str], *command: str) -> str:
 
 
 def jobs(said: dict[str, str]) -> str:
-    """The number, the state and what it waits for of each job that has not ended, but no time, which never stands still."""
+    """Each job that has not ended: its number, state and what it waits for, but no time, which never stands still."""
     return asked(said, "squeue", "-h", "-o", "%A %T %r")
