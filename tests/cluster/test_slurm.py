@@ -79,7 +79,7 @@ def test_a_killed_job_ends_the_launcher_with_its_reason_and_the_same_line_goes_o
         until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
         said, _ = process.communicate()
     assert process.returncode == 1, said
-    assert f"#0: Job {job}_0 " in said, said
+    assert f"#0: Job {job} (task: 0)" in said, said
     assert "has not produced any output" in said
     assert not is_anybody_in(runs)
     ended(sweep(there, runs, *ONE, *ON_SLURM))
