@@ -1,22 +1,32 @@
-"""Slurm on this machine alone: a controller and a node on loopback, started for a test and ended after it."""
+"""Slurm on this machine alone: a controller and a node on loopback, started for a test and ended after it.
+
+Keys, sockets and ports are its own. A step of an earlier Slurm that ends late tells the controller at its port. Where
+both had one port, such a message drained the node of the next Slurm, and its jobs waited for ever.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from .ports import free_ports
+from .waiting import until
 
 CONFIGURATION = """\
 ClusterName=loop
 SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -66,28 +76,55 @@ def obstacle() -> str:
 
 @contextmanager
 def slurm(folder: Path) -> Generator[dict[str, str]]:
-    """Yields what the environment of its clients has to say."""
+    """Yields what the environment of its clients has to say; no job and no daemon is left after it."""
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
-    (folder / "slurm.conf").write_text(CONFIGURATION.format(host=socket.gethostname(), folder=folder))
+    controller_port, node_port = free_ports(2)
+    (folder / "slurm.conf").write_text(
+        CONFIGURATION.format(
+            host=socket.gethostname(), folder=folder, controller_port=controller_port, node_port=node_port
+        )
+    )
     (folder / "bin" / "sacct").write_text(SACCT)
     (folder / "bin" / "sacct").chmod(0o755)
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
     said = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
-    there = {**os.environ, **said}
-    munge = Path("/run/munge/tightfit.pid")
-    Path("/run/munge").mkdir(exist_ok=True)
-    for place in ("/run/munge", "/var/log/munge", "/var/lib/munge", "/etc/munge"):
-        shutil.chown(place, "munge")
-    subprocess.run(["runuser", "-u", "munge", "--", "munged", f"--pid-file={munge}"], check=True)
-    subprocess.run(["slurmctld", "-i"], check=True, env=there)
-    subprocess.run(["slurmd"], check=True, env=there)
+    files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
+    munge = ["--foreground", "--force", f"--socket={folder}/munge.socket", *files]  # forced into a folder of one owner
+    with ExitStack() as daemons:
+        daemons.enter_context(daemon(said, "munged", *munge))
+        daemons.enter_context(daemon(said, "slurmctld", "-D", "-i"))
+        daemons.enter_context(daemon(said, "slurmd", "-D"))
+        until(lambda: "idle" in asked(said, "sinfo", "-h"), state=lambda: asked(said, "sinfo", "-h"))
+        try:
+            yield said
+        finally:
+            asked(said, "scancel", "--user=root")
+            until(lambda: not jobs(said), state=lambda: jobs(said))
+
+
+@contextmanager
+def daemon(said: dict[str, str], *command: str) -> Generator[None]:
+    """A process of its own group, so that a Ctrl-C at the tests lets it end in its turn."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, env={**os.environ, **said}, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
     try:
-        for _ in range(60):
-            if "idle" in subprocess.run(["sinfo", "-h"], capture_output=True, text=True, env=there).stdout:
-                break
-            time.sleep(1)
-        yield said
+        yield
     finally:
-        subprocess.run(["scancel", "--user=root"], env=there)
-        subprocess.run(["scontrol", "shutdown"], env=there)
-        os.kill(int(munge.read_text()), 15)
+        process.terminate()
+        process.wait()
+
+
+def asked(said: dict[str, str], *command: str) -> str:
+    """What a client of Slurm answers, with its complaint where it has one."""
+    answer = subprocess.run(command, env={**os.environ, **said}, capture_output=True, text=True)
+    return answer.stdout + answer.stderr
+
+
+def jobs(said: dict[str, str]) -> str:
+    """Each job that has not ended: its number, state and what it waits for, but no time, which never stands still."""
+    return asked(said, "squeue", "-h", "-o", "%A %T %r")

@@ -1,23 +1,24 @@
-"""Sweeps as jobs of Slurm: the runs of all cores, bit for bit, and one that is preempted goes on where it was."""
+"""Sweeps as jobs of Slurm: the runs of all cores, bit for bit, also where a job is preempted, killed or cancelled."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import sys
-import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tightfit.records.record import RunRecord, read_evals, read_run
+from tightfit.records.record import read_evals
 
-from .slurm import obstacle, slurm
+from .slurm import asked, jobs, obstacle, slurm
+from .sweeps import FOUR, ONE, as_undisturbed, digests, ended, folders, held, is_anybody_in, only_record, steps, sweep
+from .waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(obstacle()), reason=obstacle())]
-SMALL = ["dataset._target_=tests.synthetic.bars", "tracker=local", "training.evaluations=4", "training.batch_size=16"]
-ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=30"]
+ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=60"]
 
 
 @pytest.fixture(scope="module")
@@ -26,65 +27,76 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, str]]
         yield {**os.environ, **said, "PYTHONPATH": os.pathsep.join(["src", "."]), "OMP_NUM_THREADS": "1"}
 
 
-def sweep(there: dict[str, str], runs: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tightfit", "run", "-m", *SMALL, f"paths.runs={runs}", *words]
-    return subprocess.Popen(command, env=there, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def state_of(there: dict[str, str], runs: Path) -> str:
+    """What changes as long as anything gets on."""
+    rows = {path.name: len(read_evals(path)) for path in folders(runs)}
+    logs = {path.name: path.read_text() for path in (runs / ".submitit").glob("*/*_log.*")}
+    return "\n".join([jobs(there), asked(there, "sinfo", "-h", "-R"), f"evaluations: {rows}", f"logs: {logs}"])
 
 
-def ended(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    return said
+@contextmanager
+def held_job(there: dict[str, str], runs: Path, marker: Path) -> Generator[tuple[subprocess.Popen[str], str, int]]:
+    """A sweep of one run that is held in its middle, the number of its job, and of its process."""
+    with sweep(there, runs, *ONE, *ON_SLURM, *held(marker)) as process:
+        try:
+            until(lambda: marker.exists() or process.poll() is not None, state=lambda: state_of(there, runs))
+            assert process.poll() is None, process.communicate()[0]
+            (job,) = asked(there, "squeue", "-h", "-p", "short", "-o", "%A").split()
+            yield process, job, int(marker.read_text())
+        finally:
+            process.kill()
 
 
-def records(runs: Path) -> dict[str, RunRecord]:
-    found = {path.name: read_run(path) for path in (runs / "scratch").iterdir() if path.is_dir()}
-    return {name: record for name, record in found.items() if record is not None}
+def test_jobs_end_with_the_weights_of_runs_on_this_machine(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    ended(sweep(there, tmp_path, *FOUR, *ON_SLURM))
+    assert digests(tmp_path) == undisturbed
 
 
-def digests(runs: Path) -> dict[str, str]:
-    return {name: record.summary["weights_sha256"] for name, record in records(runs).items()}
+def test_a_preempted_job_is_begun_again_and_ends_as_if_undisturbed(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with held_job(there, runs, tmp_path / "marker") as (process, job, _):
+        asked(there, "sbatch", "-p", "urgent", "-c2", "--mem=1G", "--output=/dev/null", "--wrap", "sleep 1")
+        until(lambda: "JobState=PENDING" in asked(there, "scontrol", "show", "job", job), lambda: state_of(there, runs))
+        assert only_record(runs).status == "interrupted"
+        asked(there, "scontrol", "update", f"jobid={job}", "StartTime=now")  # which else waits two minutes
+        until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
+        ended(process)
+    assert only_record(runs).status == "finished"
+    assert steps(runs) == [(0, 12), (12, 24)]  # none was lost
+    assert as_undisturbed(runs, undisturbed)
 
 
-def test_jobs_end_with_the_weights_of_runs_on_this_machine(there: dict[str, str], tmp_path: Path) -> None:
-    words = ["optimizer=mezo,bp_sgd", "seed=0,1", "training.epochs=4"]
-    ended(sweep(there, tmp_path / "slurm", *words, *ON_SLURM))
-    ended(sweep(there, tmp_path / "here", *words, "hydra/launcher=all_cores"))
-    assert len(digests(tmp_path / "here")) == 4
-    assert digests(tmp_path / "slurm") == digests(tmp_path / "here")
+def test_a_killed_job_ends_the_launcher_with_its_reason_and_the_same_line_goes_on(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with held_job(there, runs, tmp_path / "marker") as (process, job, worker):
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
+        said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert f"#0: Job {job} (task: 0)" in said, said
+    assert "has not produced any output" in said
+    assert not is_anybody_in(runs)
+    ended(sweep(there, runs, *ONE, *ON_SLURM))
+    assert steps(runs) == [(0, 6), (6, 24)]  # those since the last checkpoint were made again
+    assert as_undisturbed(runs, undisturbed)
 
 
-def test_a_preempted_job_is_begun_again_and_ends_as_if_undisturbed(there: dict[str, str], tmp_path: Path) -> None:
-    words = ["optimizer=mezo", "training.epochs=2000", "training.evaluations=20"]
-    process = sweep(there, tmp_path / "slurm", *words, *ON_SLURM)
-    until(lambda: len(evaluations(tmp_path / "slurm")) >= 2)
-    subprocess.run(["sbatch", "-p", "urgent", "-c2", "--mem=1G", "--wrap", "sleep 5"], check=True, env=there)
-    until(lambda: any(record.status == "interrupted" for record in records(tmp_path / "slurm").values()))
-    until(lambda: is_pending(there))
-    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True, env=there).stdout.split()[:1]
-    subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], env=there)  # which else waits two minutes
-    ended(process)
-    (record,) = records(tmp_path / "slurm").values()
-    assert record.status == "finished"
-    assert len(record.sessions) == 2
-    ended(sweep(there, tmp_path / "here", *words))
-    assert digests(tmp_path / "slurm") == digests(tmp_path / "here")
-
-
-def evaluations(runs: Path) -> list[object]:
-    return [row for path in (runs / "scratch").glob("*") if path.is_dir() for row in read_evals(path)]
-
-
-def is_pending(there: dict[str, str]) -> bool:
-    states = subprocess.run(["squeue", "-h", "-o", "%T"], capture_output=True, text=True, env=there).stdout.split()
-    return "PENDING" in states and "COMPLETING" not in states
-
-
-def until(holds: object, seconds: float = 200) -> None:
-    assert callable(holds)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return
-        time.sleep(0.5)
-    raise AssertionError("it did not come to that in time")
+def test_ctrl_c_at_the_launcher_cancels_its_jobs_which_save_where_they_are(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with held_job(there, runs, tmp_path / "marker") as (process, _, _):
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate()
+    assert process.returncode == 130, said
+    until(lambda: not jobs(there), state=lambda: state_of(there, runs))
+    assert only_record(runs).status == "interrupted"
+    ended(sweep(there, runs, *ONE, *ON_SLURM))
+    assert steps(runs) == [(0, 12), (12, 24)]
+    assert as_undisturbed(runs, undisturbed)

@@ -119,7 +119,7 @@ class Ray(Elsewhere):
             except KeyboardInterrupt:
                 for job in jobs:
                     ray.cancel(job)
-                ray.wait(jobs, num_returns=len(jobs), timeout=30)  # they save where they are
+                ray.wait(jobs, num_returns=len(jobs))  # they save where they are, in the time that takes
                 raise
         finally:
             ray.shutdown()
