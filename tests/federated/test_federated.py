@@ -166,7 +166,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int]] = {
     "no step": ({"seeds": [], "slopes": []}, "form", "0 steps but a round has 1 to 2 of a client", 400),
     "too many steps": ({"seeds": [1] * 3, "slopes": [1] * 3}, "form", "3 steps but a round has 1 to 2", 400),
     "no name": ({"client": "../a"}, "form", "client is no name; write 1 to 64 letters", 400),
-    "no round": ({"round": "1"}, "form", "round is no whole number from 0, or head no text", 400),
+    "no round": ({"round": "1"}, "form", "round is no whole number from 0 to 3; send that of GET /sums", 400),
+    "a round past the last": ({"round": 10**30}, "form", "round is no whole number from 0 to 3; send that", 400),
+    "no head": ({"head": None}, "form", "head is no name of a state; send that of GET /sums", 400),
+    "half a letter": ({"head": "\ud800" * 32}, "form", "head is no name of a state; send that of GET /sums", 400),
     "one field more": ({"weight": 2}, "form", "the body is no JSON object of client, round, head, seeds, slopes", 400),
 }
 
@@ -399,6 +402,11 @@ def spoiled(path: Path, statement: str) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no file of SQLite's": (lambda path: path.write_bytes(b"x" * 5000), "is no log of a federation"),
     "a round lost": (lambda path: spoiled(path, "DELETE FROM rounds WHERE round = 0"), "round 1 does not add up"),
+    "the last round lost": (
+        lambda path: spoiled(path, "DELETE FROM rounds WHERE round = 1"),
+        "the end of round 1 is lost; put the whole file back",
+    ),
+    "all rounds lost": (lambda path: spoiled(path, "DELETE FROM rounds"), "the end of round 0 is lost"),
     "one contribution lost": (
         lambda path: spoiled(path, "DELETE FROM contributions WHERE round = 0 AND client = 'a'"),
         "round 0 does not add up; put the whole file back",

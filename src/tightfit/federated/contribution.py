@@ -12,7 +12,7 @@ from typing import Any
 from tightfit.federated.terms import Terms
 from tightfit.run.task import is_whole
 
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME, HEAD = re.compile(r"[A-Za-z0-9_.-]{1,64}"), re.compile(r"[0-9a-f]{32}")
 
 
 class Refused(ValueError):
@@ -49,8 +49,11 @@ def read(body: bytes, terms: Terms) -> Contribution:
     client = said["client"]
     if not isinstance(client, str) or not NAME.fullmatch(client):
         raise Refused("form", "", "client is no name; write 1 to 64 letters, digits, dots, - or _")
-    if not is_whole(said["round"]) or said["round"] < 0 or not isinstance(said["head"], str):
-        raise Refused("form", client, "round is no whole number from 0, or head no text; send those of GET /sums")
+    number, head = said["round"], said["head"]
+    if not is_whole(number) or not 0 <= number <= terms.rounds:
+        raise Refused("form", client, f"round is no whole number from 0 to {terms.rounds}; send that of GET /sums")
+    if not isinstance(head, str) or not HEAD.fullmatch(head):
+        raise Refused("form", client, "head is no name of a state; send that of GET /sums")
     seeds, slopes = said["seeds"], said["slopes"]
     if not isinstance(seeds, list) or not isinstance(slopes, list) or len(seeds) != len(slopes):
         raise Refused("form", client, "seeds and slopes are no lists of one length; send one slope for each seed")
@@ -58,7 +61,7 @@ def read(body: bytes, terms: Terms) -> Contribution:
         raise Refused("form", client, f"{len(seeds)} steps but a round has 1 to {terms.steps} of a client; send these")
     for seed, slope in zip(seeds, slopes, strict=True):
         check_move(client, seed, slope, terms)
-    return Contribution(client, said["round"], said["head"], tuple(seeds), tuple(map(float, slopes)))
+    return Contribution(client, number, head, tuple(seeds), tuple(map(float, slopes)))
 
 
 def check_move(client: str, seed: Any, slope: Any, terms: Terms) -> None:

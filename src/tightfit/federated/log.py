@@ -78,6 +78,9 @@ class FederationLog:
             if number + 1 != self.round or head != self.head:
                 raise ValueError(f"{self._path} is damaged: round {number} does not add up; put the whole file back")
         self._waiting = self._of_round(self.round)
+        last = self._db.execute("SELECT max(round) FROM contributions").fetchone()[0]
+        if len(self._waiting) >= self.terms.contributions or (last or 0) > self.round:
+            raise ValueError(f"{self._path} is damaged: the end of round {self.round} is lost; put the whole file back")
         self._begun = self._clock()
 
     def _of_round(self, number: int) -> list[Contribution]:

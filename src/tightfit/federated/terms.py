@@ -84,8 +84,10 @@ def pool_of(task: Task) -> SeedPool:
 
 
 def constant(name: str, value: object) -> float:
-    if not isinstance(value, int | float):
+    if callable(value):
         raise ValueError(f"optimizer.{name} has a schedule, but clients share no epochs; write a number")
+    if not isinstance(value, int | float):
+        raise ValueError(f"optimizer.{name}={value} is no number; write one")
     if value == float("inf"):
         raise ValueError(f"optimizer.{name} is infinite, so nothing bounds what one client does; write a number")
     return value
