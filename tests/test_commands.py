@@ -47,6 +47,11 @@ RUN_ELSEWHERE = {
         "dataset.held_out=5000 training.batch_size=8"
     ),
     "report runs=runs/scratch",
+    # By tests/federated, with a model, data and a service of its own:
+    "federated serve experiments=federated/lenet5 rounds=100",
+    "federated join client=kitchen share=3/100 experiments=federated/lenet5",
+    "federated simulate experiments=federated/lenet5 clients=100 faults=0.3",
+    "federated simulate experiments=federated/lenet5 rounds=120 contributions=20 faults=0.3 steps=2 csv=simulation.csv",
     # By tests/use, on a finished run of each kind:
     'predict run=0123456789ab text="a fine film"',
     "score run=0123456789ab file=other.tsv",

@@ -34,6 +34,7 @@ NAMED = {
     "train-program": "program is missing; write program=…",
     "score-program": "run is missing; write run=…",
     "data": "name at least one data set, such as mnist or fashion_mnist",
+    "federated": "name at least one role, such as serve, join or simulate",
 }
 WRONG_NAMES = {
     "run optimiser=mezo": "Could not override 'optimiser': optimiser is no setting of a run; write optimizer; it has",
@@ -56,6 +57,13 @@ WRONG_NAMES = {
     "bench part=langauge": "part=langauge is no part of bench; write part=language; choose",
     "demo second=3": "second is no setting of demo; write seconds; it has seconds, dataset",
     "choose-update share=1": "share is no setting of a run",
+    "federated sevre": "sevre is no role; write serve; choose one of serve, join, simulate",
+    "federated serve join": "join is no role beside serve; choose one of serve, join, simulate",
+    "federated serve clients=3": "clients is no setting of federated serve; it has log, host, port, patience, rounds",
+    "federated join": "client is missing; write client=…, a name that no other client has",
+    "federated join client=a/b": "client=a/b is no name; write 1 to 64 letters, digits, dots, - or _",
+    "federated join client=a url=somewhere": "url=somewhere is no address; write one such as http://127.0.0.1:8000",
+    "federated join client=a url=http://x:y": "url=http://x:y is no address; write one such as http://127.0.0.1:8000",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
     "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, out",
     "ls rums=x": "rums is no setting of ls; write runs; it has runs",
@@ -75,6 +83,11 @@ WRONG_TYPES = {
     "score-program run=x adapters=y trust=1": "trust=1 is neither true nor false",
     "demo seconds=0": "seconds=0 is no whole number from 1; choose one",
     "choose-update shares=many dataset.held_out=9 memory_budget=1MiB": "shares=many are no shares of channels; write",
+    "federated serve rounds=0": "rounds=0 is no whole number from 1; choose one",
+    "federated serve port=65536": "port=65536 is no port; choose 1 to 65535",
+    "federated join client=a share=4/3": "share=4/3 is no share; write one such as 3/100, the third of a hundred",
+    "federated simulate faults=1": "faults=1 is no fraction from 0 to less than 1; choose one",
+    "federated simulate faults=nan": "faults=nan is no fraction from 0 to less than 1; choose one",
     "bench part=language threads=0": "threads=0 is no whole number from 1; choose one",
 }
 

@@ -34,6 +34,25 @@ def whole_number(said: str) -> int:
     return int(said)
 
 
+def fraction(said: str) -> float:
+    try:
+        number = float(said)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1:
+        raise WrongWords("is no fraction from 0 to less than 1; choose one")
+    return number
+
+
+def one_of_so_many(said: str) -> tuple[int, int]:
+    """`3/100` as (3, 100)."""
+    number, _, count = said.partition("/")
+    digits = number.isdecimal() and count.isdecimal() and said.isascii()
+    if not digits or not 1 <= int(number) <= int(count):
+        raise WrongWords("is no share; write one such as 3/100, the third of a hundred")
+    return int(number), int(count)
+
+
 @dataclass(frozen=True)
 class Word:
     """A setting `name=value` of a verb: what it means, what holds where it is left out, and how its value is read."""

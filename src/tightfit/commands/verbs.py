@@ -5,7 +5,7 @@ A verb is carried out by a module that is named here and imported when it is ask
 
 from __future__ import annotations
 
-from tightfit.settings import Verb, Word, text, truth, whole_number
+from tightfit.settings import Verb, Word, fraction, one_of_so_many, text, truth, whole_number
 
 FOLDER = "runs/scratch/0123456789ab"  # of a run, in examples
 TRUSTED = Word("trust", "true where the run names a model or a data set that is code of your own", "false", truth)
@@ -279,6 +279,45 @@ CHOOSE_UPDATE = Verb(
         ),
     ),
 )
+FEDERATED = Verb(
+    "federated",
+    "Train one model by many unreliable devices, which send seeds and slopes alone.",
+    "tightfit.federated.__main__",
+    words=(
+        Word("rounds", "serve, simulate: until the federation is over; 20 where it is left out", read=whole_number),
+        Word("contributions", "serve, simulate: that make a round; 10 where it is left out", read=whole_number),
+        Word("steps", "serve, simulate: of a client in a round; 5 where it is left out", read=whole_number),
+        Word("log", "serve: the file of accepted contributions, federation.sqlite where it is left out; simulate: too"),
+        Word("host", "serve: the address to listen at; 127.0.0.1, this machine alone, where it is left out"),
+        Word("port", "serve: 8000 where it is left out", read=whole_number),
+        Word(
+            "patience",
+            "seconds: serve ends a round without the others, join looks for the service; 600",
+            read=whole_number,
+        ),
+        Word("url", "join: where the service is; http://127.0.0.1:8000 where it is left out"),
+        Word("client", "join: a name that no other client has (needed)"),
+        Word("share", "join: 3/100 takes the third of a hundred parts of the training examples", read=one_of_so_many),
+        Word("out", "join: a folder for the last weights, for start_from=FOLDER"),
+        Word("clients", "simulate: how many; 100 where it is left out", read=whole_number),
+        Word("faults", "simulate: the share of visits in which something goes wrong; 0", read=fraction),
+        Word("csv", "simulate: a file to append the numbers to"),
+    ),
+    named="role",
+    such_as="serve, join or simulate",
+    takes_a_run=True,
+    about=(
+        "serve keeps the log and join is one device, which both say the same words of a run, with optimizer=seed_pool "
+        "and a finite optimizer.clip. Whoever is stopped goes on when started again: a server from its log, a client "
+        "from the sums. simulate is both, many times, in one process. There is no encryption and no password: serve to "
+        "a network that you trust."
+    ),
+    examples=(
+        "tightfit federated serve experiments=federated/lenet5 rounds=100",
+        "tightfit federated join client=kitchen share=3/100 experiments=federated/lenet5",
+        "tightfit federated simulate experiments=federated/lenet5 clients=100 faults=0.3",
+    ),
+)
 EXPLAIN = Verb(
     "explain",
     "Show the runs behind a cell of a table.",
@@ -329,6 +368,20 @@ VERBS = {
     verb.name: verb
     for verb in (
         *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM, BENCH, DATA, DEMO, CHOOSE_UPDATE, EXPLAIN, LS, REPORT),
+        *(
+            PREDICT,
+            SCORE,
+            EXPORT,
+            TRAIN_PROGRAM,
+            SCORE_PROGRAM,
+            BENCH,
+            DATA,
+            DEMO,
+            CHOOSE_UPDATE,
+            FEDERATED,
+            EXPLAIN,
+            LS,
+            REPORT,
+        ),
     )
 }
