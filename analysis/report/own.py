@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..explain import TOLD_APART
-from ..load import EVAL_COLUMNS, Records, by_key, flat, frame, load_run, run_row, run_table
+from ..load import Records, flat, load_folders
 from ..names import METHODS, Method, subject
 from ..palette import COLORS, SCALE
 from ..tables import provenance
@@ -37,25 +36,10 @@ def load_own(folder: Path) -> Records:
 
     Raises ValueError where there is none.
     """
-    records = load([path.parent for path in sorted(folder.glob("**/run.json"))])
+    records = load_folders(path.parent for path in sorted(folder.glob("**/run.json")))
     if not records.full:
         raise ValueError(f"runs={folder} has no run in it; name a folder of runs, such as runs/scratch")
     return records
-
-
-def load(folders: Iterable[Path]) -> Records:
-    """The runs in `folders`; one warning for each that cannot be read."""
-    full, evals = [], []
-    for folder in folders:
-        try:
-            record, scored = load_run(folder)
-            run_row(record)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            warnings.warn(f"{folder} is left out: {type(error).__name__}: {error}", stacklevel=2)
-            continue
-        full.append(record)
-        evals.extend(scored)
-    return Records(run_table(full), frame(evals, EVAL_COLUMNS), by_key(full))
 
 
 def sections(
