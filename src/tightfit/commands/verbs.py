@@ -295,7 +295,12 @@ LS = Verb(
     "ls",
     "List your runs in words.",
     "tightfit.launch.ls",
-    words=(Word("runs", "a folder of runs; $TIGHTFIT_RUNS or runs where it is left out"),),
+    words=(
+        Word(
+            "runs",
+            "a folder of runs or of offline W&B files, or wandb:ENTITY/PROJECT; $TIGHTFIT_RUNS or runs by default",
+        ),
+    ),
     about=(
         "A line for each run, by its experiment and when it was started: its key, which other verbs take as run=…, its "
         "parts, what else differs from others of the experiment, how it ended and what it reached."
@@ -307,7 +312,7 @@ REPORT = Verb(
     "Make a page of all answers, or of your own runs, that opens from disk.",
     "tightfit.launch.report",
     words=(
-        Word("runs", "a folder of your own runs; the committed records where it is left out"),
+        Word("runs", "your own, as for ls; the committed records where it is left out"),
         Word("group", "own runs: the setting that is a colour, such as optimizer", "optimizer"),
         Word("x", "own runs: what accuracy is shown over: train_seconds, step or epoch", "train_seconds"),
         Word("facet", "own runs: the setting that is a tab", "memory_budget"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import REPORT
+from tightfit.launch.source import read_from
 from tightfit.records.places import analysis
 from tightfit.settings import Said
 
@@ -18,7 +19,7 @@ def main(words: Sequence[str]) -> int:
 
 def report(said: Said) -> int:
     words = said.settings
-    runs = None if words["runs"] is None else Path(words["runs"])
-    made = analysis("report").make(Path(words["out"]), runs, words["group"], words["x"], words["facet"])
+    own = None if words["runs"] is None else read_from(words["runs"])
+    made = analysis("report").make(Path(words["out"]), own, words["group"], words["x"], words["facet"])
     print(f"{made.resolve().as_uri()}")
     return DONE
