@@ -39,32 +39,57 @@ def write_made_up(
     shares = np.round((0.1 + (best - 0.1) * (1 - np.exp(-steps / 2000))) * 10_000) / 10_000
     rows = [
         {
-            **{"step": step, "epoch": step / 1000, "train_seconds": step / 200, "train_cpu_seconds": step / 200},
-            **{"eval_seconds": step / 2000, "forward_passes": 2 * step, "backward_passes": 0, "examples_seen": step},
-            **{"train_loss": 2.5 * (1 - share) if step else None, "test_accuracy": share, "test_loss": 2.5 - 2 * share},
+            "step": step,
+            "epoch": step / 1000,
+            "train_seconds": step / 200,
+            "train_cpu_seconds": step / 200,
+            "eval_seconds": step / 2000,
+            "forward_passes": 2 * step,
+            "backward_passes": 0,
+            "examples_seen": step,
+            "train_loss": 2.5 * (1 - share) if step else None,
+            "test_accuracy": share,
+            "test_loss": 2.5 - 2 * share,
         }
         for step, share in zip(steps.tolist(), shares.tolist(), strict=True)
     ]
     last = rows[-1]
     config = {
-        **{"experiment": "sweep", "profile": "paper", "cell": None, "seed": seed},
+        "experiment": "sweep",
+        "profile": "paper",
+        "cell": None,
+        "seed": seed,
         "optimizer": {"name": optimizer, "lr": lr, "eps": eps},
-        **{"model": {"name": "lenet5"}, "dataset": {"name": "mnist"}, "memory_budget": {"name": budget}},
+        "model": {"name": "lenet5"},
+        "dataset": {"name": "mnist"},
+        "memory_budget": {"name": budget},
         "training": {"epochs": 100, "fraction": 1.0, "batch_size": batch},
     }
     record = {
-        **{"key": folder.name, "experiment": "sweep", "schema": SCHEMA, "config": config, "status": "finished"},
-        **{"started_at": f"2026-01-01T00:00:{number % 60:02}+00:00", "commit": "0" * 40, "machine": MACHINE},
+        "key": folder.name,
+        "experiment": "sweep",
+        "schema": SCHEMA,
+        "config": config,
+        "status": "finished",
+        "started_at": f"2026-01-01T00:00:{number % 60:02}+00:00",
+        "commit": "0" * 40,
+        "machine": MACHINE,
         "method": {"backpropagates": OPTIMIZERS[optimizer]},
         "dataset": {"scored": "test", "scored_size": 10_000},
         "memory": {
-            **{"batch_size": batch, "budget_bytes": BUDGETS[budget], "analytic": {"total": MIB + 1000 * batch}},
-            **{"peak_live_bytes": MIB + 900 * batch, "measured_peak_bytes": MIB + 901 * batch},
+            "batch_size": batch,
+            "budget_bytes": BUDGETS[budget],
+            "analytic": {"total": MIB + 1000 * batch},
+            "peak_live_bytes": MIB + 900 * batch,
+            "measured_peak_bytes": MIB + 901 * batch,
         },
         "phase_seconds": {"forward": 30.0, "update": 3.0},
         "summary": {
-            **{"final_accuracy": last["test_accuracy"], "best_accuracy": last["test_accuracy"]},
-            **{"final_loss": last["test_loss"], "train_seconds": last["train_seconds"], "steps": last["step"]},
+            "final_accuracy": last["test_accuracy"],
+            "best_accuracy": last["test_accuracy"],
+            "final_loss": last["test_loss"],
+            "train_seconds": last["train_seconds"],
+            "steps": last["step"],
         },
     }
     folder.mkdir(parents=True)

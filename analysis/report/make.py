@@ -25,6 +25,7 @@ def make(
     group: str = "optimizer",
     x: str = "train_seconds",
     facet: str = "memory_budget",
+    map: str | None = None,
 ) -> Path:
     """Write the report to `out` and return its first page: of the committed records, or of a user's own.
 
@@ -40,7 +41,7 @@ def make(
     else:
         records, reasons = of, {}
         links = addresses(records)
-        found = list(own.sections(records, links, group, x, facet))
+        found = list(own.sections(records, links, group, x, facet, map))
         title, lead = own.TITLE, f"{len(records.runs)} runs. {own.LEAD}"
     return write(out, title, lead, found, records, links, reasons)
 

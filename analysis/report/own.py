@@ -14,8 +14,9 @@ from ..explain import TOLD_APART
 from ..load import Records, flat, load_folders
 from ..names import METHODS, Method, subject
 from ..palette import COLORS, SCALE
+from ..render.terminal import terminal
 from ..tables import provenance
-from . import answer, parts
+from . import answer, maps, parts
 from .answer import Facet, Study
 from .groups import grouped, written
 from .shell import Section
@@ -43,12 +44,15 @@ def load_own(folder: Path) -> Records:
 
 
 def sections(
-    records: Records, links: Mapping[str, str], group: str, x: str, facet: str
+    records: Records, links: Mapping[str, str], group: str, x: str, facet: str, map: str | None = None
 ) -> Iterator[tuple[Section, Study | None]]:
     """The answer, what is predicted and measured, and what has no number."""
     study = study_of(records, group, x, facet)
     page = answer.page(study)
     yield Section(study.slug, study.title, page, answer.html(study, links), False), study
+    if map:
+        pair = maps.pair_of(map, study)
+        yield Section("map", "Map", maps.page(study, *pair), maps.html(study, *pair)), None
     found = {
         "memory": ("Memory", parts.memory(records.runs)),
         "steps": ("What a step costs", parts.steps(records.runs)),
@@ -78,6 +82,12 @@ def study_of(records: Records, group: str, x: str, facet: str) -> Study:
     groups = sorted(groups, key=lambda one: one.settings)
     behind = provenance(records.runs, per=("key",))
     return Study("answer", title, groups, facets, names, OVER[x], x == "train_seconds", behind)
+
+
+def map_in_words(records: Records, group: str, x: str, facet: str, map: str) -> str:
+    """The maps over the two settings `map` as tables of text."""
+    study = study_of(records, group, x, facet)
+    return terminal(maps.page(study, *maps.pair_of(map, study)))
 
 
 def check(said: str, name: str, known: Sequence[str] | Mapping[str, str] | pd.Index) -> None:

@@ -316,6 +316,7 @@ REPORT = Verb(
         Word("group", "own runs: the setting that is a colour, such as optimizer", "optimizer"),
         Word("x", "own runs: what accuracy is shown over: train_seconds, step or epoch", "train_seconds"),
         Word("facet", "own runs: the setting that is a tab", "memory_budget"),
+        Word("map", "own runs: two settings to draw accuracy over, such as optimizer.lr,optimizer.eps"),
         Word("out", "the folder for the report", "report"),
     ),
     about=(

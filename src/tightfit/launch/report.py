@@ -20,6 +20,11 @@ def main(words: Sequence[str]) -> int:
 def report(said: Said) -> int:
     words = said.settings
     own = None if words["runs"] is None else read_from(words["runs"])
-    made = analysis("report").make(Path(words["out"]), own, words["group"], words["x"], words["facet"])
+    if words["map"] is not None and own is None:
+        raise ValueError(f"map={words['map']} is of your own runs; name them by runs=…")
+    view = (words["group"], words["x"], words["facet"])
+    made = analysis("report").make(Path(words["out"]), own, *view, words["map"])
+    if words["map"] is not None:
+        print(analysis("report.own").map_in_words(own, *view, words["map"]))
     print(f"{made.resolve().as_uri()}")
     return DONE
