@@ -39,7 +39,7 @@ class Evaluations:
         key = next(iter(types))
         numbers = {name: np.frombuffer(column) for name, column in self.columns.items()}
         keys = np.repeat(np.array(self.keys, dtype=object), self.counts)
-        return pd.DataFrame({key: pd.array(keys, dtype=types[key]), **numbers}).astype(dict(types))
+        return pd.DataFrame({key: keys, **numbers}).astype(dict(types))
 
 
 def numbers(values: Sequence[float | None]) -> array:
