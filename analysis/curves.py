@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,34 @@ def curve(records: Records, row: str, x: str, y: str, log: bool = False) -> Curv
     log: grid spaced evenly in log x, from the first point past zero. None when nothing was recorded.
     """
     rows = records.evals.dropna(subset=[x, y])
-    tracks = [track.sort_values(x) for _, track in rows.groupby("key", sort=True) if len(track) > 1]
-    if not tracks:
+    found = on_grid([track for _, track in sorted(tracks(rows, x, y).items())], log)
+    if found is None:
         return None
-    end = min(track[x].iloc[-1] for track in tracks)
-    start = max(track[x][track[x] > 0].iloc[0] if log else track[x].iloc[0] for track in tracks)
-    grid = np.geomspace(start, end, GRID_POINTS) if log else np.linspace(start, end, GRID_POINTS)
-    values = np.stack([np.interp(grid, track[x].to_numpy(float), track[y].to_numpy(float)) for track in tracks])
+    grid, values = found
     batch_size = int(records.runs["batch_size"].iloc[0])
-    return Curve(row, batch_size, len(tracks), grid, values.mean(0), values.min(0), values.max(0))
+    return Curve(row, batch_size, len(values), grid, values.mean(0), values.min(0), values.max(0))
+
+
+Track = tuple[np.ndarray, np.ndarray]  # x, which rises, and y
+
+
+def tracks(evals: pd.DataFrame, x: str, y: str) -> dict[str, Track]:
+    """Where each run has both, by its key; of runs that were scored once there is none."""
+    known = evals[["key", x, y]].dropna().sort_values(["key", x], kind="stable")
+    keys, first, counts = np.unique(known["key"].to_numpy(object), return_index=True, return_counts=True)
+    right, up = known[x].to_numpy(float), known[y].to_numpy(float)
+    places = zip(keys, first, first + counts, strict=True)
+    return {str(key): (right[start:end], up[start:end]) for key, start, end in places if end - start > 1}
+
+
+def on_grid(seeds: Sequence[Track], log: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """The grid that `seeds` share and what each has on it, (seeds, points); None without a seed."""
+    if not seeds:
+        return None
+    end = min(x[-1] for x, _ in seeds)
+    start = max(x[x > 0][0] if log else x[0] for x, _ in seeds)
+    grid = np.geomspace(start, end, GRID_POINTS) if log else np.linspace(start, end, GRID_POINTS)
+    return grid, np.stack([np.interp(grid, x, y) for x, y in seeds])
 
 
 def best_ended(records: Records) -> Records:
@@ -87,15 +106,15 @@ def draw(axes: Axes, line: Curve, text: str, drawn: Method | None = None) -> End
     return EndLabel(float(line.x[-1]), float(line.mean[-1]), text, color)
 
 
-def baselines(runs: pd.DataFrame) -> list[float]:
-    """What always giving the most frequent class is right for, once for each share on record of `runs`."""
-    return sorted(set(runs["majority_accuracy"].dropna().astype(float).round(4)))
+def baselines(shares: Iterable[float]) -> list[float]:
+    """What always giving the most frequent class is right for: each of `shares` once."""
+    return sorted({round(float(share), 4) for share in shares})
 
 
 def draw_baselines(axes: Axes, runs: pd.DataFrame) -> list[EndLabel]:
     """Draw a dotted line at each baseline of `runs`; returns their labels, which stand where the lines drawn end."""
     right = float(axes.dataLim.xmax)
-    shares = baselines(runs) if axes.lines else []
+    shares = baselines(runs["majority_accuracy"].dropna()) if axes.lines else []
     for share in shares:
         axes.axhline(share, color=GREY, linewidth=0.9, linestyle=":")
     return [EndLabel(right, share, f"{MOST_FREQUENT} {share:.1%}", GREY) for share in shares]

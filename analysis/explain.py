@@ -46,7 +46,7 @@ def main(words: Sequence[str], runs: Path = RUNS, experiments: Path = EXPERIMENT
 def explained(word: str, runs: Path, experiments: Path) -> Lines:
     """The lines that explain a cell or a folder. Raises ValueError, which names what there is, for anything else."""
     if (Path(word) / "run.json").exists():
-        return of_run(load_run(Path(word))[0], "")
+        return of_run(load_run(Path(word)), "")
     named = CELL_WORDS.fullmatch(word)
     experiment = named["experiment"] if named else word
     records = merge(load_results(experiment, experiments), load_runs(runs, experiment))

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from .load import Records
 from .page import Page, table
 from .render.terminal import terminal
 from .report.groups import written
-from .report.own import APART, load_own, settings_of
+from .report.own import APART, settings_of
 from .tables import percent
 
 PARTS = ("optimizer", "model", "dataset", "memory_budget", "seed")  # which every line names
 HEADINGS = ("run", "started", *(part.replace("_", " ") for part in PARTS), "also differs in", "ended", "accuracy in %")
 
 
-def index(folder: Path) -> str:
-    """Every run in `folder`, at whatever depth, by its experiment and then by when it was started.
-
-    Raises ValueError where there is none.
-    """
-    full = sorted(load_own(folder).full.values(), key=lambda record: record["started_at"])
+def index(records: Records, where: str) -> str:
+    """Every run of `records`, by its experiment and then by when it was started; where: they were read from."""
+    full = sorted(records.full.values(), key=lambda record: record["started_at"])
     experiments = dict.fromkeys(sorted(record["experiment"] for record in full))
     parts = []
     for experiment in experiments:
         own = [record for record in full if record["experiment"] == experiment]
         parts += [f"{experiment}: {len(own)} runs", table(HEADINGS, lines(own))]
-    return terminal(Page(f"{len(full)} runs in {folder}", tuple(parts), ""))
+    return terminal(Page(f"{len(full)} runs in {where}", tuple(parts), ""))
 
 
 def lines(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -8,18 +8,19 @@ parts, by its place in the configuration: `optimizer.lr`, `optimizer.direction.n
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tightfit.records.record import EVALS, FINAL, SCHEMA, RunRecord, read_evals, read_standing, seal_of_evals
+from tightfit.records.record import FINAL, SCHEMA, RunRecord, read_sealed_evals, read_standing
+
+from .evaluations import Evaluations, examples_behind, scores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -73,6 +74,10 @@ EVAL_COLUMNS = {
 }
 
 
+# A run by its name, and what reads its record and its evaluations.
+Found = tuple[str, Callable[[], tuple[RunRecord, Sequence[Mapping[str, Any]]]]]
+
+
 @dataclass(frozen=True)
 class Records:
     """Runs and their evaluations; `full` has the whole record of each run, and perhaps of others, by its key."""
@@ -92,49 +97,59 @@ class Records:
 
 def load_runs(folder: Path, experiment: str) -> Records:
     """What the run folders `folder/experiment/*` hold; one warning for each that cannot be read."""
-    full, evals = [], []
-    for path in sorted((folder / experiment).glob("*/run.json")):
+    return load_folders(path.parent for path in sorted((folder / experiment).glob("*/run.json")))
+
+
+def load_folders(folders: Iterable[Path]) -> Records:
+    """The runs in `folders`; one warning for each that cannot be read."""
+    return load_each((str(folder), partial(read_folder, folder)) for folder in folders)
+
+
+def load_each(found: Iterable[Found]) -> Records:
+    """The runs that each of `found` reads; one warning, by its name, for each that cannot be read."""
+    full, evals = [], Evaluations(name for name in EVAL_COLUMNS if name != "key")
+    for name, read in found:
         try:
-            completed, scored = load_run(path.parent)
+            completed, scored = told(*read())
             run_row(completed)
-            full.append(completed)
-            evals.extend(scored)
+            evals.add(completed["key"], scored)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            warnings.warn(f"{path.parent} is left out: {type(error).__name__}: {error}", stacklevel=2)
-    return Records(run_table(full), frame(evals, EVAL_COLUMNS), by_key(full))
+            warnings.warn(f"{name} is left out: {type(error).__name__}: {error}", stacklevel=2)
+        else:
+            full.append(completed)
+    return Records(run_table(full), evals.table(EVAL_COLUMNS), by_key(full))
 
 
-def load_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The record of the run in `folder`, and its evaluations as rows. Raises ValueError where they are damaged."""
+def load_run(folder: Path) -> dict[str, Any]:
+    """The record of the run in `folder`. Raises ValueError where it or its evaluations are damaged."""
+    return told(*read_folder(folder))[0]
+
+
+def read_folder(folder: Path) -> tuple[RunRecord, list[dict[str, Any]]]:
+    """The record of the run in `folder`, and its evaluations. Raises ValueError where they are damaged.
+
+    The evaluations of an ended run are those that it had made; older records do not tell.
+    """
     record = read_standing(folder)
     assert record is not None
-    check_evals(folder, record)
-    rows = read_evals(folder)
-    scored = eval_rows(record, rows)
-    return with_summary_of(record, rows, [row["accuracy"] for row in scored]), scored
+    seal = record.evaluations if record.status in FINAL else {}
+    return record, read_sealed_evals(folder, seal)
 
 
-def with_summary_of(
-    record: RunRecord, rows: Sequence[Mapping[str, Any]], accuracies: Sequence[float]
-) -> dict[str, Any]:
-    """`record` with what its evaluations tell of the whole run, so that tables of runs need them no more."""
-    content = asdict(record)
-    content["dataset"].setdefault("scored_size", examples_behind(accuracies))
+def told(record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """`record` with what its evaluations tell of the whole run, so that tables of runs need them no more; and these."""
+    scored = scores(rows, record.dataset.get("scored", "test"))
+    dataset, summary = dict(record.dataset), dict(record.summary)
+    if "scored_size" not in dataset:
+        dataset["scored_size"] = examples_behind(scored["accuracy"])
     if rows:
-        content["summary"]["initial_accuracy"] = accuracies[0]
-        content["summary"] |= {name: rows[-1][name] for name in ("forward_passes", "backward_passes")}
-    return content
+        summary["initial_accuracy"] = scored["accuracy"][0]
+        summary |= {name: rows[-1][name] for name in ("forward_passes", "backward_passes")}
+    return {**vars(record), "dataset": dataset, "summary": summary}, scored
 
 
 def by_key(records: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {record["key"]: record for record in records}
-
-
-def check_evals(folder: Path, record: RunRecord) -> None:
-    """Raise ValueError where the evaluations are not those that an ended run had made; older records do not tell."""
-    expected = {name: record.evaluations[name] for name in ("rows", "sha256") if name in record.evaluations}
-    if expected and record.status in FINAL and seal_of_evals(folder) != expected:
-        raise ValueError(f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made")
 
 
 def load_results(experiment: str, experiments: Path = EXPERIMENTS) -> Records:
@@ -261,32 +276,6 @@ def phase_seconds(recorded: Mapping[str, float]) -> dict[str, float | None]:
     if "recompute" in recorded:
         seconds["forward"] = recorded["forward"] + recorded["recompute"]
     return seconds
-
-
-def eval_rows(record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluations as flat rows, with the accuracy and loss of whichever split was scored."""
-    split = record.dataset.get("scored", "test")
-    copied = ("step", "epoch", "train_seconds", "train_loss")
-    return [
-        {
-            "key": record.key,
-            **{name: row[name] for name in copied},
-            **{name: row.get(name) for name in ("sign_agreement", "sign_ties", "forward_passes")},
-            "accuracy": row[f"{split}_accuracy"],
-            "loss": row[f"{split}_loss"],
-        }
-        for row in rows
-    ]
-
-
-def examples_behind(accuracies: Sequence[float]) -> int | None:
-    """The least number of examples of which every accuracy is a whole part; None when nothing was scored.
-
-    Records of images do not say how many examples were scored. Over many evaluations this finds it; over few it may
-    find a divisor of it, which makes an interval wider, never narrower.
-    """
-    parts = [Fraction(accuracy).limit_denominator(100_000).denominator for accuracy in accuracies]
-    return math.lcm(*parts) if parts else None
 
 
 def frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:

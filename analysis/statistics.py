@@ -56,8 +56,10 @@ class Estimate:
         return "above" if self.low > published else "below" if self.high < published else "agrees"
 
 
-def estimate(values: Sequence[float], examples: int | None = None) -> Estimate:
+def estimate(values: Sequence[float], examples: int | None = None, resamples: int = RESAMPLES) -> Estimate:
     """The estimate from one value per seed; `examples` is how many each was counted on.
+
+    resamples: of the bootstrap; fewer make the ends of an interval less certain, and take less time.
 
     Raises ValueError for no values.
     """
@@ -70,7 +72,7 @@ def estimate(values: Sequence[float], examples: int | None = None) -> Estimate:
         return Estimate(mean, math.nan, 1, low, high, "test set")
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     if examples:
-        return Estimate(mean, spread, n, *hierarchical(values, examples), BOTH)
+        return Estimate(mean, spread, n, *hierarchical(values, examples, resamples), BOTH)
     half = student(n) * spread / math.sqrt(n)
     return Estimate(mean, spread, n, max(mean - half, 0.0), min(mean + half, 1.0), "seeds")
 
@@ -88,7 +90,7 @@ def wilson(share: float, examples: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def hierarchical(accuracies: Sequence[float], examples: int) -> tuple[float, float]:
+def hierarchical(accuracies: Sequence[float], examples: int, resamples: int = RESAMPLES) -> tuple[float, float]:
     """95% interval of the mean accuracy, over seeds and over the `examples` that all of them were scored on.
 
     A resample draws seeds with replacement, and the test set anew for all seeds together: each example has a
@@ -99,21 +101,23 @@ def hierarchical(accuracies: Sequence[float], examples: int) -> tuple[float, flo
     """
     values = np.sort(np.asarray(accuracies, dtype=float))
     n, generator = len(values), np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = generator.integers(n, size=(RESAMPLES, n))
+    drawn = generator.integers(n, size=(resamples, n))
     widening = math.sqrt(n / (n - 1)) * student(n) / Z_975
     of_seeds = widening * (values[drawn].mean(1) - values.mean())
-    error = counts_alike(values, examples, generator) / examples - values
+    error = counts_alike(values, examples, generator, resamples) / examples - values
     of_examples = np.take_along_axis(error, drawn, axis=1).mean(1)
     low, high = np.percentile(values.mean() + of_seeds + of_examples, TAILS)
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def counts_alike(values: np.ndarray, examples: int, generator: np.random.Generator) -> np.ndarray:
-    """How many of `examples` are right at each of the rising accuracies `values`: (RESAMPLES, n).
+def counts_alike(
+    values: np.ndarray, examples: int, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """How many of `examples` are right at each of the rising accuracies `values`: (resamples, n).
 
     Each is binomial, and whatever the worse one has right the better one has too.
     """
-    counts, right, before = [], np.zeros(RESAMPLES, dtype=np.int64), 0.0
+    counts, right, before = [], np.zeros(resamples, dtype=np.int64), 0.0
     for value in values:
         share = (value - before) / (1 - before) if before < 1 else 0.0
         right = right + generator.binomial(examples - right, min(max(share, 0.0), 1.0))

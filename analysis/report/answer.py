@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from .groups import Group, accuracy, front
 from .pictures import Point, curves, points
 
 WIDE = 0.25  # an interval of a quarter of all accuracies
+MOST_COURSES = 40  # that can be told apart in a picture, and whose points a page has room for
 FRONT = "front"  # the heading under which those on it are marked
 NUMBERS = ("accuracy in %", "95% interval", FRONT, "held", "measured", "process", "batch", "seconds")
 READING = (
@@ -29,8 +31,8 @@ READING = (
     "where that was recorded."
 )
 DRAWN = (
-    " Bands reach from the lowest seed to the highest. A dotted line: what always giving the most frequent class is "
-    "right for, where that is on record."
+    " Courses are of the 40 most accurate. Bands reach from the lowest seed to the highest. A dotted line: what always "
+    "giving the most frequent class is right for, where that is on record."
 )
 
 
@@ -55,6 +57,11 @@ class Study:
     x: str
     is_log: bool
     provenance: str = ""
+
+    @cached_property
+    def beside(self) -> list[str]:
+        """What is on record of any group beside its accuracy."""
+        return list(dict.fromkeys(heading for one in self.groups for heading in one.beside))
 
     def of(self, facet: Facet) -> list[Group]:
         return [one for one in self.groups if same(one.facet, facet.value)]
@@ -150,7 +157,8 @@ def accuracy_axis(values: Sequence[float]) -> Axis:
 
 
 def courses(study: Study, here: Sequence[Group], title: str) -> str:
-    drawn = [line for one in here if (line := one.course)]
+    best = sorted((one for one in here if one.course), key=accuracy, reverse=True)[:MOST_COURSES]
+    drawn = [line for one in here if any(one is other for other in best) and (line := one.course)]
     every = [line for one in study.groups if (line := one.course)]
     x = axis(study.x, "log" if study.is_log else "linear", [end for line in every for end in (line.x[0], line.x[-1])])
     seen = [end for line in every for end in (line.low.min(), line.high.max())]
@@ -160,12 +168,7 @@ def courses(study: Study, here: Sequence[Group], title: str) -> str:
 
 
 def study_headings(study: Study) -> list[str]:
-    return [*study.headings, *NUMBERS, *beside(study)]
-
-
-def beside(study: Study) -> list[str]:
-    """What is on record of any group beside its accuracy."""
-    return list(dict.fromkeys(heading for one in study.groups for heading in one.beside))
+    return [*study.headings, *NUMBERS, *study.beside]
 
 
 def cells(study: Study, one: Group, is_best: bool) -> list[str]:
@@ -179,7 +182,7 @@ def cells(study: Study, one: Group, is_best: bool) -> list[str]:
         *settings,
         Backed(result, one.runs),
         *(interval_text(one.final) or "–", "●" if is_best else "", *sizes, one.batch_size or "–", seconds),
-        *(one.beside.get(heading, "–") for heading in beside(study)),
+        *(one.beside.get(heading, "–") for heading in study.beside),
     ]
 
 
@@ -206,6 +209,6 @@ def fields(study: Study, facet: Facet, one: Group, is_best: bool) -> dict[str, A
         "process_bytes": one.process_bytes,
         "batch_size": one.batch_size,
         "train_seconds": one.seconds,
-        **{heading.replace(" ", "_"): one.beside.get(heading, "") for heading in beside(study)},
+        **{heading.replace(" ", "_"): one.beside.get(heading, "") for heading in study.beside},
         "note": one.note,
     }

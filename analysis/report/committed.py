@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import step_cost
@@ -10,10 +11,11 @@ from ..explain import recorded_experiments
 from ..figures import PAGES, TABLES, drawings, fullest_profile, reasons, recorded_page
 from ..load import EXPERIMENTS, Records, load_results
 from ..names import Method, budget_title, experiment_title, in_order, method, subject
+from ..protocol import comparisons
 from ..render.html import words
 from ..style import NoRecords
 from ..tables import provenance
-from . import answer, parts
+from . import answer, maps, own, parts
 from .answer import Facet, Study
 from .groups import grouped
 from .pictures import inlined
@@ -52,8 +54,22 @@ def sections(records: Mapping[str, Records], links: Mapping[str, str]) -> Iterat
     elsewhere = figures([name for name in timed if name not in PAGES], records)
     yield Section("steps", "What a step costs", steps, elsewhere), None
     yield Section("step-cost", "A step beside its two forward passes", step_cost.page(step_cost.load_costs())), None
+    for name, study, pair in tried(records):
+        yield Section(f"map-{slug(name)}", study.title, maps.page(study, *pair), maps.html(study, *pair)), None
     yield Section("blanks", "Runs without a number", parts.without_a_number(every.runs)), None
     yield Section("superseded", "Superseded runs", parts.superseded(every, all_reasons(records))), None
+
+
+def tried(records: Mapping[str, Records]) -> Iterator[tuple[str, Study, tuple[str, str]]]:
+    """The trials that chose two settings at once, such as a rate and the size of a probe, with these."""
+    known = [one for one in comparisons(EXPERIMENTS) if len(one.settings) > 1 and one.tuning in records]
+    for name, chosen in {one.tuning: one.settings.values() for one in known}.items():
+        if records[name].runs.empty:
+            continue
+        study = own.study_of(records[name], "optimizer", "train_seconds", "dataset")
+        pairs = [one for one in study.headings if one in chosen or one.removesuffix(".initial") in chosen]
+        if len(pairs) == 2:
+            yield name, replace(study, title=f"Trials of {experiment_title(name)}"), (pairs[0], pairs[1])
 
 
 def all_reasons(records: Mapping[str, Records]) -> dict[str, str]:

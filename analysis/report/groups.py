@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..curves import baselines, curve
+from ..curves import Track, baselines, on_grid, tracks
 from ..load import PROCESS, Records, latest
 from ..names import MOST_FREQUENT, Method
-from ..statistics import Estimate, estimate
+from ..statistics import RESAMPLES, Estimate, estimate
 from ..tables import why
 from .pictures import Line
 
+MOST_DRAWS, FEWEST = 10_000_000, 1_000  # of accuracies in all intervals of a study; and resamples, however many runs
 PEAK_LIVE = "peak_live"  # the accounting of budgets that rehearses steps
 
 
@@ -78,63 +79,84 @@ def grouped(
     """
     places = [*by, *([facet] if facet else [])]
     runs = latest(records.runs.assign(**{"": ""}), [*places, "seed", "split"])
-    scored = {str(key): rows for key, rows in records.evals.groupby("key", sort=False)}
+    numbers = runs.groupby(places or [""], sort=False, dropna=False).ngroup()
+    members: dict[int, list[Mapping[Any, Any]]] = {}
+    for number, run in zip(numbers, runs.to_dict("records"), strict=True):
+        members.setdefault(number, []).append(run)
+    scored = tracks(records.evals, x, "accuracy")
+    resamples = min(max(MOST_DRAWS // max(len(runs), 1), FEWEST), RESAMPLES)
     found = []
-    for place, here in runs.groupby(places or [""], sort=False, dropna=False):
-        values = tuple(place if isinstance(place, tuple) else (place,))
+    for here in members.values():
+        values = tuple(here[0][place] for place in places)
         name, drawn = named(values[: len(by)])
-        part = Records(here, together(scored.get(key) for key in here["key"]), records.full)
-        found.append(group(part, name, drawn, values[len(by)] if facet else None, values[: len(by)], x))
+        known = Members(here, [held_bytes(records.full[run["key"]]) for run in here], scored, resamples)
+        found.append(group(known, name, drawn, values[len(by)] if facet else None, values[: len(by)], x))
     return found
 
 
-def together(frames: Iterable[pd.DataFrame | None]) -> pd.DataFrame:
-    known = [frame for frame in frames if frame is not None]
-    return pd.concat(known) if known else pd.DataFrame({"key": pd.Series(dtype="str")})
+@dataclass(frozen=True)
+class Members:
+    """The runs of a group, as rows, and what each held; tracks: of all runs; resamples: of an interval."""
+
+    runs: Sequence[Mapping[Any, Any]]
+    held: Sequence[float]
+    tracks: Mapping[str, Track]
+    resamples: int
 
 
-def group(part: Records, name: str, drawn: Method, facet: Hashable, settings: Sequence[Any], x: str) -> Group:
-    finished = part.runs[part.runs["status"] == "finished"].dropna(subset=["final_accuracy"])
-    others = part.runs.drop(finished.index)
-    reasons = "; ".join(dict.fromkeys(map(why, others.to_dict("records"))))
-    note = f"without {len(others)} of {len(part.runs)} seeds: {reasons}" if reasons and len(finished) else reasons
-    examples = finished["split_examples"].min()
-    held = [held_bytes(part.full[key]) for key in part.runs["key"]]
+def group(part: Members, name: str, drawn: Method, facet: Hashable, settings: Sequence[Any], x: str) -> Group:
+    finished = [run for run in part.runs if run["status"] == "finished" and not pd.isna(run["final_accuracy"])]
+    kept = {run["key"] for run in finished}
+    others = [run for run in part.runs if run["key"] not in kept]
+    reasons = "; ".join(dict.fromkeys(map(why, others)))
+    note = f"without {len(others)} of {len(part.runs)} seeds: {reasons}" if reasons and finished else reasons
+    examples = [int(run["split_examples"]) for run in finished if not pd.isna(run["split_examples"])]
+    finals = [run["final_accuracy"] for run in finished]
     return Group(
         name=name,
         drawn=drawn,
         facet=facet,
         settings=tuple(map(written, settings)),
-        final=estimate(finished["final_accuracy"].tolist(), None if pd.isna(examples) else int(examples))
-        if len(finished)
-        else None,
+        final=estimate(finals, min(examples, default=None), part.resamples) if finals else None,
         note=note,
-        held_bytes=float(np.nanmax(held)) if not all(map(math.isnan, held)) else math.nan,
-        measured_bytes=float(part.runs["measured_peak_bytes"].astype(float).max()),
-        process_bytes=float(part.runs[PROCESS].astype(float).max()),
-        batch_size=", ".join(str(size) for size in sorted(set(part.runs["batch_size"].dropna()))),
-        seconds=float(finished["train_seconds"].mean()),
+        held_bytes=max(part.held, key=lambda size: (not math.isnan(size), size)),
+        measured_bytes=most(part.runs, "measured_peak_bytes"),
+        process_bytes=most(part.runs, PROCESS),
+        batch_size=", ".join(str(size) for size in sorted(set(known(part.runs, "batch_size")))),
+        seconds=mean(finished, "train_seconds"),
         beside=beside(finished),
-        baselines=baselines(finished),
-        course=course(Records(finished, part.evals[part.evals["key"].isin(finished["key"])]), name, drawn, x),
-        runs=tuple(part.runs["key"]),
+        baselines=baselines(known(finished, "majority_accuracy")),
+        course=course(sorted(kept), part.tracks, name, drawn, x),
+        runs=tuple(run["key"] for run in part.runs),
     )
 
 
-def beside(finished: pd.DataFrame) -> dict[str, str]:
+def known(runs: Sequence[Mapping[Any, Any]], column: str) -> list[Any]:
+    return [run[column] for run in runs if not pd.isna(run[column])]
+
+
+def most(runs: Sequence[Mapping[Any, Any]], column: str) -> float:
+    return max(map(float, known(runs, column)), default=math.nan)
+
+
+def mean(runs: Sequence[Mapping[Any, Any]], column: str) -> float:
+    values = known(runs, column)
+    return float(np.mean(values)) if values else math.nan
+
+
+def beside(finished: Sequence[Mapping[Any, Any]]) -> dict[str, str]:
     """Means over the runs that have it on record."""
-    means = {heading: float(finished[column].astype(float).mean()) for column, (heading, _) in BESIDE.items()}
+    means = {heading: mean(finished, column) for column, (heading, _) in BESIDE.items()}
     return {heading: form.format(means[heading]) for heading, form in BESIDE.values() if not math.isnan(means[heading])}
 
 
-def course(part: Records, name: str, drawn: Method, x: str) -> Line | None:
+def course(keys: Iterable[str], scored: Mapping[str, Track], name: str, drawn: Method, x: str) -> Line | None:
     """The mean of the seeds over `x` with the band from the lowest to the highest; None where nothing was scored."""
-    if part.evals.empty:
+    found = on_grid([scored[key] for key in keys if key in scored], log=x == "train_seconds")
+    if found is None:
         return None
-    known = curve(part, name, x, "accuracy", log=x == "train_seconds")
-    if known is None:
-        return None
-    return Line(name, drawn.color, drawn.dash, known.x, known.mean, known.low, known.high)
+    grid, values = found
+    return Line(name, drawn.color, drawn.dash, grid, values.mean(0), values.min(0), values.max(0))
 
 
 def written(value: Any) -> str:

@@ -21,26 +21,27 @@ MARK = "made by tightfit report"  # the first line of the style, by which a fold
 
 def make(
     out: Path = REPORT,
-    runs: Path | None = None,
+    of: Records | None = None,
     group: str = "optimizer",
     x: str = "train_seconds",
     facet: str = "memory_budget",
+    map: str | None = None,
 ) -> Path:
-    """Write the report to `out` and return its first page: of the committed records, or of those in the folder `runs`.
+    """Write the report to `out` and return its first page: of the committed records, or of a user's own.
 
-    Raises ValueError for a folder without runs, for what is no setting of them, and where `out` holds something else.
+    of: the user's own runs. Raises ValueError for what is no setting of them, and where `out` holds something else.
     """
     check_place(out)
-    if runs is None:
+    if of is None:
         every = committed.load_committed()
         records, reasons = parts.joined(every.values()), committed.all_reasons(every)
         links = addresses(records)
         found = list(committed.sections(every, links))
         title, lead = committed.TITLE, committed.LEAD
     else:
-        records, reasons = own.load_own(runs), {}
+        records, reasons = of, {}
         links = addresses(records)
-        found = list(own.sections(records, links, group, x, facet))
+        found = list(own.sections(records, links, group, x, facet, map))
         title, lead = own.TITLE, f"{len(records.runs)} runs. {own.LEAD}"
     return write(out, title, lead, found, records, links, reasons)
 

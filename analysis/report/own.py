@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from ..explain import TOLD_APART
-from ..load import EVAL_COLUMNS, Records, by_key, flat, frame, load_run, run_row, run_table
+from ..load import Records, flat, load_folders
 from ..names import METHODS, Method, subject
 from ..palette import COLORS, SCALE
+from ..render.terminal import terminal
 from ..tables import provenance
-from . import answer, parts
+from . import answer, maps, parts
 from .answer import Facet, Study
 from .groups import grouped, written
 from .shell import Section
@@ -42,34 +42,22 @@ def load_own(folder: Path) -> Records:
 
     Raises ValueError where there is none.
     """
-    records = load([path.parent for path in sorted(folder.glob("**/run.json"))])
+    records = load_folders(path.parent for path in sorted(folder.glob("**/run.json")))
     if not records.full:
         raise ValueError(f"runs={folder} has no run in it; name a folder of runs, such as runs/scratch")
     return records
 
 
-def load(folders: Iterable[Path]) -> Records:
-    """The runs in `folders`; one warning for each that cannot be read."""
-    full, evals = [], []
-    for folder in folders:
-        try:
-            record, scored = load_run(folder)
-            run_row(record)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            warnings.warn(f"{folder} is left out: {type(error).__name__}: {error}", stacklevel=2)
-            continue
-        full.append(record)
-        evals.extend(scored)
-    return Records(run_table(full), frame(evals, EVAL_COLUMNS), by_key(full))
-
-
 def sections(
-    records: Records, links: Mapping[str, str], group: str, x: str, facet: str
+    records: Records, links: Mapping[str, str], group: str, x: str, facet: str, map: str | None = None
 ) -> Iterator[tuple[Section, Study | None]]:
     """The answer, what is predicted and measured, and what has no number."""
     study = study_of(records, group, x, facet)
     page = answer.page(study)
     yield Section(study.slug, study.title, page, answer.html(study, links), False), study
+    if map:
+        pair = maps.pair_of(map, study)
+        yield Section("map", "Map", maps.page(study, *pair), maps.html(study, *pair)), None
     found = {
         "memory": ("Memory", parts.memory(records.runs)),
         "steps": ("What a step costs", parts.steps(records.runs)),
@@ -100,6 +88,12 @@ def study_of(records: Records, group: str, x: str, facet: str) -> Study:
     groups = sorted(groups, key=lambda one: one.settings)
     behind = provenance(records.runs, per=("key",))
     return Study("answer", title, groups, facets, names, OVER[x], x == "train_seconds", behind)
+
+
+def map_in_words(records: Records, group: str, x: str, facet: str, map: str) -> str:
+    """The maps over the two settings `map` as tables of text."""
+    study = study_of(records, group, x, facet)
+    return terminal(maps.page(study, *maps.pair_of(map, study)))
 
 
 def check(said: str, name: str, known: Sequence[str] | Mapping[str, str] | pd.Index) -> None:

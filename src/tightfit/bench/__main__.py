@@ -13,6 +13,7 @@ TAKES = {
     "targets": ("csv",),
     "shelf": ("csv",),
     "steps": (),
+    "load": (),
     "language": ("full", "only", "threads", "csv"),
     "programs": ("full", "only", "rounds", "csv"),
 }

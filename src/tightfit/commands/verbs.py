@@ -223,7 +223,11 @@ BENCH = Verb(
     "Measure what a step costs on this machine.",
     "tightfit.bench.__main__",
     words=(
-        Word("part", "targets (ten minutes), shelf, steps (LeNet-5), language (models) or programs", "targets"),
+        Word(
+            "part",
+            "targets (ten minutes), shelf, steps (LeNet-5), language, programs or load (tables)",
+            "targets",
+        ),
         Word("full", "language, programs: true for every model and size", "false", truth),
         Word("only", "language, programs: those whose title has this text, such as 135M", "", text),
         Word("threads", "language: one per core where it is left out", read=whole_number),
@@ -334,7 +338,12 @@ LS = Verb(
     "ls",
     "List your runs in words.",
     "tightfit.launch.ls",
-    words=(Word("runs", "a folder of runs; $TIGHTFIT_RUNS or runs where it is left out"),),
+    words=(
+        Word(
+            "runs",
+            "a folder of runs or of offline W&B files, or wandb:ENTITY/PROJECT; $TIGHTFIT_RUNS or runs by default",
+        ),
+    ),
     about=(
         "A line for each run, by its experiment and when it was started: its key, which other verbs take as run=…, its "
         "parts, what else differs from others of the experiment, how it ended and what it reached."
@@ -346,12 +355,13 @@ REPORT = Verb(
     "Make a page of all answers, or of your own runs, that opens from disk.",
     "tightfit.launch.report",
     words=(
-        Word("runs", "a folder of your own runs; the committed records where it is left out"),
+        Word("runs", "your own, as for ls; the committed records where it is left out"),
         Word("group", "own runs: the setting that is a colour, such as optimizer", "optimizer"),
         Word(
             "x", "own runs: what accuracy is shown over: train_seconds, step, epoch or forward_passes", "train_seconds"
         ),
         Word("facet", "own runs: the setting that is a tab", "memory_budget"),
+        Word("map", "own runs: two settings to draw accuracy over, such as optimizer.lr,optimizer.eps"),
         Word("out", "the folder for the report", "report"),
     ),
     about=(

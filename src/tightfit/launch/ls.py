@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import LS
+from tightfit.launch.source import read_from
 from tightfit.records.places import analysis
 from tightfit.settings import Said
 
@@ -18,6 +18,6 @@ def main(words: Sequence[str]) -> int:
 
 
 def ls(said: Said) -> int:
-    folder = said.settings["runs"] or os.environ.get("TIGHTFIT_RUNS", "runs")
-    print(analysis("index").index(Path(folder)))
+    runs = said.settings["runs"] or os.environ.get("TIGHTFIT_RUNS", "runs")
+    print(analysis("index").index(read_from(runs), runs))
     return DONE

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import REPORT
+from tightfit.launch.source import read_from
 from tightfit.records.places import analysis
 from tightfit.settings import Said
 
@@ -18,7 +19,12 @@ def main(words: Sequence[str]) -> int:
 
 def report(said: Said) -> int:
     words = said.settings
-    runs = None if words["runs"] is None else Path(words["runs"])
-    made = analysis("report").make(Path(words["out"]), runs, words["group"], words["x"], words["facet"])
+    own = None if words["runs"] is None else read_from(words["runs"])
+    if words["map"] is not None and own is None:
+        raise ValueError(f"map={words['map']} is of your own runs; name them by runs=…")
+    view = (words["group"], words["x"], words["facet"])
+    made = analysis("report").make(Path(words["out"]), own, *view, words["map"])
+    if words["map"] is not None:
+        print(analysis("report.own").map_in_words(own, *view, words["map"]))
     print(f"{made.resolve().as_uri()}")
     return DONE

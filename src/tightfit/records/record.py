@@ -194,7 +194,27 @@ def read_evals(folder: Path) -> list[dict[str, Any]]:
 
     Raises ValueError when a row is damaged.
     """
-    return [eval_in(line, folder / EVALS, number) for number, line in enumerate(whole_lines(folder / EVALS), 1)]
+    return evals_in(whole_lines(folder / EVALS), folder / EVALS)
+
+
+def read_sealed_evals(folder: Path, seal: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As `read_evals`; raises ValueError too where they are not those of `seal`, as far as it tells."""
+    lines = whole_lines(folder / EVALS)
+    expected = {name: seal[name] for name in ("rows", "sha256") if name in seal}
+    if expected and seal_of(lines) != expected:
+        raise ValueError(f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made")
+    return evals_in(lines, folder / EVALS)
+
+
+def evals_in(lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
+    """The rows in `lines` of `path`. All are read at once, and one by one where that fails, to name the line."""
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        rows = None
+    if rows is None or len(rows) != len(lines) or not all(isinstance(row, dict) for row in rows):
+        return [eval_in(line, path, number) for number, line in enumerate(lines, 1)]
+    return rows
 
 
 def eval_in(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -222,7 +242,10 @@ def append_eval(folder: Path, row: Mapping[str, Any]) -> None:
 
 def seal_of_evals(folder: Path, most: int | None = None) -> dict[str, Any]:
     """How many rows the run in `folder` has, and their sha256; of its first `most` rows, where that is given."""
-    lines = whole_lines(folder / EVALS)[:most]
+    return seal_of(whole_lines(folder / EVALS)[:most])
+
+
+def seal_of(lines: Sequence[bytes]) -> dict[str, Any]:
     return {"rows": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
 
 

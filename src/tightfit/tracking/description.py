@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ LONGEST_TAG = 64  # characters; W&B refuses longer ones
 MARK = "wandb/mirrored.json"  # in the run folder: which end of the run W&B has been told
 MEMORY = ("batch_size", "budget_bytes", "peak_live_bytes", "measured_peak_bytes", "measured_inference_peak_bytes")
 SHORT_KEY = 6  # characters of a run's key
+RECORD = "record"  # under which a summary has the whole record, as text: W&B turns 1.0 into 1, and nan into a word
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def end(record: RunRecord) -> dict[str, Any]:
     parts = {f"{kind}_bytes": size for kind, size in record.memory.get("analytic", {}).items()}
     known = {name: record.memory[name] for name in MEMORY if record.memory.get(name) is not None}
     numbers = {name: value for name, value in record.summary.items() if not isinstance(value, list)}
-    summary = {**parts, **known, **numbers, "status": record.status, "reason": record.reason}
+    ended = {"status": record.status, "reason": record.reason, RECORD: json.dumps(asdict(record))}
+    summary = {**parts, **known, **numbers, **ended}
     exit_code = 0 if record.status in ("finished", "over_budget") else 1
     return {
         "summary": summary,
@@ -46,7 +49,7 @@ def read_mark(folder: Path) -> Any:
 
 
 def description(record: RunRecord) -> dict[str, Any]:
-    """How W&B files the run: name, group, job type, tags and configuration.
+    """How W&B files the run: name, group, job type, tags and configuration; and its record as it stands.
 
     The name tells what differs most often within a sweep, and ends in the run's key: no two runs share it.
     """
@@ -64,4 +67,5 @@ def description(record: RunRecord) -> dict[str, Any]:
         "job_type": names[2],
         "tags": [tag[:LONGEST_TAG] for tag in (*names, str(config["profile"]), seed)],
         "config": config,
+        "record": json.dumps(asdict(record)),
     }

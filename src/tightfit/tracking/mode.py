@@ -46,18 +46,25 @@ def automatic(environment: Mapping[str, str]) -> tuple[str, str]:
     settings = settings_files(environment)
     if MODES.get(settings.get("mode", ""), "online") != "online":
         return settings["mode"], "by wandb's settings file"
+    host, how = login(environment)
+    if how:
+        return "online", f"logged in to {host} by {how}"
+    return "offline", f"not logged in to {host}; log in by `wandb login`, or leave W&B out by tracker=local"
+
+
+def login(environment: Mapping[str, str]) -> tuple[str, str]:
+    """The host of the server, and by what wandb would log in to it; empty where nobody is logged in."""
+    settings = settings_files(environment)
     server = environment.get("WANDB_BASE_URL") or settings.get("base_url") or DEFAULT_URL
     host = urlsplit(server).netloc
     host = f"api.{host}" if f"api.{host}" in MOVED else host  # the server's web address stands for its API
     for variable in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if environment.get(variable):
-            return "online", f"logged in to {host} by {variable}"
+            return host, variable
     if settings.get("api_key"):
-        return "online", f"logged in to {host} by wandb's settings file"
+        return host, "wandb's settings file"
     path = netrc_path(environment)
-    if has_password(path, host):
-        return "online", f"logged in to {host} by {path}"
-    return "offline", f"not logged in to {host}; log in by `wandb login`, or leave W&B out by tracker=local"
+    return host, str(path) if has_password(path, host) else ""
 
 
 def settings_files(environment: Mapping[str, str]) -> dict[str, str]:

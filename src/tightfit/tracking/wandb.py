@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 from tightfit.records.record import KILLED, RunRecord, read_evals, read_run, write_atomically
 from tightfit.tracking.courier import courier_to
-from tightfit.tracking.description import MARK, description, end, read_mark, told
+from tightfit.tracking.description import MARK, RECORD, description, end, read_mark, told
 from tightfit.tracking.mode import Mode, resolve_mode
 from tightfit.tracking.offline import read_mirrored
 from tightfit.tracking.tracker import ArtifactKind
@@ -119,7 +119,7 @@ class Mirror:
             self.runs.pop(arguments.get("id", ""), None)
             self.warn(f"W&B is off for this run, its folder is kept: {one_line(error)}")
 
-    def start(self, id: str, dir: str, resume: str | None, **description: Any) -> None:
+    def start(self, id: str, dir: str, resume: str | None, record: str, **description: Any) -> None:
         """Open the run, or go on with it: rows that its offline files hold are then not told again.
 
         A server leaves out steps that it has by itself. A run that starts from its beginning replaces what was told of
@@ -132,7 +132,7 @@ class Mirror:
         self.runs[id] = OpenRun(run, Path(dir), steps)
         run.define_metric("train_seconds")
         run.define_metric("*", step_metric="train_seconds")  # without summary=…, which would replace the last value
-        run.summary["status"] = "running"
+        run.summary.update({"status": "running", RECORD: record})
 
     def log(self, id: str, row: dict[str, Any], step: int) -> None:
         if id in self.runs and step not in self.runs[id].steps:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.report.make import make
+from analysis.report.own import load_own
 from tests.analysis.miniature import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -45,7 +46,7 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def index(tmp_path: Path, own_runs: Path) -> str:
-    return make(tmp_path / "report", own_runs).as_uri()
+    return make(tmp_path / "report", load_own(own_runs)).as_uri()
 
 
 def test_tabs_are_chosen_by_keys_and_kept_in_the_address(page: Any, index: str) -> None:
@@ -91,7 +92,7 @@ def test_a_hostile_name_is_shown_as_it_is(page: Any, tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)></script>"
     make_run(tmp_path / "runs", "scratch", "full_zo", "x", [0.1, 0.5], cell=None, optimizer={"name": name})
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    page.goto(make(tmp_path / "report", tmp_path / "runs").as_uri())
+    page.goto(make(tmp_path / "report", load_own(tmp_path / "runs")).as_uri())
     assert name in page.locator("#runs tbody").inner_text()
     assert page.locator("img").count() == 0
 

@@ -16,6 +16,7 @@ from analysis.render.html import html
 from analysis.render.latex import latex
 from analysis.report import committed
 from analysis.report.make import make
+from analysis.report.own import load_own
 from analysis.report.run_page import address
 from tests.analysis.miniature import make_run
 
@@ -44,7 +45,7 @@ class Found(HTMLParser):
 
 @pytest.fixture
 def made(tmp_path: Path, own_runs: Path) -> Path:
-    return make(tmp_path / "report", own_runs).parent
+    return make(tmp_path / "report", load_own(own_runs)).parent
 
 
 def pages(folder: Path) -> dict[Path, Found]:
@@ -98,7 +99,7 @@ def test_hostile_names_are_words_and_nothing_else(tmp_path: Path) -> None:
     content |= {"key": "../../" + HOSTILE, "reason": HOSTILE, "command": [f"optimizer={HOSTILE}"], "commit": HOSTILE}
     content["machine"]["cpu"] = HOSTILE
     (folder / "run.json").write_text(json.dumps(content))
-    out = make(tmp_path / "report", tmp_path / "runs").parent
+    out = make(tmp_path / "report", load_own(tmp_path / "runs")).parent
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "report"}
     for found in pages(out).values():
         assert "img" not in found.tags
@@ -114,24 +115,24 @@ def test_hostile_names_are_words_and_nothing_else(tmp_path: Path) -> None:
 def test_what_concerns_the_user_alone_is_in_no_file(tmp_path: Path) -> None:
     own = {"paths": {"runs": "/home/somebody"}, "tracker": {"entity": "somebody"}}
     make_run(tmp_path / "runs", "scratch", "full_zo", "x", [0.1, 0.5], **own)
-    out = make(tmp_path / "report", tmp_path / "runs").parent
+    out = make(tmp_path / "report", load_own(tmp_path / "runs")).parent
     assert not [path for path in out.rglob("*.*") if "somebody" in path.read_text()]
 
 
 def test_what_is_made_again_has_nothing_left_of_before_and_nothing_else_is_written_over(
     tmp_path: Path, own_runs: Path, runs: Path, made: Path
 ) -> None:
-    make(made, runs)
+    make(made, load_own(runs))
     assert len(list((made / "runs").iterdir())) == 4
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="holds something that is no report; name a new or an empty folder"):
-        make(tmp_path / "full", runs)
+        make(tmp_path / "full", load_own(runs))
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
 
 
 def test_the_same_records_make_the_same_files(tmp_path: Path, made: Path, own_runs: Path) -> None:
-    again = make(tmp_path / "again", own_runs).parent
+    again = make(tmp_path / "again", load_own(own_runs)).parent
     for path in made.rglob("*.*"):
         assert path.read_bytes() == (again / path.relative_to(made)).read_bytes()
 
