@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records.record import EVALS, FINAL, SCHEMA, RunRecord, read_evals, read_standing, seal_of_evals
+from tightfit.records.record import ANEW, EVALS, FINAL, SCHEMA, RunRecord, read_evals, read_standing, seal_of_evals
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -134,7 +134,10 @@ def check_evals(folder: Path, record: RunRecord) -> None:
     """Raise ValueError where the evaluations are not those that an ended run had made; older records do not tell."""
     expected = {name: record.evaluations[name] for name in ("rows", "sha256") if name in record.evaluations}
     if expected and record.status in FINAL and seal_of_evals(folder) != expected:
-        raise ValueError(f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made")
+        raise ValueError(
+            f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made; put the file "
+            f"back, or {ANEW}"
+        )
 
 
 def load_results(experiment: str, experiments: Path = EXPERIMENTS) -> Records:

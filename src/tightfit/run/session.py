@@ -40,7 +40,7 @@ from tightfit.run.progress import describe, say
 from tightfit.run.sentences import of_data, of_end
 from tightfit.run.start import take_start
 from tightfit.run.task import LARGEST, Task, Training
-from tightfit.run.trust import check_data
+from tightfit.run.trust import check_data, check_key
 
 
 def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome:
@@ -68,6 +68,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
             command = [word for word in command if not word.startswith("force=")]
         before = read_run(folder)
         if before is not None:
+            check_key(before, folder)
             check_data(config, before, folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
