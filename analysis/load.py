@@ -19,7 +19,17 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records.record import ANEW, EVALS, FINAL, SCHEMA, RunRecord, read_evals, read_standing, seal_of_evals
+from tightfit.records.record import (
+    ANEW,
+    EVALS,
+    FINAL,
+    SCHEMA,
+    RunRecord,
+    check_key,
+    read_evals,
+    read_standing,
+    seal_of_evals,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -108,6 +118,7 @@ def load_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The record of the run in `folder`, and its evaluations as rows. Raises ValueError where they are damaged."""
     record = read_standing(folder)
     assert record is not None
+    check_key(record, folder)
     check_evals(folder, record)
     rows = read_evals(folder)
     scored = eval_rows(record, rows)

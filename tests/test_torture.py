@@ -1,6 +1,5 @@
 """A dozen faults of the campaign `make torture`, one of each kind at least, and that it notices what goes wrong."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,8 @@ INDICES = (0, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15)
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Generator[Twins]:
-    yield Twins(tmp_path_factory.mktemp("twins"))
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    return Twins(tmp_path_factory.mktemp("twins"))
 
 
 def of_two_methods(index: int) -> Fault:

@@ -1,10 +1,9 @@
-"""`python -m tests.torture [--minutes 10] [--seed 0] [--index N] [--record FILE]`: faults until the time is over."""
+"""`python -m tests.torture --minutes 10 --seed 0`: faults until the time is over, a line each, and a table of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.torture.faults import Fault, drawn
+from tests.torture.faults import KINDS, Fault, drawn
 from tests.torture.trial import Trial
 from tests.torture.twins import Twins
 
@@ -25,7 +24,6 @@ OUTCOMES = ("same", "refused", "unguarded", "wrong")
 def main() -> int:
     said, began = words(), time.monotonic()
     counts: Counter[tuple[str, str]] = Counter()
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     said.record.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="torture") as place, said.record.open("w") as record:
         (Path(place) / "twins").mkdir()
@@ -51,6 +49,7 @@ def words() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--index", type=int, help="of the one fault to repeat")
+    parser.add_argument("--kind", choices=[*dict.fromkeys(KINDS)], default="", help="the only one; by default all")
     parser.add_argument("--record", type=Path, default=Path("build/torture.jsonl"))
     return parser.parse_args()
 
@@ -63,7 +62,8 @@ def faults(said: argparse.Namespace) -> Iterator[Fault]:
     for index in count():
         if time.monotonic() > end:
             return
-        yield drawn(said.seed, index)
+        if (fault := drawn(said.seed, index)).kind in (said.kind or KINDS):
+            yield fault
 
 
 def show(counts: Counter[tuple[str, str]]) -> None:

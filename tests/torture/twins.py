@@ -61,8 +61,11 @@ class Twins:
         return Twin(run_folder(whole), run_folder(stopped), moments, operations, readings)
 
 
-def differences(folder: Path, twin: Twin) -> str:
-    """What of the completed run in `folder` is not as in its twin, in words; empty where nothing is."""
+def differences(folder: Path, twin: Twin, knows_sessions: bool = True) -> str:
+    """What of the completed run in `folder` is not as in its twin, in words; empty where nothing is.
+
+    knows_sessions: whether its record was there all the time, so that its sessions add up to its steps.
+    """
     ours, theirs = (read_run(place) for place in (folder, twin.folder))
     if ours is None or theirs is None:
         return "there is no record"
@@ -76,6 +79,8 @@ def differences(folder: Path, twin: Twin) -> str:
         *(f"left {name}" for name in sorted(names_in(folder) - names_in(twin.folder))),
         *(f"no {name}" for name in sorted(names_in(twin.folder) - names_in(folder))),
     ]  # fmt: skip
+    if not knows_sessions:
+        return ", ".join(found)
     steps = sum(session.get("to_step", 0) - session.get("from_step", 0) for session in ours.sessions)
     if steps != theirs.summary["steps"]:
         found.append(f"sessions of {steps} steps")

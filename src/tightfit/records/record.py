@@ -139,6 +139,15 @@ def damage(content: Mapping[str, Any]) -> str:
     return "" if content.get("status", "running") in get_args(Status) else f"its status is {content['status']!r}"
 
 
+def check_key(record: RunRecord, folder: Path) -> None:
+    """Raise ValueError when the record in `folder` is that of another run."""
+    if record.key != folder.name:
+        raise ValueError(
+            f"{folder / 'run.json'} is the record of the run {record.key}, not of {folder.name}; put the file back, or "
+            f"{ANEW}"
+        )
+
+
 def require(folder: Path, record: RunRecord, *names: str) -> None:
     """Raise ValueError unless the record of the run in `folder` has all of `names`, such as summary.steps."""
     for name in names:

@@ -12,7 +12,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
 from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
-from tightfit.records.record import FINAL, RunRecord, read_run
+from tightfit.records.record import FINAL, RunRecord, check_key, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
 from tightfit.run.checkpoint import FILES
 from tightfit.run.checks import check_configuration, unknown_settings_told
@@ -40,7 +40,7 @@ from tightfit.run.progress import describe, say
 from tightfit.run.sentences import of_data, of_end
 from tightfit.run.start import take_start
 from tightfit.run.task import LARGEST, Task, Training
-from tightfit.run.trust import check_data, check_key
+from tightfit.run.trust import check_data
 
 
 def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome:

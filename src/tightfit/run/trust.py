@@ -9,20 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.records.record import ANEW, FINAL, RunRecord, read_run, rests_on_own_files
+from tightfit.records.record import FINAL, RunRecord, read_run, rests_on_own_files
 from tightfit.run.checkpoint import CHECKPOINT
 from tightfit.run.checks import own_targets, targets_in
 from tightfit.run.parts import build_dataset, build_tokenizer
 from tightfit.settings import TRUST, WrongWords
-
-
-def check_key(before: RunRecord, folder: Path) -> None:
-    """Raise ValueError when the record in `folder` is that of another run."""
-    if before.key != folder.name:
-        raise ValueError(
-            f"{folder / 'run.json'} is the record of the run {before.key}, not of {folder.name}; put the file back, or "
-            f"{ANEW}"
-        )
 
 
 def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> None:
