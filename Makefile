@@ -4,6 +4,11 @@ VENV    ?= .venv
 PROFILE ?= short
 DATASET ?= modelnet40
 OPTIONS ?=
+# Of `make torture`: how long, the seed of its faults, and the index of the one fault or the kind to repeat.
+MINUTES ?= 10
+SEED    ?= 0
+INDEX   ?=
+KIND    ?=
 EXPERIMENT ?=
 # Of what there are committed results: experiments/PAPER/results/NAME.jsonl is PAPER/NAME.
 RECORDED = $(patsubst experiments/%.jsonl,%,$(subst /results/,/,$(wildcard experiments/*/results/*.jsonl)))
@@ -19,7 +24,7 @@ EXTRAS          ?= dev,lm,fast,export,privacy,quantised,slurm,oracles
 export PY TORCH_INDEX_URL EXTRAS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data test test-fast lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
+.PHONY: help setup demo data test test-fast torture lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
         reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf reproduce-memory \
         reproduce-memory-grid reproduce-step-time report docs figures results clean
 
@@ -46,6 +51,10 @@ test: setup  ## run every test (two at a time, one thread each)
 
 test-fast: setup  ## run the unit tests only
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 -m "not slow"
+
+torture: setup  ## kill runs, damage their files, fill their disk, and see that they end as if nothing had been (MINUTES=10 SEED=0)
+	OMP_NUM_THREADS=1 $(PYTHON) -m tests.torture --minutes $(MINUTES) --seed $(SEED) $(if $(INDEX),--index $(INDEX)) \
+	    $(if $(KIND),--kind "$(KIND)")
 
 lint: setup  ## check style, types and the direction of imports
 	$(PYTHON) -m ruff check

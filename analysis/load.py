@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from tightfit.records.record import FINAL, SCHEMA, RunRecord, read_sealed_evals, read_standing
+from tightfit.records.record import FINAL, SCHEMA, RunRecord, check_key, read_sealed_evals, read_standing
 
 from .evaluations import Evaluations, examples_behind, scores
 
@@ -132,6 +132,7 @@ def read_folder(folder: Path) -> tuple[RunRecord, list[dict[str, Any]]]:
     """
     record = read_standing(folder)
     assert record is not None
+    check_key(record, folder)
     seal = record.evaluations if record.status in FINAL else {}
     return record, read_sealed_evals(folder, seal)
 

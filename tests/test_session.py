@@ -17,6 +17,7 @@ from tightfit.numerics.noise import streams
 from tightfit.records.record import read_evals, read_run
 from tightfit.run import checkpoint
 from tightfit.run import loop as runner
+from tightfit.run.keys import run_folder
 from tightfit.run.parts import choose_device
 from tightfit.run.pretraining import NO_ADAPTER
 from tightfit.run.session import carry_out
@@ -226,3 +227,26 @@ def test_a_tracker_that_cannot_be_built_leaves_no_record(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"tracker.mode='x' is unknown; choose auto, online, offline or disabled"):
         carry_out(config(tmp_path, tracker=tracker))
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_record_that_is_another_runs_is_refused(tmp_path: Path) -> None:
+    folder = carry_out(config(tmp_path)).folder
+    (folder / "run.json").write_text((folder / "run.json").read_text().replace(folder.name, "0123456789ab"))
+    with pytest.raises(ValueError, match=r"run.json is the record of the run 0123456789ab, not of .*; put"):
+        carry_out(config(tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named_with_the_remedy(tmp_path: Path) -> None:
+    folder = run_folder(config(tmp_path))
+    (folder / checkpoint.CHECKPOINT).mkdir(parents=True)
+    reason = carry_out(config(tmp_path)).reason
+    assert re.search(r"checkpoint.pt cannot be read \(Is a directory\); delete it to start the run again", reason)
+
+
+def test_a_disk_that_is_full_names_the_file_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise FULL
+
+    monkeypatch.setattr("os.fsync", full)
+    reason = carry_out(config(tmp_path)).reason
+    assert re.search(r"No space left on device: '.*evals.jsonl'; free space and run again to continue", reason)

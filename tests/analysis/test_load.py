@@ -136,6 +136,7 @@ def test_keys_that_look_like_numbers_stay_text(tmp_path: Path, experiments: Path
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.2])
     path = folder / "run.json"
     path.write_text(path.read_text().replace(folder.name, "0123456789e5"))
+    folder.rename(folder.with_name("0123456789e5"))
     collect(TABLE, tmp_path, experiments=experiments)
     committed = load_results(TABLE, experiments)
     assert committed.runs["key"].tolist() == ["0123456789e5"]

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +27,7 @@ LOCK = ".lock"  # held by the process that makes the run
 KILLED = "its process was killed; run again to continue"
 EARLIER_SCHEMA, EARLIER = 1, "schema 1, whose settings had other names; read it by the commit that it names"
 ANOTHER_PLACE = "leave it and keep your runs in another place by paths.runs=…"
+ANEW = "delete the folder and run it anew"
 OWN_FILES = ("path", "train", "validation", "test", "folder")  # settings of data sets that name files of the user's own
 EVALS = "evals.jsonl"
 
@@ -65,18 +67,30 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
     Raises OSError (disk full, read-only folder) with the old file untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o644)  # temporary files are their owner's alone, records are for all
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None]:
+    """An error of the disk inside names `path`: a failed write names no file, and others may name a temporary one."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)  # temporary files are their owner's alone, records are for all
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_run(folder: Path, record: RunRecord) -> None:
@@ -123,6 +137,15 @@ def damage(content: Mapping[str, Any]) -> str:
         if not isinstance(value, type(getattr(example, name))):
             return f"its {name} is of another kind"
     return "" if content.get("status", "running") in get_args(Status) else f"its status is {content['status']!r}"
+
+
+def check_key(record: RunRecord, folder: Path) -> None:
+    """Raise ValueError when the record in `folder` is that of another run."""
+    if record.key != folder.name:
+        raise ValueError(
+            f"{folder / 'run.json'} is the record of the run {record.key}, not of {folder.name}; put the file back, or "
+            f"{ANEW}"
+        )
 
 
 def require(folder: Path, record: RunRecord, *names: str) -> None:
@@ -202,7 +225,10 @@ def read_sealed_evals(folder: Path, seal: Mapping[str, Any]) -> list[dict[str, A
     lines = whole_lines(folder / EVALS)
     expected = {name: seal[name] for name in ("rows", "sha256") if name in seal}
     if expected and seal_of(lines) != expected:
-        raise ValueError(f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made")
+        raise ValueError(
+            f"{folder / EVALS} does not hold the {expected['rows']} evaluations that the run had made; put the file "
+            f"back, or {ANEW}"
+        )
     return evals_in(lines, folder / EVALS)
 
 
@@ -228,13 +254,21 @@ def eval_in(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The lines in `path` that were written to their end; none where there is no file."""
-    return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+    """The lines in `path` that were written to their end; none where there is no file.
+
+    Raises ValueError when it cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); put the file back, or {ANEW}") from error
 
 
 def append_eval(folder: Path, row: Mapping[str, Any]) -> None:
     """Add one evaluation row and force it to the disk."""
-    with (folder / EVALS).open("a") as file:
+    with naming(folder / EVALS), (folder / EVALS).open("a") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -94,7 +94,8 @@ def write_end(folder: Path, record: RunRecord) -> None:
     try:
         write_run(folder, record)
     except OSError as error:
-        print(f"cannot write {folder}/run.json: {error}; free space and run again to continue", file=sys.stderr)
+        remedy = "free space and run again to continue"
+        print(f"cannot write {folder}/run.json ({error.strerror}); {remedy}", file=sys.stderr)
 
 
 def record_loss(config: Mapping[str, Any], exit_code: int) -> Outcome:

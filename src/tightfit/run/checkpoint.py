@@ -50,12 +50,15 @@ def seal_of(content: bytes | memoryview) -> bytes:
 def unseal(path: Path, key: str, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """The checkpoint in `path` of the run `key`, or None where there is none.
 
-    Raises ValueError when it is not as it was written, or of another run.
+    Raises ValueError when it cannot be read, is not as it was written, or is of another run.
     """
     if not path.exists():
         return None
-    with path.open("rb") as file:
-        expected, content = file.read(SEAL_BYTES), file.read()
+    try:
+        with path.open("rb") as file:
+            expected, content = file.read(SEAL_BYTES), file.read()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); {FROM_THE_BEGINNING}") from error
     if expected.startswith(b"PK"):  # a plain file of PyTorch's
         raise ValueError(f"{path} is of an earlier version, with no sha256 to trust it by; {FROM_THE_BEGINNING}")
     if expected != seal_of(content):

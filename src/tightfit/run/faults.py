@@ -5,11 +5,14 @@ Anything else is a fault of ours and shows its trace.
 
 from __future__ import annotations
 
+import errno
+
 import torch
 
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.memory.enforcement import is_exhaustion
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 EXPECTED = (ValueError, DataUnavailable, OSError, MemoryError, torch.OutOfMemoryError)
 
 
@@ -31,4 +34,7 @@ def reason_of(error: BaseException) -> str:
         return f"{line}; memory ran out, so free some, or choose a smaller training.batch_size or another method"
     if is_overflow(error):
         return f"{line}; a setting is too large a number, so lower the learning rate or what else was set"
+    if isinstance(error, OSError) and error.errno in (*FULL, errno.EIO):
+        free = "free space and " if error.errno in FULL else "check the disk and "
+        return f"{line}; {free}run again to continue"
     return said

@@ -17,7 +17,7 @@ from tightfit.commands import DONE, carry_out, told
 from tightfit.commands.verbs import GAIN
 from tightfit.datasets.batches import encoding_for
 from tightfit.records.machine import commit
-from tightfit.records.record import RunRecord, append_csv, read_run, require
+from tightfit.records.record import ANEW, RunRecord, append_csv, read_run, require
 from tightfit.run import checkpoint
 from tightfit.run.checkpoint import REPLAY_LOG, WEIGHTS
 from tightfit.run.evaluate import cross_entropy, right_answers
@@ -82,7 +82,7 @@ def trained(model: nn.Module, folder: Path, record: RunRecord) -> nn.Module:
     path = folder / WEIGHTS
     if not path.exists() and (folder / REPLAY_LOG).exists():
         return rebuild(folder)
-    otherwise = "put the file back, or delete the folder and run it anew"
+    otherwise = f"put the file back, or {ANEW}"
     checkpoint.take_weights(model, path, record.summary["weights_sha256"], otherwise)
     return model
 

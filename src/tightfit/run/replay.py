@@ -43,14 +43,17 @@ def rebuild(folder: Path) -> nn.Module:
     """
     record = read_run(folder)
     if record is None or not (folder / REPLAY_LOG).exists():
-        raise WrongWords(f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one")
+        raise WrongWords(
+            f"{folder} holds no run with {REPLAY_LOG}; only runs that use forward passes alone leave one; "
+            "put it back, or name another folder"
+        )
     require(folder, record, *NEEDED)
     task = build_task(record.config, copy.deepcopy(record))
     course = Course(task, record, folder, record.memory["batch_size"])
     course.bind()
     try:
         course.replay((folder / REPLAY_LOG).read_bytes(), record.summary["steps"])
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder / REPLAY_LOG}: {error}; put the whole file back") from error
     model = course.learner.resting_model()
     digest, expected = weights_digest(model), record.summary["weights_sha256"]

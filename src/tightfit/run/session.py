@@ -12,7 +12,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
 from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
-from tightfit.records.record import FINAL, RunRecord, read_run
+from tightfit.records.record import FINAL, RunRecord, check_key, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
 from tightfit.run.checkpoint import FILES
 from tightfit.run.checks import check_configuration, unknown_settings_told
@@ -68,6 +68,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
             command = [word for word in command if not word.startswith("force=")]
         before = read_run(folder)
         if before is not None:
+            check_key(before, folder)
             check_data(config, before, folder)
         if before is not None and before.status in FINAL:
             say(label, f"already {before.status} in {folder}")
