@@ -25,7 +25,7 @@ export PY TORCH_INDEX_URL EXTRAS
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data test test-fast torture lint protocol format bench gpu-check reproduce reproduce-table1 reproduce-table2 reproduce-budgets \
-        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf reproduce-memory \
+        reproduce-modelnet40 reproduce-on-device reproduce-mobizo reproduce-noise reproduce-zo-shelf trials-shelf reproduce-shelf reproduce-kb256 reproduce-memory \
         reproduce-memory-grid reproduce-step-time report docs figures results clean
 
 help:  ## list these targets
@@ -110,6 +110,15 @@ reproduce-noise: setup  ## zeroth-order training by Gaussian and by cheaper rand
 
 reproduce-zo-shelf: setup  ## the zeroth-order family at equal work: LeNet-5 on MNIST, MiniLM and SmolLM2 on film sentences
 	$(REPRODUCE) zo_shelf/lenet5 zo_shelf/minilm_l6 zo_shelf/smollm2_135m jobs=1
+
+trials-shelf: setup  ## the trials that the settings of reproduce-shelf and reproduce-kb256 are chosen by
+	$(TIGHTFIT) reproduce $(addprefix shelf/tuning/,lenet5 vit_tiny lru minilm_l6 smollm2_135m_lora smollm2_135m kb256) jobs=1 $(OPTIONS)
+
+reproduce-shelf: setup  ## all methods of both shelves at three budgets each: images, sequences, film sentences
+	$(REPRODUCE) shelf/lenet5 shelf/vit_tiny shelf/lru shelf/minilm_l6 shelf/smollm2_135m_lora shelf/smollm2_135m jobs=1
+
+reproduce-kb256: setup  ## training within 256 KiB: the chosen sparse update against last layers and biases
+	$(REPRODUCE) shelf/kb256
 
 reproduce-memory: setup  ## bytes each method holds, analytic and measured
 	$(REPRODUCE) elasticzo/memory elasticzo/memory_int8

@@ -124,7 +124,7 @@ def contender_findings(of: Subject, cell: Cell, choice: Choice | None) -> Iterat
     if made < said.trials:
         rule = f"every contender has {said.trials}"
         yield Finding(where, f"{made} trials in {said.tuning}", rule, "run and collect the others before the choice")
-    if choice is None:
+    if choice is None or all_over_budget(of, cell):
         return
     if made > said.trials and not choice.is_grid:
         rule = f"every contender has {said.trials}, and only a grid is extended"
@@ -142,6 +142,11 @@ def contender_findings(of: Subject, cell: Cell, choice: Choice | None) -> Iterat
         word = choice.at_edge[0]
         remedy = "try further values in that direction, or name it in `last` if the method takes none"
         yield Finding(where, f"{word}={choice.winner.values[word]} won", "a winner at an edge is extended", remedy)
+
+
+def all_over_budget(of: Subject, cell: Cell) -> bool:
+    """Whether nothing can be chosen for a contender because it does not fit its budget, which is a result."""
+    return {record["status"] for record in of.trials if cell_of(record) == cell} == {"over_budget"}
 
 
 def trial_findings(of: Subject, record: Record) -> Iterator[Finding]:

@@ -47,6 +47,38 @@ def share(queries: int, sentences: int, place: int, places: int) -> Method:
     return Method(title, f"q = {queries}", shade(place, places))
 
 
+# Parts that presets and rows of backpropagation are called by: bp_<rule><activations>.
+RULES: dict[str, tuple[str, Family]] = {
+    "masked_sgd": ("SGD under a mask", "backprop"),
+    "masked_adam": ("Adam under a mask", "backprop_adam"),
+    "adafactor": ("Adafactor", "backprop"),
+    "muon": ("Muon", "backprop"),
+    "mofasgd": ("MoFaSGD", "backprop"),
+    "sgc": ("SGC", "backprop_adam"),
+    "solo": ("SOLO", "backprop_adam"),
+    "foam": ("FOAM", "backprop_adam"),
+    "adam_8bit": ("Adam in 8 bits", "backprop_adam"),
+    "sgd": ("SGD", "backprop"),
+    "adam": ("Adam", "backprop_adam"),
+}
+ACTIVATIONS: dict[str, tuple[str, Variant]] = {
+    "_checkpointed": ("checkpointed", "checkpointed"),
+    "_mesp": ("MeSP", "checkpointed"),
+    "_wta_crs": ("WTA-CRS", "sampled"),
+    "_mesa": ("Mesa", "rounded"),
+    "": ("", "plain"),
+}
+
+
+def of_backprop() -> dict[str, Method]:
+    """Every rule with every policy of activations, by what its records call it."""
+    return {
+        f"bp_{rule}{called}": member(f"BP {title}{kept and f', {kept}'}", kept or f"BP {title}", family, variant)
+        for rule, (title, family) in RULES.items()
+        for called, (kept, variant) in ACTIVATIONS.items()
+    }
+
+
 # Rows that are no paper's own, and then those of papers.
 METHODS = {
     "none": member("no fine-tuning", "none", "none"),
@@ -58,10 +90,11 @@ METHODS = {
     "elastic_zo_1": member("ElasticZO, 1 block by BP", "ElasticZO", "hybrid_one_layer"),
     "elastic_zo_2": member("ElasticZO, 2 blocks by BP", "ElasticZO", "hybrid_two_layers"),
     "bp_lora": member("BP LoRA, Adam", "BP LoRA", "backprop_low_rank"),
-    "bp_sgd_checkpointed": member("BP SGD, checkpointed", "checkpointed", "backprop", "checkpointed"),
-    "bp_sgd": member("BP SGD", "BP SGD", "backprop"),
-    "bp_adam_checkpointed": member("BP Adam, checkpointed", "checkpointed", "backprop_adam", "checkpointed"),
-    "bp_adam": member("BP Adam", "BP Adam", "backprop_adam"),
+    "bp_sgd_fused": member("BP SGD, fused", "BP SGD, fused", "backprop", "rounded"),
+    **of_backprop(),
+    "compressm": member("CompreSSM", "CompreSSM", "backprop_adam"),
+    "admm_pruning": member("Pruning by ADMM", "ADMM", "backprop"),
+    "magnitude_pruning": member("Pruning by magnitudes", "magnitudes", "backprop", "checkpointed"),
     "zo_int8": member("ZO in int8", "ZO", "zeroth_order", "int8"),
     "elastic_zo_int8_1": member("ElasticZO-INT8, 1 layer by BP", "ElasticZO-INT8", "hybrid_one_layer", "int8"),
     "elastic_zo_int8_2": member("ElasticZO-INT8, 2 layers by BP", "ElasticZO-INT8", "hybrid_two_layers", "int8"),

@@ -15,7 +15,7 @@ Family = Literal[
     "backprop_adam",
     "backprop_low_rank",
 ]
-Variant = Literal["plain", "checkpointed", "int8", "reference"]
+Variant = Literal["plain", "checkpointed", "sampled", "rounded", "int8", "reference"]
 
 GREY, PAPER, INK = "#666666", "#ffffff", "#000000"
 DARKEST, LIGHTEST = 0.09, 0.94  # what white and black become on a dark page
@@ -31,7 +31,7 @@ COLORS: dict[Family, str] = {
     "backprop_low_rank": "#3A8FC2",
 }
 DASHES: dict[Variant, str] = {"checkpointed": "--"}
-MARKERS: dict[Variant, str] = {"checkpointed": "^", "int8": "s", "reference": "D"}
+MARKERS: dict[Variant, str] = {"checkpointed": "^", "sampled": "P", "rounded": "v", "int8": "s", "reference": "D"}
 SCALE = ("#CC8A1A", "#A66E00", "#7D5300", "#553800", "#2B1C00")
 KIND_COLORS = {  # of bytes
     "parameters": "#5b6770",

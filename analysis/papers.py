@@ -15,7 +15,7 @@ import yaml
 
 from .load import EXPERIMENTS
 
-NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "smaller")
+NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "budgets", "smaller")
 
 
 @cache
@@ -66,6 +66,18 @@ def figures() -> list[tuple[str, str, Callable[..., Any]]]:
         for paper, content in papers().items()
         for name, figure in content.get("figures", {}).items()
     ]
+
+
+def budgets(experiment: str) -> list[float]:
+    """The sizes in bytes, from the smallest, that the runs of `experiment` are read within.
+
+    Raises ValueError where its paper says none.
+    """
+    paper, _, name = experiment.partition("/")
+    said: Mapping[str, list[float]] = papers().get(paper, {}).get("budgets", {})
+    if not said.get(name):
+        raise ValueError(f"{paper}/paper.yaml says no budgets.{name}; write a list of bytes")
+    return sorted(said[name])
 
 
 def smaller(experiment: str) -> list[str]:

@@ -1,8 +1,12 @@
-"""The zeroth-order shelf: what each method reaches by equal work and in equal seconds, and what it holds for it."""
+"""The zeroth-order shelf: what each method reaches by equal work and in equal seconds, and what it holds for it.
+
+How a method stands is read here for the shelf within budgets too, see `shelf_budgets`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,28 +31,36 @@ KIB = 2**10
 
 @dataclass(frozen=True)
 class Standing:
-    """One method, over its seeds. Means; bytes are the measured peak less that of inference on the same batch.
+    """One method, over its seeds. Means; `beside_bytes` are the measured peak less that of inference on the same batch.
 
-    above: how likely a seed of it ends above one of the baseline. early: the accuracy when the method that is done
-    first is done. nan where it cannot be told. `note` says which seeds gave no result, and why.
+    above: how likely a seed of it ends above one of `against`, a row. early: the accuracy when the method that is done
+    first is done. planned_bytes: the peak of a step rehearsed without data; measured_bytes: that of real ones. nan
+    where it cannot be told. `note` says which seeds gave no result, and why.
     """
 
     row: str
+    against: str
     final: Estimate | None
     above: Improvement | None
     early: float
     passes: float
     seconds: float
+    planned_bytes: float
+    measured_bytes: float
     beside_bytes: float
     trials: int
     note: str
     runs: tuple[str, ...]
 
 
-def standings(records: Records, experiments: Path = EXPERIMENTS) -> list[Standing]:
-    """The methods, the baseline first and then from the most accurate to the least."""
+def standings(
+    records: Records, experiments: Path = EXPERIMENTS, extends: Callable[[str], str] = lambda _: BASELINE
+) -> list[Standing]:
+    """The methods, what others extend first and then from the most accurate to the least.
+
+    extends: the row that a row is compared with.
+    """
     finished = {row: part.only(part.runs["status"] == "finished") for row, part in by_method(records)}
-    base = finals(finished[BASELINE]) if BASELINE in finished else []
     moment = equal_seconds(records)
     trials = trials_by_row(records, experiments)
     found = []
@@ -56,22 +68,26 @@ def standings(records: Records, experiments: Path = EXPERIMENTS) -> list[Standin
         ended, runs = finished[row], finished[row].runs
         others = part.runs[part.runs["status"] != "finished"].to_dict("records")
         examples = runs["split_examples"].max()
-        own = finals(ended)
+        own, against = finals(ended), extends(row)
+        base = finals(finished[against]) if against in finished else []
         found.append(
             Standing(
                 row,
+                against,
                 final=estimate(own, int(examples) if pd.notna(examples) else None) if own else None,
-                above=improvement(own, base) if own and base and row != BASELINE else None,
+                above=improvement(own, base) if own and base and row != against else None,
                 early=accuracy_at(ended, moment),
                 passes=float(runs["forward_passes"].astype(float).mean()),
                 seconds=float(runs["train_seconds"].mean()),
+                planned_bytes=float(part.runs["peak_live_bytes"].astype(float).max()),
+                measured_bytes=float(runs["measured_peak_bytes"].astype(float).max()),
                 beside_bytes=beside_inference(runs),
                 trials=trials.get(row, 0),
                 note="; ".join(dict.fromkeys(map(reason, others))),
                 runs=tuple(part.runs["key"]),
             )
         )
-    return sorted(found, key=lambda one: (one.row != BASELINE, -one.final.mean if one.final else math.inf))
+    return sorted(found, key=lambda one: (one.row != one.against, -one.final.mean if one.final else math.inf))
 
 
 def finals(records: Records) -> list[float]:
@@ -102,11 +118,13 @@ def accuracy_at(records: Records, seconds: float) -> float:
 
 
 def trials_by_row(records: Records, experiments: Path = EXPERIMENTS) -> dict[str, int]:
-    """How many trials of each method are committed."""
+    """How many trials of each method are committed, in the columns that `records` are of."""
     counts: dict[str, int] = {}
+    columns = set(records.runs["cell_column"])
     for experiment in set(records.runs["experiment"].dropna()):
         paper, _, name = str(experiment).partition("/")
-        rows = load_results(f"{paper}/tuning/{name}", experiments).runs["cell_row"]
+        trials = load_results(f"{paper}/tuning/{name}", experiments).runs
+        rows = trials.loc[trials["cell_column"].isin(columns), "cell_row"]
         counts |= {str(row): int(count) for row, count in rows.value_counts().items()}
     return counts
 
@@ -152,6 +170,20 @@ def line(one: Standing) -> list[str]:
         "–" if math.isnan(one.beside_bytes) else f"{one.beside_bytes / KIB:,.0f} KiB",
         str(one.trials),
     ]
+
+
+def front(points: Sequence[tuple[float, ...]]) -> set[int]:
+    """The places of (costs …, accuracy) than which no other point is as good in all and better in one."""
+    return {
+        place
+        for place, (*costs, accuracy) in enumerate(points)
+        if not any(
+            all(other <= own for other, own in zip(others, costs, strict=True))
+            and reached >= accuracy
+            and (*others, reached) != (*costs, accuracy)
+            for *others, reached in points
+        )
+    }
 
 
 def above_text(above: Improvement | None) -> str:

@@ -14,7 +14,7 @@ from .curves import best_ended, by_method, conditions, curve, draw
 from .load import Records
 from .names import Method, method, subject
 from .palette import GREY, shade
-from .shelf import BASELINE, KIB, Standing, standings
+from .shelf import BASELINE, KIB, Standing, front, standings
 from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 PANELS = {  # by where a method differs from MeZO
@@ -108,15 +108,3 @@ def bytes_panel(axes: Axes, found: Sequence[Standing]) -> None:
     axes.set_title("Accuracy by bytes: none is better than those named in both")
     axes.set_xlabel("KiB beside inference")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.0f}"))
-
-
-def front(points: Sequence[tuple[float, float]]) -> set[int]:
-    """The places of (bytes, accuracy) than which no other point is as good in both and better in one."""
-    return {
-        place
-        for place, (held, accuracy) in enumerate(points)
-        if not any(
-            other_held <= held and other >= accuracy and (other_held, other) != (held, accuracy)
-            for other_held, other in points
-        )
-    }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tightfit.launch.reproduce import plan
-from tightfit.memory.table import layer_table
+from tightfit.memory.table import LayerTable, layer_table
 from tightfit.models.lenet5 import lenet5
 from tightfit.optimizers.mezo import MeZO
 from tightfit.run.parts import build, without_descriptions
@@ -17,11 +17,11 @@ PARTS = 10_000  # of a run, in which the directions of a step are counted
 TABLE = layer_table(lenet5(10, seed=0), (1, 28, 28))
 
 
-def passes_of_a_step(config: dict[str, Any]) -> float:
+def passes_of_a_step(config: dict[str, Any], table: LayerTable = TABLE) -> float:
     """By the method's own cost; of one with more directions as training goes on, the mean."""
     training = config["training"]
     method = build(without_descriptions(config["optimizer"]))
-    cost = method.cost(TABLE, training["batch_size"])
+    cost = method.cost(table, training["batch_size"])
     passes = cost.forward + cost.backward
     if isinstance(method, MeZO) and not method.steady:
         epochs = (training["epochs"] * (part + 0.5) / PARTS for part in range(PARTS))

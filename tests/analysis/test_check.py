@@ -124,6 +124,15 @@ def test_a_comparison_that_keeps_to_the_protocol_has_no_findings(world: World):
     assert notes(world.subject, world.past) == ["paper/table: 6 of 6 trials, 4 of 4 runs, complete"]
 
 
+def test_a_contender_none_of_whose_trials_fits_has_nothing_to_choose(world: World):
+    for one in [*world.trials, *world.runs]:
+        if one["key"].startswith("zo"):
+            one |= {"status": "over_budget", "summary": {}}
+    assert world.findings == []
+    world.trial("zo-t0")["status"] = "diverged"
+    assert any("no trial finished" in finding for finding in world.findings)
+
+
 def change(path: str, value: Any, of: str = "zo-1") -> Callable[[World], None]:
     """Set a part of the run or trial `of`."""
 

@@ -10,8 +10,8 @@ from analysis.collect import collect
 from analysis.figures import report_experiment
 from analysis.load import EXPERIMENTS, Records, load_results, load_runs
 from analysis.render.markdown import markdown
-from analysis.shelf import beside_inference, page, standings
-from analysis.shelf_figure import PANELS, accuracy_by_passes, front, with_work
+from analysis.shelf import beside_inference, front, page, standings
+from analysis.shelf_figure import PANELS, accuracy_by_passes, with_work
 from analysis.style import NoRecords
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
 
@@ -96,6 +96,7 @@ def test_evaluations_that_tell_no_passes_go_by_their_steps(records: Records) -> 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
     assert front([(0, 0.5), (0, 0.6), (4, 0.6), (4, 0.9), (8, 0.8)]) == {1, 3}
     assert front([(0, 0.5), (0, 0.5)]) == {0, 1}
+    assert front([(1, 9, 0.5), (9, 1, 0.5), (9, 9, 0.5), (9, 9, 0.6)]) == {0, 1, 3}
 
 
 def test_the_figure_has_the_baseline_in_each_panel_and_names_the_front(records: Records) -> None:
