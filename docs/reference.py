@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from tightfit import api
 from tightfit.commands.help import help_of
 from tightfit.commands.verbs import VERBS
 from tightfit.records.places import CONF, EXPERIMENTS
+from tightfit.use import api
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -9,7 +9,7 @@ from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.text import Splits, text_dataset
 from tightfit.models.adapters.adapter import Adapter
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -15,10 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 import tightfit
-from tightfit import api
 from tightfit.records.places import HOME
 from tightfit.records.record import read_evals
 from tightfit.run.checkpoint import weights_digest
+from tightfit.use import api
 
 SHORT = {"training.epochs": 3, "training.evaluations": 3, "training.batch_size": 16}
 
@@ -50,7 +50,7 @@ def test_importing_it_waits_for_no_library() -> None:
     code = "import sys, tightfit; print(tightfit.__version__, *sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert said[0] == tightfit.__version__
-    assert not {"torch", "hydra", "omegaconf", "numpy", "rich", "tightfit.api"} & set(said)
+    assert not {"torch", "hydra", "omegaconf", "numpy", "rich", "tightfit.use.api"} & set(said)
 
 
 def test_what_it_does_not_have_it_says() -> None:

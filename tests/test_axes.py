@@ -8,8 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tightfit.commands.axes import axes_of, check_axes
 from tightfit.commands.vocabulary import options
+from tightfit.commands.words import WrongWords
 from tightfit.records.places import CONF
-from tightfit.settings import WrongWords
 
 OWN = {
     "mine": "defaults:\n  - bp\n  - override rule: adam\nlr: 0.1\n",

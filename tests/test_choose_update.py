@@ -11,6 +11,7 @@ import torch
 
 from tests.synthetic import bars
 from tightfit.commands import main
+from tightfit.commands.words import WrongWords
 from tightfit.launch.choose_update import Choice, Contributions, Need, best, choices, parts
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.table import frozen_bytes, layer_table
@@ -19,7 +20,6 @@ from tightfit.models.lenet5_qas import lenet5_qas
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.run.task import Task, Training
-from tightfit.settings import WrongWords
 
 LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
 SHARES = [0.0, 0.25, 1.0]

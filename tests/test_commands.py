@@ -9,11 +9,11 @@ import pytest
 
 from tightfit.commands import main
 from tightfit.commands.verbs import VERBS
+from tightfit.commands.words import TRUST
 from tightfit.launch.reproduce import plan
 from tightfit.records.places import HOME as ROOT
 from tightfit.run.session import carry_out
 from tightfit.run.spellings import in_todays_words
-from tightfit.settings import TRUST
 
 FOLDERS = ("experiments", "docs")
 DOCUMENTS = [

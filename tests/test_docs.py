@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tightfit import api
 from tightfit.commands.verbs import VERBS
 from tightfit.records.places import CONF
+from tightfit.use import api
 
 mkdocs = pytest.importorskip("mkdocs")
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from tightfit.commands.words import TRUST
 from tightfit.records.record import read_evals
 from tightfit.run import checkpoint
 from tightfit.run.checkpoint import WEIGHTS
 from tightfit.run.gain import Gain, gain, main
 from tightfit.run.session import carry_out
-from tightfit.settings import TRUST
 
 from .test_replay import MEZO
 from .test_session import config

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tightfit.commands.words import TRUST
 from tightfit.optimizers.base import Batch
 from tightfit.program.export import main as export
 from tightfit.program.score import main as score_program
@@ -19,7 +20,6 @@ from tightfit.run.gain import main as gain
 from tightfit.run.loss_log import LossLog
 from tightfit.run.replay import REBUILT, main, rebuild
 from tightfit.run.session import carry_out
-from tightfit.settings import TRUST
 from tightfit.use.predict import main as predict
 from tightfit.use.score import main as score
 

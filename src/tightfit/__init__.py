@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tightfit.api import Result, train
+    from tightfit.use.api import Result, train
 
 __all__ = ["Result", "__version__", "train"]
 __version__ = "0.1.0"
@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     """`train` and `Result`, which wait for PyTorch, are imported when they are asked for."""
     if name not in ("Result", "train"):
         raise AttributeError(f"module 'tightfit' has no attribute {name!r}")
-    from tightfit import api
+    from tightfit.use import api
 
     return getattr(api, name)

@@ -19,9 +19,9 @@ from tightfit.numerics.noise.counter_noise import (
 )
 from tightfit.numerics.noise.perturbation import KERNELS, Perturbation, check_noise
 from tightfit.numerics.noise.streams import choose_kernel
+from tightfit.numerics.seeds import MASK64, permute64
 from tightfit.numerics.threads import Work
 from tightfit.records.machine import has_numba
-from tightfit.seeds import MASK64, permute64
 
 every_noise = pytest.mark.parametrize("noise", TABLES)
 every_type = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

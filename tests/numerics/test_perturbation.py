@@ -6,7 +6,7 @@ from torch import nn
 
 from tightfit.numerics.noise.counter_noise import TABLES
 from tightfit.numerics.noise.perturbation import NOISES, PIECE, KernelName, Noise, Perturbation, Piece
-from tightfit.seeds import derive, permute32
+from tightfit.numerics.seeds import derive, permute32
 
 
 def direction(

@@ -14,6 +14,7 @@ from torch import nn
 
 from tests.synthetic import adapted
 from tests.test_session import config
+from tightfit.commands.words import TRUST
 from tightfit.models.adapters.mp_lora import MPLoRA, adapters_of
 from tightfit.optimizers import p_rge
 from tightfit.optimizers.base import Batch
@@ -26,7 +27,6 @@ from tightfit.program.formats import SUFFIXES, writer_for
 from tightfit.program.manifest import Manifest, beside
 from tightfit.program.program import TrainingStep
 from tightfit.run.session import carry_out
-from tightfit.settings import TRUST
 
 from .test_programs import drawn, p_rge_config
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tightfit.commands import DONE, carry_out, forward
 from tightfit.commands.verbs import BENCH
-from tightfit.settings import Said, WrongWords, nearest, unknown
+from tightfit.commands.words import Said, WrongWords, nearest, unknown
 
 TAKES = {
     "targets": ("csv",),

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.bench.pairs import Work, ratio_within
+from tightfit.commands.words import WrongWords
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
 from tightfit.optimizers.base import Batch
@@ -31,7 +32,6 @@ from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
 from tightfit.records.machine import commit, describe_machine, keep_freed_memory
 from tightfit.records.record import append_csv
-from tightfit.settings import WrongWords
 
 VOCABULARY = 49152
 LR, EPS = 1e-9, 1e-3

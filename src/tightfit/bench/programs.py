@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tightfit.bench.language import Workload, record
+from tightfit.commands.words import WrongWords
 from tightfit.memory.process import ProcessPeak
 from tightfit.optimizers.base import Batch
 from tightfit.program.export import DATA, PROGRAM, prepared
@@ -28,7 +29,6 @@ from tightfit.program.formats import SUFFIXES
 from tightfit.program.manifest import read_manifest
 from tightfit.program.train import COST, Batches, Stopwatch, peaks
 from tightfit.records.machine import describe_machine, keep_freed_memory
-from tightfit.settings import WrongWords
 
 STEPS, THREADS, QUERIES, ROUNDS = 5, "1", 4, 3
 FRAMEWORK = "framework"

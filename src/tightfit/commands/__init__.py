@@ -10,8 +10,8 @@ from types import ModuleType
 
 from tightfit.commands.help import help_of, overview
 from tightfit.commands.verbs import VERBS
+from tightfit.commands.words import HELP, Said, Verb, WrongWords, asks_for_help, nearest
 from tightfit.records.places import OWN, add_own_code, analysis
-from tightfit.settings import HELP, Said, Verb, WrongWords, asks_for_help, nearest
 
 DONE, FAILED, WRONG_WORDS, INTERRUPTED = 0, 1, 2, 130  # exit codes
 CONFIG_DIR = "--config-dir"

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tightfit.commands.vocabulary import NAMES, PLAIN, defaults, options
-from tightfit.settings import WrongWords
+from tightfit.commands.words import WrongWords
 
 
 def check_axes(words: Sequence[str]) -> None:

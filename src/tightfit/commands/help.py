@@ -8,7 +8,7 @@ from typing import Any
 
 from tightfit.commands.verbs import REPRODUCE, VERBS
 from tightfit.commands.vocabulary import defaults, options
-from tightfit.settings import Verb, Word
+from tightfit.commands.words import Verb, Word
 
 WIDTH, MOST = 110, 28  # characters of a line, and of its left column
 EXIT_CODES = (

@@ -5,7 +5,7 @@ A verb is carried out by a module that is named here and imported when it is ask
 
 from __future__ import annotations
 
-from tightfit.settings import Verb, Word, fraction, one_of_so_many, text, truth, whole_number
+from tightfit.commands.words import Verb, Word, fraction, one_of_so_many, text, truth, whole_number
 
 FOLDER = "runs/scratch/0123456789ab"  # of a run, in examples
 TRUSTED = Word("trust", "true where the run names a model or a data set that is code of your own", "false", truth)

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tightfit.commands.words import WrongWords, nearest, unknown
 from tightfit.records.places import CONF, EXPERIMENTS, own_folders
-from tightfit.settings import WrongWords, nearest, unknown
 
 OTHERS = ("plan", "hydra")  # folders of conf/ that are no part of a run
 # A word that chooses an option or sets a value: none that adds (+, ++) or removes (~), and no flag of Hydra's.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from tightfit.commands import carry_out, forward
 from tightfit.commands.verbs import DATA
+from tightfit.commands.words import Said, WrongWords, nearest
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.datasets.rotated import UPRIGHT
 from tightfit.datasets.routes import cache_folder
-from tightfit.settings import Said, WrongWords, nearest
 
 
 def main(words: Sequence[str]) -> int:

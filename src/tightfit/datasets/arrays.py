@@ -14,7 +14,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.labels import spelled, split_called
 from tightfit.datasets.own import WHOLE, Part, own_dataset
 from tightfit.datasets.routes import sha256_of
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.models.base import Encoding, traits_of
-from tightfit.seeds import generator
+from tightfit.numerics.seeds import generator
 
 
 @dataclass(frozen=True)

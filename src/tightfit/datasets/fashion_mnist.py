@@ -16,7 +16,7 @@ from tightfit.datasets.images import (
     select,
 )
 from tightfit.datasets.routes import Files, Route, from_debian, from_urls, obtain
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 CHECKSUMS = {
     TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",

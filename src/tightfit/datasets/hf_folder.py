@@ -13,7 +13,7 @@ from tightfit.datasets.prompts import Prompting, Tokenizer
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.rows import Row, check_text, whole_rows
 from tightfit.datasets.text_file import WHOLE, Columns, Found, as_prompts, words_by_label
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 
 @cosmetic("title")

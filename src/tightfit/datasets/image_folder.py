@@ -12,7 +12,7 @@ import torch
 from tightfit.datasets.dataset import Dataset, check_count
 from tightfit.datasets.labels import spelled, split_called
 from tightfit.datasets.own import WHOLE, Part, digest_of, own_dataset
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels

@@ -17,7 +17,7 @@ from tightfit.datasets.images import (
     select,
 )
 from tightfit.datasets.routes import Files, Route, from_pypi, from_urls, obtain
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 CHECKSUMS = {
     TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

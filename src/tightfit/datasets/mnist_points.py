@@ -15,7 +15,7 @@ import torch
 from tightfit.datasets.dataset import Dataset, Examples, check_count
 from tightfit.datasets.images import select
 from tightfit.datasets.mnist import mnist
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 BLACK = 255
 

@@ -27,8 +27,8 @@ from tightfit.datasets.archives import read_member
 from tightfit.datasets.dataset import Dataset, DataUnavailable, Examples, check_count
 from tightfit.datasets.images import select
 from tightfit.datasets.routes import Files, Route, cache_folder, download, obtain, sha256_of
-from tightfit.seeds import generator
-from tightfit.settings import cosmetic
+from tightfit.numerics.seeds import generator
+from tightfit.records.cosmetic import cosmetic
 
 CLASSES = 40
 NPZ = "modelnet40_1024.npz"

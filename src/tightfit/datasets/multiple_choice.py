@@ -12,7 +12,7 @@ from tightfit.datasets.prompts import Prompting, Tokenizer
 from tightfit.datasets.rows import Row, check_text
 from tightfit.datasets.text import text_dataset
 from tightfit.datasets.text_file import WHOLE, Columns, Place, labelled, named_files, read_files, splits_of
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 
 @cosmetic("title")

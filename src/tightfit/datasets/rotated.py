@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from tightfit.datasets.dataset import Dataset, Examples, check_count, check_limits, check_seed
 from tightfit.datasets.fashion_mnist import fashion_mnist
 from tightfit.datasets.mnist import mnist
-from tightfit.seeds import generator
-from tightfit.settings import cosmetic
+from tightfit.numerics.seeds import generator
+from tightfit.records.cosmetic import cosmetic
 
 UPRIGHT = {"mnist": mnist, "fashion_mnist": fashion_mnist}
 INTERPOLATION = "bilinear, zero fill"

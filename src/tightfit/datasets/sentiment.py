@@ -11,7 +11,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import obtain
 from tightfit.datasets.text import Splits, split_by_hash, text_dataset
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 # GLUE's training set in two parts, as the ALPS repository keeps it, and GLUE's development set.
 SST2_TRAIN = ("alps_train.tsv", "alps_dev.tsv")

@@ -15,7 +15,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import Route, from_zip_url, obtain
 from tightfit.datasets.text import Splits, shuffled, text_dataset
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 ADDRESS = "https://dl.fbaipublicfiles.com/glue/superglue/data/v2/"
 TRAIN, VALIDATION = "train.jsonl", "val.jsonl"

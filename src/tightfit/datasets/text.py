@@ -19,7 +19,7 @@ import torch
 from tightfit.datasets.candidates import reader_of
 from tightfit.datasets.dataset import Appended, Dataset, split_of
 from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer, Tokens
-from tightfit.seeds import generator
+from tightfit.numerics.seeds import generator
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import sha256_of
 from tightfit.datasets.rows import Row, check_text, read_rows, whole_rows
 from tightfit.datasets.text import Splits, split_by_hash, text_dataset
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 WHOLE = "path"  # the setting that names a file with all splits in it
 Place = tuple[str, Row]  # where a row stands, for messages, and the row

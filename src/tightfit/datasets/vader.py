@@ -14,7 +14,7 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.datasets.prompts import Labelled, Prompting, Tokenizer
 from tightfit.datasets.routes import Files, Route, from_pypi_source, obtain
 from tightfit.datasets.text import split_by_hash, text_dataset
-from tightfit.settings import cosmetic
+from tightfit.records.cosmetic import cosmetic
 
 FILE = "movieReviewSnippets_GroundTruth.txt"
 CHECKSUMS = {FILE: "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import FEDERATED
+from tightfit.commands.words import Said, WrongWords, nearest, unknown
 from tightfit.federated.client import Client, over_http, share_of
 from tightfit.federated.contribution import NAME
 from tightfit.federated.log import FederationLog
@@ -26,7 +27,6 @@ from tightfit.run.replay import to_keep, write_safetensors
 from tightfit.run.session import build_task
 from tightfit.run.start import EXPORTED
 from tightfit.run.task import Task
-from tightfit.settings import Said, WrongWords, nearest, unknown
 
 LAST_PORT = 65535
 # The words of each role, with what holds where they are left out; None: needed, or nothing.

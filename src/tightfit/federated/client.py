@@ -21,11 +21,11 @@ from tightfit.datasets.dataset import Dataset
 from tightfit.federated.contribution import Contribution
 from tightfit.federated.service import Answer
 from tightfit.federated.terms import DECIMALS, Replica, Terms, pool_of, terms_in, terms_of
+from tightfit.numerics.seeds import derive, generator
 from tightfit.optimizers.base import Batch
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.fitting import choose_batch_size, refusal
 from tightfit.run.task import Task
-from tightfit.seeds import derive, generator
 
 Ask = Callable[[str, str, bytes], Answer]  # method, path, body
 SECONDS_TO_ANSWER, SECONDS_BETWEEN_TRIES = 30.0, 2.0

@@ -18,13 +18,13 @@ from tightfit.federated.contribution import Contribution
 from tightfit.federated.log import FederationLog
 from tightfit.federated.service import Answer, answer
 from tightfit.federated.terms import Replica, Terms, pool_of, terms_of
+from tightfit.numerics.seeds import derive
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.seed_pool import SeedPoolLearner
 from tightfit.optimizers.shared import Sharing
 from tightfit.run.checkpoint import weights_digest
 from tightfit.run.evaluate import cross_entropy, score
 from tightfit.run.task import Task
-from tightfit.seeds import derive
 
 # What may become of a client in a round: it leaves with its work undone, comes when the round is over, sends twice,
 # lies about a slope or about its state; or the server dies after the delivery.

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import CHOOSE_UPDATE
+from tightfit.commands.words import Said, WrongWords
 from tightfit.memory.budget import MemoryBudget, readable
 from tightfit.memory.table import LayerRow, LayerTable, layer_table
 from tightfit.models.adapters.adapter import NoAdapter
@@ -31,7 +32,6 @@ from tightfit.run.faults import EXPECTED
 from tightfit.run.fitting import held_in_memory
 from tightfit.run.parts import build
 from tightfit.run.task import LARGEST, Task
-from tightfit.settings import Said, WrongWords
 
 TARGET = f"{SparseUpdate.__module__}.{SparseUpdate.__qualname__}"
 UNLIMITED = {"_target_": f"{MemoryBudget.__module__}.MemoryBudget", "name": "unlimited"}

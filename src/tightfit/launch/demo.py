@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tightfit.commands import DONE, FAILED, carry_out
 from tightfit.commands.verbs import DEMO
+from tightfit.commands.words import Said
 from tightfit.records.places import analysis
 from tightfit.run import session
 from tightfit.run.composed import composed
 from tightfit.run.faults import EXPECTED
-from tightfit.settings import Said
 
 # Constant rates that show learning within seconds; tuned ones are in experiments/.
 METHODS = {

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import LS
+from tightfit.commands.words import Said
 from tightfit.launch.source import read_from
 from tightfit.records.places import analysis
-from tightfit.settings import Said
 
 
 def main(words: Sequence[str]) -> int:

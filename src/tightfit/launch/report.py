@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import REPORT
+from tightfit.commands.words import Said
 from tightfit.launch.source import read_from
 from tightfit.records.places import analysis
-from tightfit.settings import Said
 
 
 def main(words: Sequence[str]) -> int:

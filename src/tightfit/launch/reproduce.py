@@ -27,13 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
 from tightfit.commands.verbs import REPRODUCE
+from tightfit.commands.words import Said, nearest
 from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
 from tightfit.run.configuration import cores_for, resolved, with_new_settings
 from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
-from tightfit.settings import Said, nearest
 from tightfit.tracking.tracker import ArtifactKind, Tracker
 
 POLL_SECONDS = 0.5

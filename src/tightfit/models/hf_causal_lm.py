@@ -25,7 +25,7 @@ from tightfit.models.language_model import (
     numbered_layers,
 )
 from tightfit.models.widening import WIDE, computing_type
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 Model = TypeVar("Model", bound=LanguageModel)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tightfit.models.pooling import MaxPool2x2
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 
 class LeNet5(nn.Sequential):

@@ -10,8 +10,8 @@ from tightfit.models.base import Traits
 from tightfit.models.int8_layers import Conv2d, Flatten, Int8Sequential, Linear, MaxPool2x2, ReLU
 from tightfit.numerics.int8.arithmetic import LARGEST
 from tightfit.numerics.int8.matmul import Backend
-from tightfit.seeds import derive
-from tightfit.settings import cosmetic
+from tightfit.numerics.seeds import derive
+from tightfit.records.cosmetic import cosmetic
 
 # NITI takes the exponent from the largest input of each batch. Standardized pixels of MNIST and Fashion-MNIST reach
 # 2.8 and 2.0, so it would be this one in practice for every batch.

@@ -13,7 +13,7 @@ from torch import nn
 
 from tightfit.models.base import Traits
 from tightfit.models.qas_layers import LEAST, Affine, Conv2d, Linear, Pool
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 # A pixel p enters as p − 128 and stands for (p − 32) / 64: on MNIST nearly what standardized pixels are.
 PIXELS = Affine(scale=2**-6, zero=32 + LEAST)

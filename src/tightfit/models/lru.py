@@ -26,7 +26,7 @@ from tightfit.models.base import Traits
 from tightfit.models.pointnet import PointNorm
 from tightfit.numerics.balanced import System
 from tightfit.numerics.recurrence import as_complex, in_pairs, states_of
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 Reading = Literal["rows", "pooled"]
 SLOWEST, FASTEST = 0.999, 0.9  # |λ| of fresh units

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from tightfit.models.base import Traits
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 FEATURES = (3, 64, 64, 64, 128, 1024)  # channels of a point, layer by layer
 HEAD = (1024, 512, 256)

@@ -15,7 +15,7 @@ from torch import nn
 
 from tightfit.memory.table import LayerRow
 from tightfit.models.base import Traits
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 SIDE = 28  # pixels of an image, one channel
 PATCH = 4  # pixels of a patch's side

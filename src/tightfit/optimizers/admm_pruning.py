@@ -30,12 +30,12 @@ from tightfit.memory.measured import STEPS_TO_PEAK
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerRow, LayerTable, output_bytes, parameter_bytes
 from tightfit.models.base import traits_of
+from tightfit.numerics.seeds import generator
 from tightfit.numerics.sparsity import kept_of
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import check_each, check_positive, check_rate
 from tightfit.optimizers.suitability import check_floats
-from tightfit.seeds import generator
 
 Layer = nn.Linear | nn.Conv2d
 Layers = dict[str, Layer]

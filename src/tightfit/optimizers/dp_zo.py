@@ -22,13 +22,13 @@ from torch import nn
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerTable
+from tightfit.numerics.seeds import derive
 from tightfit.optimizers.base import Batch, Learner, Objective, Report, without_notes
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.privacy import check_accountant, epsilon
 from tightfit.optimizers.schedules import check_each, check_positive
 from tightfit.optimizers.suitability import check_floats
 from tightfit.optimizers.zeroth_order import ZerothOrderLearner, bounded, check_passes
-from tightfit.seeds import derive
 
 LOSS_BYTES = 4
 ALMOST = 1e-9  # of an epoch: what rounding adds to the end of one

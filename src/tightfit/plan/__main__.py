@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tightfit.commands import DONE, forward, refuse
 from tightfit.commands.help import help_of
 from tightfit.commands.verbs import PLAN
-from tightfit.settings import asks_for_help
+from tightfit.commands.words import asks_for_help
 
 
 def main(words: Sequence[str]) -> int:

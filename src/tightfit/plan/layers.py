@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tightfit.commands import DONE, carry_out, refuse
 from tightfit.commands.verbs import LAYERS
+from tightfit.commands.words import Said
 from tightfit.memory.budget import ALL_BUFFERS_LIVE, PEAK_LIVE, readable
 from tightfit.memory.operations import Operation, operation_table
 from tightfit.optimizers.base import undifferentiated
@@ -27,7 +28,6 @@ from tightfit.run.fitting import choose_batch_size, rehearsed_inference_peak, re
 from tightfit.run.session import build_task
 from tightfit.run.spellings import in_todays_words
 from tightfit.run.task import Task
-from tightfit.settings import Said
 
 WIDTH = 160  # characters, where the output is not a terminal
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from tightfit.commands.words import nearest
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.table import LayerTable, layer_table
 from tightfit.memory.transformer import Beside, LowRank, Transformer, transformer_table, with_updates
@@ -24,7 +25,6 @@ from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments, check_names, check_whole
 from tightfit.run.evaluate import cross_entropy
 from tightfit.run.parts import build, without_descriptions
-from tightfit.settings import nearest
 
 MISSING = "???"  # what an option holds in place of a value that must be given
 MOST_CLASSES = 10**5

@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any
 
 from tightfit.commands.verbs import PLAN
+from tightfit.commands.words import nearest
 from tightfit.memory.assumptions import Assumptions
 from tightfit.memory.budget import MemoryBudget
 from tightfit.plan.answer import Answer, answer
@@ -23,7 +24,6 @@ from tightfit.plan.models import described, subject_of
 from tightfit.plan.subject import Subject
 from tightfit.records.places import CONF
 from tightfit.run.checks import check_arguments
-from tightfit.settings import nearest
 
 DEFAULTS = {word.name: word.default or "" for word in PLAN.words}
 FORMATS = ("table", "json", "csv")

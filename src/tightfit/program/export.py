@@ -14,6 +14,7 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import EXPORT
+from tightfit.commands.words import Said, WrongWords
 from tightfit.datasets.batches import encoding_for
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.p_rge import PRGE
@@ -31,7 +32,6 @@ from tightfit.run.parts import build_optimizer
 from tightfit.run.replay import PARTS
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
-from tightfit.settings import Said, WrongWords
 from tightfit.use.packing import FORMATS, write_model
 from tightfit.use.trained import load
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tightfit.commands.words import WrongWords
 from tightfit.records.record import write_atomically
-from tightfit.settings import WrongWords
 
 SCHEMA = 2
 

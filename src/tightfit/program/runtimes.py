@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tightfit.commands.words import WrongWords
 from tightfit.program.manifest import Manifest
-from tightfit.settings import WrongWords
 
 Arrays = dict[str, np.ndarray]
 STATE = "B"  # the vector of all adapters that a program keeps: see `TrainingStep`

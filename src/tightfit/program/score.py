@@ -9,6 +9,7 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import SCORE_PROGRAM
+from tightfit.commands.words import Said
 from tightfit.models.adapters.mp_lora import adapters_of
 from tightfit.program.export import prepared
 from tightfit.run.evaluate import cross_entropy, score
@@ -16,7 +17,6 @@ from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
 from tightfit.run.metrics import Score
 from tightfit.run.trust import check_code
-from tightfit.settings import Said
 
 
 def score_adapters(folder: Path, path: Path) -> Score:

@@ -19,12 +19,12 @@ import numpy as np
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import TRAIN_PROGRAM
+from tightfit.commands.words import Said, WrongWords
 from tightfit.memory.process import ProcessPeak
 from tightfit.program.driver import Driver
 from tightfit.program.manifest import Manifest, read_manifest
 from tightfit.program.runtimes import library, open_program
 from tightfit.records.record import write_atomically
-from tightfit.settings import Said, WrongWords
 
 ADAPTERS, LOSSES, COST = "adapters.safetensors", "losses.f32", "device_train.json"
 LINES = 10  # of progress

@@ -18,11 +18,11 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from tightfit.commands.words import unknown
 from tightfit.records.places import CONF
 from tightfit.run.group import world
 from tightfit.run.keys import DESCRIPTIONS
 from tightfit.run.task import Training, is_whole
-from tightfit.settings import unknown
 
 PARTS = ("optimizer", "model", "adapter", "dataset", "memory_budget", "tracker")
 NEEDED = (*PARTS, "training", "experiment", "profile", "seed", "device", "threads", "paths")

@@ -13,11 +13,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tightfit.commands.words import WrongWords
 from tightfit.records.places import CONF, add_own_code
 from tightfit.run.configuration import as_a_sweep, resolved, with_new_settings
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
-from tightfit.settings import WrongWords
 
 
 def composed(words: Sequence[str], settings: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tightfit.settings import WrongWords
+from tightfit.commands.words import WrongWords
 
 
 def folder_of(run: str, said_by: str = "run") -> Path:

@@ -15,6 +15,7 @@ from torch import nn
 
 from tightfit.commands import DONE, carry_out, told
 from tightfit.commands.verbs import GAIN
+from tightfit.commands.words import Said, WrongWords
 from tightfit.datasets.batches import encoding_for
 from tightfit.records.machine import commit
 from tightfit.records.record import ANEW, RunRecord, append_csv, read_run, require
@@ -25,7 +26,6 @@ from tightfit.run.faults import EXPECTED
 from tightfit.run.replay import NEEDED, rebuild
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
-from tightfit.settings import Said, WrongWords
 
 Z_975 = 1.959964
 

@@ -1,7 +1,7 @@
 """What a run computes, as a key: the name of its folder, by which it is known again.
 
 Two configurations have one key where they can only compute the same. What a part is to be known by it says itself:
-its `cosmetic` settings change no number (see `tightfit.settings`), and a setting that says something of a part and is
+its `cosmetic` settings change no number (see `records.cosmetic`), and a setting that says something of a part and is
 not given to it does not count either. A part that is `unkeyed` is the same as none: it came to be named when there was
 a choice. Where code lies within tightfit, and how a number is written, do not count.
 """

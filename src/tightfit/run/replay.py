@@ -11,6 +11,7 @@ from torch import nn
 
 from tightfit.commands import DONE, carry_out, told
 from tightfit.commands.verbs import REPLAY
+from tightfit.commands.words import Said, WrongWords
 from tightfit.models.base import traits_of
 from tightfit.records.record import read_run, require, write_atomically
 from tightfit.run.checkpoint import REPLAY_LOG, weights_digest
@@ -18,7 +19,6 @@ from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
-from tightfit.settings import Said, WrongWords
 
 REBUILT = "model.safetensors"
 PARTS = (

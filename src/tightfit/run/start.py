@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tightfit.commands.words import WrongWords
 from tightfit.records.record import read_run, require
 from tightfit.run.folders import folder_of
-from tightfit.settings import WrongWords
 
 if TYPE_CHECKING:  # names are looked up without waiting for torch
     import torch

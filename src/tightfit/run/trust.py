@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tightfit.commands.words import TRUST, WrongWords
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.records.record import FINAL, RunRecord, read_run, rests_on_own_files
 from tightfit.run.checkpoint import CHECKPOINT
 from tightfit.run.checks import own_targets, targets_in
 from tightfit.run.parts import build_dataset, build_tokenizer
-from tightfit.settings import TRUST, WrongWords
 
 
 def check_data(config: Mapping[str, Any], before: RunRecord, folder: Path) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.commands.words import WrongWords
 from tightfit.datasets.candidates import spaced
 from tightfit.datasets.dataset import Answers, Appended
 from tightfit.models.adapters.lora import is_adapted, updates_of
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
 from tightfit.models.hf_library import extra, transformers
 from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, WithHead
+from tightfit.numerics.seeds import derive
 from tightfit.records.record import write_atomically
 from tightfit.run.replay import REBUILT, write_safetensors
-from tightfit.seeds import derive
-from tightfit.settings import WrongWords
 from tightfit.use.trained import Trained
 
 FORMATS = {

@@ -10,12 +10,12 @@ import torch
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import PREDICT
+from tightfit.commands.words import Said, WrongWords
 from tightfit.records.record import append_csv
 from tightfit.run.evaluate import answers
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
 from tightfit.run.trust import check_code
-from tightfit.settings import Said, WrongWords
 from tightfit.use.reading import Inputs, from_file, from_text
 from tightfit.use.trained import Trained, load
 

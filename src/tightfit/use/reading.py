@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from tightfit.commands.words import WrongWords
 from tightfit.datasets.candidates import reader_of
 from tightfit.datasets.dataset import Examples
 from tightfit.datasets.image_folder import MODES, SUFFIXES, read_image
@@ -16,7 +17,6 @@ from tightfit.datasets.labels import spelled
 from tightfit.datasets.multiple_choice import answers_in
 from tightfit.datasets.prompts import ANSWER, Labelled
 from tightfit.datasets.rows import Row, check_text, read_rows, whole_rows
-from tightfit.settings import WrongWords
 from tightfit.use.trained import Trained
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tightfit.commands import DONE, carry_out
 from tightfit.commands.verbs import SCORE
+from tightfit.commands.words import Said, WrongWords
 from tightfit.datasets.dataset import Appended, Dataset, Examples
 from tightfit.run import evaluate
 from tightfit.run.faults import EXPECTED
@@ -17,7 +18,6 @@ from tightfit.run.folders import folder_of
 from tightfit.run.metrics import Score
 from tightfit.run.parts import build_dataset
 from tightfit.run.trust import check_code
-from tightfit.settings import Said, WrongWords
 from tightfit.use.reading import from_file
 from tightfit.use.trained import Trained, load
 

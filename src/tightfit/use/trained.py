@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tightfit.commands.words import WrongWords
 from tightfit.datasets.batches import encoding_for
 from tightfit.datasets.candidates import reader_of
 from tightfit.datasets.dataset import Answers, Appended, Dataset, Examples
@@ -30,7 +31,6 @@ from tightfit.run.parts import (
 )
 from tightfit.run.replay import NEEDED
 from tightfit.run.session import build_model
-from tightfit.settings import WrongWords
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tightfit.models.adapters.adapter import LISTED, check_rank, linear_layers
 from tightfit.models.adapters.frozen import FROZEN, freeze_
 from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
 from tightfit.models.hf_library import extra, loaded
-from tightfit.seeds import derive
+from tightfit.numerics.seeds import derive
 
 ANSWERS_OF_LM = "lm_head.weight"  # the few rows of an output embedding that are kept: see `keep_answers`
 

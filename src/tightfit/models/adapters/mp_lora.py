@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tightfit.memory.table import LayerRow
 from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_
 from tightfit.models.base import blocks_of_modules, freeze_but_
-from tightfit.seeds import generator
+from tightfit.numerics.seeds import generator
 
 
 class MPLoRALinear(Adapted):

@@ -19,7 +19,7 @@ from torch import nn
 from tightfit.memory.table import LayerRow
 from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_
 from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
-from tightfit.seeds import generator
+from tightfit.numerics.seeds import generator
 
 # Linear layers that end a sublayer of a transformer, by the names that they have in the transformers library.
 ENDS_OF_SUBLAYERS = r"(o_proj|out_proj|c_proj|down_proj|fc2|output\.dense)$"

@@ -21,8 +21,8 @@ from statistics import NormalDist
 
 import torch
 
+from tightfit.numerics.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS, derive, permute64
 from tightfit.numerics.threads import Work
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS, derive, permute64
 
 # Two 64-bit halves as Python integers: see `random_words`.
 Key = tuple[int, int]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from tightfit.seeds import derive, permute32
+from tightfit.numerics.seeds import derive, permute32
 
 
 class Draws:

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from tightfit.numerics.compiled import Array
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
+from tightfit.numerics.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 SHIFT_1, SHIFT_2, SHIFT_3 = (np.uint64(shift) for shift in SPLITMIX_SHIFTS)
 MULTIPLIER_1, MULTIPLIER_2 = (np.uint64(multiplier) for multiplier in SPLITMIX_MULTIPLIERS)

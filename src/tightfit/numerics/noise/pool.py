@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from tightfit.numerics.noise.perturbation import KernelName, Noise, Perturbation
-from tightfit.seeds import derive, permute64
+from tightfit.numerics.seeds import derive, permute64
 
 Draw = Literal["uniform", "cycle"]
 

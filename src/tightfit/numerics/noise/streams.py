@@ -26,9 +26,9 @@ from tightfit.numerics.noise.counter_noise import (
 )
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.rounding import within
+from tightfit.numerics.seeds import derive, permute32, permute64
 from tightfit.numerics.threads import Work
 from tightfit.records.machine import has_numba, has_triton
-from tightfit.seeds import derive, permute32, permute64
 
 if TYPE_CHECKING:
     from tightfit.numerics.noise.fused_noise import FusedSweep

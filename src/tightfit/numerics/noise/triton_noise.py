@@ -12,8 +12,8 @@ import triton.language as tl
 from torch._subclasses.fake_tensor import FakeTensor
 
 from tightfit.numerics.noise.counter_noise import Key, as_int64, field_bits, width
+from tightfit.numerics.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 from tightfit.numerics.threads import Work
-from tightfit.seeds import SPLITMIX_MULTIPLIERS, SPLITMIX_SHIFTS
 
 NUMBERS = 2048  # of one program
 HOW_COMPILED = {"enable_fp_fusion": False}  # a product is rounded before it is added

@@ -30,12 +30,12 @@ from torch import nn
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerRow, LayerTable, output_bytes
+from tightfit.numerics.seeds import derive, permute32
 from tightfit.optimizers.activations.activations import Keeper
 from tightfit.optimizers.activations.while_alive import WhileAlive
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import check_each
-from tightfit.seeds import derive, permute32
 
 PIECE = 2**16  # numbers rounded at once: what is needed beside the codes is a few of these
 RANGE_BYTES = 8  # of a tensor: its lowest level, and how far the next one is

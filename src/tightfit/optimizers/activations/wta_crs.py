@@ -37,6 +37,7 @@ from torch.nn import functional as F
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.table import LayerRow, LayerTable, input_bytes
+from tightfit.numerics.seeds import derive, permute32
 from tightfit.optimizers.activations.activations import Keeper
 from tightfit.optimizers.activations.checkpointed import recomputing
 from tightfit.optimizers.activations.sampled_rows import Rows, norms_of, sampled
@@ -44,7 +45,6 @@ from tightfit.optimizers.activations.while_alive import WhileAlive
 from tightfit.optimizers.base import Batch
 from tightfit.optimizers.phases import Phases
 from tightfit.optimizers.schedules import check_each
-from tightfit.seeds import derive, permute32
 
 INDEX_BYTES = 8  # of a row that is kept
 NORM = torch.bfloat16

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit import seeds
 from tightfit.memory.table import LayerRow
+from tightfit.numerics import seeds
 from tightfit.optimizers.rules.adam import Adam
 from tightfit.optimizers.rules.rule import Named, Stepper
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any
 
 TRUST = "trust=true"  # said of a run whose record names code from outside tightfit
 HELP = ("-h", "--help")
@@ -148,16 +148,3 @@ def nearest(name: str, known: Collection[str], within: str = "") -> str:
 
 def asks_for_help(words: Sequence[str]) -> bool:
     return not set(HELP).isdisjoint(words)
-
-
-Maker = TypeVar("Maker", bound=Callable[..., object])
-
-
-def cosmetic(*names: str) -> Callable[[Maker], Maker]:
-    """Marks a maker of parts whose settings `names` change no number: they do not count in a run's key."""
-
-    def mark(make: Maker) -> Maker:
-        make.cosmetic = names  # ty: ignore[missing-attribute]
-        return make
-
-    return mark
