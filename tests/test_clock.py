@@ -12,8 +12,9 @@ import pytest
 
 from tightfit.datasets.batches import Batches
 from tightfit.launch.stacked import carry_out_stacked
+from tightfit.records.record import read_evals
 from tightfit.run import clock as module
-from tightfit.run import stack
+from tightfit.run import loop, pace, stack
 from tightfit.run.clock import Clock
 
 from .test_runner import METHODS, carry_out, task
@@ -152,6 +153,24 @@ def test_a_run_that_was_stopped_has_that_on_record_and_not_as_training(
     monkeypatch.setattr(Batches, "batch", stopped_within(4, hands, Batches.batch))
     summary = carry_out(task(METHODS["bp_sgd"]), tmp_path).summary
     assert (summary["train_seconds"], summary["stopped_seconds"]) == pytest.approx((summary["steps"], 1000.0))
+
+
+@pytest.mark.parametrize(("seconds", "evaluated_after"), [(24.0, [0, 6, 24]), (None, [0, 6, 12, 18, 24])])
+def test_a_run_that_seconds_limit_leaves_out_evaluations_that_take_too_long(
+    seconds: float | None, evaluated_after: list[int], hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 24 steps takes a second, and each of four evaluations a hundred."""
+    score = loop.score
+
+    def slow(*given: Any) -> Any:
+        hands.pass_(wall=100.0, cpu=100.0)
+        return score(*given)
+
+    monkeypatch.setattr(loop, "score", slow)
+    monkeypatch.setattr(pace, "perf_counter", hands.perf_counter)
+    monkeypatch.setattr(Batches, "batch", stopped_within(-1, hands, Batches.batch))
+    carry_out(task(METHODS["bp_sgd"], seconds=seconds), tmp_path)
+    assert [row["step"] for row in read_evals(tmp_path)] == evaluated_after
 
 
 def test_runs_of_a_stack_that_was_stopped_have_that_on_record_and_not_as_training(
