@@ -184,6 +184,18 @@ def test_memory_that_runs_out_is_a_failed_run_with_one_line(
     )
 
 
+def test_a_number_that_no_type_holds_is_a_failed_run_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(*_: object) -> None:
+        raise RuntimeError("value cannot be converted to type float without overflow")
+
+    monkeypatch.setattr("tightfit.run.session.run", overflowing)
+    outcome = carry_out(config(tmp_path))
+    assert outcome.status == "failed"
+    assert outcome.reason.endswith("; a setting is too large a number, so lower the learning rate or what else was set")
+
+
 @pytest.mark.parametrize("rule", ["sgd.SGD", "adam.Adam"])
 def test_a_rate_that_no_float_holds_is_a_failed_or_diverged_run(rule: str, tmp_path: Path) -> None:
     by = {"_target_": f"tightfit.optimizers.rules.{rule}"}

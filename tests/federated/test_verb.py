@@ -6,10 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cluster.ports import free_ports
 from tightfit.commands import main
 
 HOME = Path(__file__).parents[2]
@@ -22,16 +26,34 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@contextmanager
+def served(words: list[str], environment: dict[str, str], folder: Path) -> Generator[Any]:
+    """A server as a process, which is gone afterwards whatever happens; Ctrl-C reaches it also where the tests run in
+    the background of a shell, which ignores it."""
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 def test_a_client_joins_what_is_served_and_leaves_weights_to_start_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And the server, stopped and started again, knows that the federation is over."""
-    words = [sys.executable, "-m", "tightfit", "federated", "serve", "port=18437", *ROUND, *TINY]
+    words = [sys.executable, "-m", "tightfit", "federated", "serve", f"port={free_ports(1)[0]}", *ROUND, *TINY]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME / "src"), str(HOME)])}
     for first in (0, 2):
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
-            assert process.stdout is not None
+        with served(words, environment, tmp_path) as process:
             line = process.stdout.readline()
             said = re.fullmatch(
                 rf"serving (http://127\.0\.0\.1:\d+) from round {first} of 2; stop it at any time\n", line
