@@ -113,3 +113,12 @@ def test_it_measures_by_recorded_runs_and_prints_words_of_a_run(tmp_path: Path, 
     (chosen,) = [line for line in told.splitlines() if line.startswith("adapter=sparse_update")]
     assert len(list((tmp_path / "runs").rglob("run.json"))) == 5 + 5
     assert "fc1: 1" not in chosen  # whose weights and gradients alone are beyond the budget
+
+
+@pytest.mark.slow
+def test_the_committed_search_is_a_question_with_an_answer(tmp_path: Path, monkeypatch, capsys) -> None:
+    """As it is printed, on made-up data and without the epoch before."""
+    monkeypatch.setenv("TIGHTFIT_RUNS", str(tmp_path))
+    small = ["dataset._target_=tests.synthetic.bars", "pretraining=null", "profile=smoke", "tracker=local", "shares=1"]
+    assert main(["choose-update", "experiments=shelf/contributions", *small]) == 0
+    assert "adapter=sparse_update" in capsys.readouterr().out

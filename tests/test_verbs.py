@@ -65,7 +65,7 @@ WRONG_NAMES = {
     "federated join client=a url=somewhere": "url=somewhere is no address; write one such as http://127.0.0.1:8000",
     "federated join client=a url=http://x:y": "url=http://x:y is no address; write one such as http://127.0.0.1:8000",
     "data minst": "minst is no data set that is fetched by itself; write mnist; choose",
-    "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, out",
+    "report rums=x": "rums is no setting of report; write runs; it has runs, group, x, facet, map, out",
     "ls rums=x": "rums is no setting of ls; write runs; it has runs",
     "exprot run=x": "exprot is no verb of tightfit; write export; choose run, reproduce",
 }

@@ -14,6 +14,8 @@ import yaml
 from tightfit.commands.vocabulary import NAMES, PLAIN, defaults, options
 from tightfit.commands.words import WrongWords
 
+EXPERIMENTS = "experiments"  # whose folders below hold rows, which are chosen beside any of them
+
 
 def check_axes(words: Sequence[str]) -> None:
     """Raise WrongWords where `words`, all of a run's, choose on an axis that an option chosen among them lacks.
@@ -25,8 +27,8 @@ def check_axes(words: Sequence[str]) -> None:
     chosen = {plain["key"]: plain["values"] for plain in said}
     for key, values in chosen.items():
         part, _, axis = key.partition("/")
-        names = chosen.get(part, "" if "experiments" in chosen else str(defaults().get(part)))
-        if axis and part in defaults() and NAMES.fullmatch(names):
+        names = chosen.get(part, "" if EXPERIMENTS in chosen else str(defaults().get(part)))
+        if axis and part != EXPERIMENTS and part in defaults() and NAMES.fullmatch(names):
             check_axis(f"{key}={values}", part, axis, names.split(","), there)
 
 
