@@ -105,7 +105,8 @@ class Workers:
         exit_code = worker.process.exitcode
         assert exit_code is not None
         if worker.job is not None and exit_code == 0:  # it was told to stop
-            self.stop()
+            if not self.is_stopping:  # else the others were told so too, and a second signal would break off their end
+                self.stop()
         elif worker.job is not None:
             self.answers[worker.job] = self.lost(worker.job, exit_code)
 
