@@ -4,11 +4,19 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tightfit.records.machine import describe_hardware, describe_machine
 from tightfit.run.keys import idle_settings
 
 # No test is about time, so none fails for it.
 settings.register_profile("tightfit", deadline=None)
 settings.load_profile("tightfit")
+
+
+def pytest_report_header() -> str:
+    """The machine, since what passes on one may fail, or take twice as long, on another."""
+    device = torch.device("cpu")
+    told = describe_machine(device) | describe_hardware(device)
+    return f"machine: {told['cpu']}, {told['capability']} ({' '.join(told['instructions'])}), {told['cores']} cores"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
