@@ -1,18 +1,23 @@
 """From one command to the printed table, and what it says on the way."""
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from tests.optimizers.test_int8 import Products
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.launch import reproduce
+from tightfit.launch.combinations import parsed, values_of
 from tightfit.launch.reproduce import Planned, conclude, duration, main, plan, standing, summary, time_left
 from tightfit.numerics.int8 import matmul as integer_matmul
+from tightfit.records.places import CONF
 from tightfit.records.record import RunRecord, append_eval, write_run
+from tightfit.run.configuration import resolved
 from tightfit.run.estimate import estimated, measured_steps
 from tightfit.run.holding import only_process_in
 from tightfit.run.profiles import with_profile
@@ -53,6 +58,26 @@ def test_command_line_replaces_values_of_the_sweep() -> None:
     runs = plan(["experiments=elasticzo/table1", "dataset=mnist", "seed=4,5"])
     assert {(run.config["dataset"]["name"], run.config["seed"]) for run in runs} == {("mnist", 4), ("mnist", 5)}
     assert len(runs) == 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiments=elasticzo/table1", "dataset=mnist", "seed=1,0"],
+        ["experiments=shelf/tuning/kb256", "trial=t2,t5", "training.batch_size=8"],
+        ["experiments=elasticzo/table1", "dataset=mnist", "seed=0", "training={fraction: 0.5},{evaluations: 3}"],
+        ["experiments=elasticzo/table1", "dataset=mnist", "seed=0", "+training.other=1,2", "optimizer.lr=0.1"],
+    ],
+)
+def test_planned_runs_are_those_that_hydra_composes_one_by_one(words: list[str]) -> None:
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        given = [str(override.input_line) for override in parsed(words) if not override.is_sweep_override()]
+        sweeper = compose("config", overrides=given, return_hydra_config=True).hydra.sweeper
+        swept = parsed([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *words])
+        choices = {override.get_key_element(): values_of(override) for override in swept}
+        keyed = ([f"{key}={value}" for value in values] for key, values in choices.items())
+        composed = [resolved(compose("config", overrides=list(chosen))) for chosen in itertools.product(*keyed)]
+    assert [run.config for run in plan(words)] == composed
 
 
 @pytest.mark.parametrize(

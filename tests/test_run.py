@@ -128,28 +128,14 @@ def test_ctrl_c_in_a_sweep_records_its_runs_as_interrupted_and_starts_no_other(t
     ("arguments", "message"),
     [
         (["optimizer=sgdd"], "Could not find 'optimizer/sgdd'"),
-        (["model=lenet6"], "Could not find 'model/lenet6'"),
-        (["dataset=minst"], "Could not find 'dataset/minst'"),
-        (["memory_budget=phone"], "Could not find 'memory_budget/phone'"),
-        (["memory_budget=12XB", *BARS], "memory budget '12XB' is not a size"),
-        (["memory_budget=-1MB", *BARS], "must be more than zero bytes"),
-        (["memory_budget=unlimited,17GB"], "mixes sizes and names"),
-        (["experiments=elasticzo/table9"], "Could not find 'experiments/elasticzo/table9'"),
-        (["memory_budget=custom", "memory_budget.size=12XB", *BARS], "memory budget '12XB' is not a size"),
         (["optimizer=elastic_zo", "optimizer.bp_layers=6", *BARS], "bp_layers=6 but LeNet5 has 5 layers with weights"),
-        (["training.batch_size=0", *BARS], "training.batch_size=0"),
-        (["device=toaster", *BARS], "device=toaster is not a device to train on; choose cpu or cuda"),
-        (["device=cuda", *BARS], "this machine has no CUDA device; choose device=cpu"),
-        (["optimizer.queries=0", *BARS], "queries=0"),
-        (["memory_budget=custom", *BARS], "memory_budget.size has no default; write memory_budget.size=…"),
-        (["dataset=arrays"], "dataset.path has no default; write dataset.path=…"),
-        (["tracker.mode=x"], "tracker.mode='x' is unknown; choose auto, online, offline or disabled"),
         (["-m", "seed=0,1", "threads=0", "hydra/launcher=all_cores", *BARS], "threads=0 is no whole number from 1"),
         (["-m", "seed=0", "hydra/launcher=all_cores", "hydra.launcher.n_jobs=0"], "n_jobs=0 but runs go side by side"),
         (["-m", "optimizer=sgdd,mezo", "hydra/launcher=all_cores", *BARS], "Could not find 'optimizer/sgdd'"),
     ],
 )
 def test_bad_input_gets_one_clear_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+    """Of a process of its own; `tests/bad_input` has all the other cases."""
     done = tightfit(tmp_path, *arguments, "profile=smoke")
     assert done.returncode != 0
     assert message in done.stdout + done.stderr

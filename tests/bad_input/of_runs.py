@@ -155,6 +155,7 @@ KINDS = [
     runs("training.keep='all' is nothing that a run leaves", "+training.keep=all"),
     runs("tracker.mode='x' is unknown; choose auto", "tracker=wandb", "tracker.mode=x"),
     runs("queries=0", "optimizer.queries=0"),
+    recorded("bp_layers=6 but LeNet5 has 5 layers with weights", "optimizer=elastic_zo", "optimizer.bp_layers=6"),
     recorded("bp_layers=9 but LeNet5 has 5 layers with weights", "optimizer=elastic_zo", "optimizer.bp_layers=9"),
     recorded("bp_layers=-1", "optimizer=elastic_zo", "optimizer.bp_layers=-1"),
     runs("bp_pass='x' is not a pass", "optimizer=elastic_zo", "optimizer.bp_pass=x"),

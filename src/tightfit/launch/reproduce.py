@@ -7,7 +7,6 @@ together. Interrupt it at any moment and run it again: it continues.
 
 from __future__ import annotations
 
-import itertools
 import signal
 import subprocess
 import sys
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from rich.console import Console
@@ -28,9 +25,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tightfit.commands import INTERRUPTED, WRONG_WORDS, carry_out
 from tightfit.commands.verbs import REPRODUCE
 from tightfit.commands.words import Said, nearest
+from tightfit.launch.combinations import combinations, parsed
 from tightfit.records.places import CONF, analysis
 from tightfit.records.record import FINAL, read_evals, read_run, read_standing, rests_on_own_files
-from tightfit.run.configuration import cores_for, resolved, with_new_settings
+from tightfit.run.configuration import cores_for, with_new_settings
 from tightfit.run.keys import run_folder
 from tightfit.run.profiles import with_profile
 from tightfit.run.spellings import in_todays_words
@@ -122,13 +120,10 @@ def plan(overrides: Sequence[str]) -> list[Planned]:
     """
     overrides = with_new_settings(with_profile(overrides))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        parse = OverridesParser.create().parse_overrides
-        fixed = [str(o.input_line) for o in parse(list(overrides)) if not o.is_sweep_override()]
+        fixed = [str(override.input_line) for override in parsed(overrides) if not override.is_sweep_override()]
         sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
-        parsed = parse([*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *overrides])
-        values = {override.get_key_element(): values_of(override) for override in parsed}  # later ones replace earlier
-        combinations = itertools.product(*([f"{key}={value}" for value in choice] for key, choice in values.items()))
-        configs = [resolved(compose("config", overrides=list(combination))) for combination in combinations]
+        swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+        configs = combinations(parsed([*swept, *overrides]))
     return [Planned(config, run_folder(config)) for config in configs]
 
 
@@ -166,15 +161,6 @@ def check(runs: Sequence[Planned]) -> None:
 
             check_data(run.config, record, run.folder)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-
-
-def values_of(override: Override) -> list[str]:
-    """What `override` sets its key to: several values when it is swept over."""
-    return (
-        list(override.sweep_string_iterator())
-        if override.is_sweep_override()
-        else [override.get_value_element_as_str()]
-    )
 
 
 def announce(console: Console, runs: Sequence[Planned], jobs: int | None) -> None:

@@ -50,17 +50,20 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
     Raises ValueError when a value that has no default is missing, or an interpolation leads nowhere.
     """
-    if missing := missing_in(OmegaConf.to_container(config)):
-        raise ValueError(f"{missing[0]} has no default; write {missing[0]}=…")
-    try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:  # by name, since the tables of an experiment are longer than all else
+        told = {str(name): plain(config[name]) for name in config if name not in TABLES}
     except OmegaConfBaseException as error:
+        if missing := missing_in(OmegaConf.to_container(config)):
+            raise ValueError(f"{missing[0]} has no default; write {missing[0]}=…") from error
         raise ValueError(unresolved(config, error)) from error
-    assert isinstance(plain, dict)
-    told = {str(name): value for name, value in plain.items() if name not in TABLES}
     if told.get("start_from") is not None:
         told["start_from"] = named(told["start_from"])
-    return settled(told, str(plain.get("device", "cpu")))
+    return settled(told, str(told.get("device", "cpu")))
+
+
+def plain(value: Any) -> Any:
+    """`value` as dicts and lists, with every interpolation replaced."""
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def unresolved(config: DictConfig, error: OmegaConfBaseException) -> str:
