@@ -175,7 +175,7 @@ def one_of_each_row(runs: list[Planned]) -> list[Planned]:
 def test_every_experiment_runs_at_smoke_size(experiment: str, tmp_path: Path) -> None:
     overrides = [f"experiments={experiment}", "profile=smoke", "tracker=local", f"paths.runs={tmp_path}"]
     overrides += smaller(experiment)
-    if planned(experiment)[0].config["dataset"]["name"] == "modelnet40":  # which not every machine can have
+    if first_of_sweep(experiment, overrides[:1])["dataset"]["name"] == "modelnet40":  # which not every machine can have
         overrides += ["dataset=mnist_points", "dataset.points=64"]
     runs = one_of_each_row(plan(overrides))
     for run in runs[:1] if "/tuning/" in experiment else runs:  # the rows that are tuned are run by their experiment
