@@ -377,21 +377,7 @@ REPORT = Verb(
 VERBS = {
     verb.name: verb
     for verb in (
-        *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(
-            PREDICT,
-            SCORE,
-            EXPORT,
-            TRAIN_PROGRAM,
-            SCORE_PROGRAM,
-            BENCH,
-            DATA,
-            DEMO,
-            CHOOSE_UPDATE,
-            FEDERATED,
-            EXPLAIN,
-            LS,
-            REPORT,
-        ),
+        *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN, PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM),
+        *(BENCH, DATA, DEMO, CHOOSE_UPDATE, FEDERATED, EXPLAIN, LS, REPORT),
     )
 }
