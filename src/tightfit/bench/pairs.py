@@ -34,12 +34,7 @@ class Ratio:
 
 
 def ratio_within(
-    work: Work,
-    reference: Work,
-    within: float,
-    most: int = MOST_PAIRS,
-    least: int = 1,
-    now: Clock = time.perf_counter,
+    work: Work, reference: Work, within: float, most: int = MOST_PAIRS, least: int = 1, now: Clock = time.perf_counter
 ) -> Ratio:
     """As many pairs as `within` seconds allow, from `least` to `most`, after each ran once to warm up.
 

@@ -117,13 +117,7 @@ class Federation:
 
 
 def simulate(
-    build: Callable[[], Task],
-    path: Path,
-    clients: int,
-    rounds: int,
-    contributions: int,
-    steps: int,
-    faults: float,
+    build: Callable[[], Task], path: Path, clients: int, rounds: int, contributions: int, steps: int, faults: float
 ) -> dict[str, Any]:
     """The numbers of a federation whose log is written to `path`, and of its central twin, as a row.
 

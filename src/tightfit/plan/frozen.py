@@ -22,9 +22,7 @@ def with_frozen(said: Breakdown, table: LayerTable, bits: int, a: Assumptions) -
     sizes = [row.features[0] * row.features[1] for row in rows]
     saved = sum(a.weight_bytes * size - held(row, bits, a.weight_bytes) for row, size in zip(rows, sizes, strict=True))
     return replace(
-        said,
-        parameters=round(said.parameters - saved),
-        activations=said.activations + max(sizes) * a.activation_bytes,
+        said, parameters=round(said.parameters - saved), activations=said.activations + max(sizes) * a.activation_bytes
     )
 
 
