@@ -16,17 +16,7 @@ import pandas as pd
 
 from tightfit.records.record import FINAL, write_atomically
 
-from .load import (
-    EVAL_COLUMNS,
-    EXPERIMENTS,
-    REAL,
-    RUNS,
-    Records,
-    load_results,
-    load_runs,
-    merge,
-    results_paths,
-)
+from .load import EVAL_COLUMNS, EXPERIMENTS, REAL, RUNS, Records, load_results, load_runs, merge, results_paths
 
 PRIVATE = ("paths", "tracker")  # parts of a configuration
 ORDER = ["profile", "cell_column", "cell_row", "budget_bytes", "batch_size", "seed", "key"]

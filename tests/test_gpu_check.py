@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tightfit.bench import gpu
-from tightfit.bench.gpu import Row, Workload, checked, llama, main, write
+from tightfit.bench.gpu import Row, Workload, checked, main, write
+from tightfit.bench.language import Shape, settings_of
 
 CPU = torch.device("cpu")
-TINY = Workload("tiny", {**llama(16, 2, 2, 1, 24), "vocab_size": 64}, "float32", 2, 8, 0)
+TINY = Workload("tiny", {**settings_of(Shape(16, 2, 2, 1, 24)), "vocab_size": 64}, "float32", 2, 8, 0)
 
 
 def test_without_a_gpu_it_says_so_in_a_line_and_writes_nothing(

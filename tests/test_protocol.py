@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.protocol import comparisons
-from tightfit.launch.protocol import Git, comparable, main, recorded
+from tightfit.launch.protocol import Git, main, recorded
 
 
 def test_the_committed_results_keep_to_the_protocol(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,16 +29,6 @@ def test_a_finding_makes_the_check_fail(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_records_are_those_committed_by_the_name_that_they_have() -> None:
     assert len(recorded()["elasticzo/table1"]) >= 34
-
-
-def test_configurations_are_compared_by_what_they_compute() -> None:
-    dataset = {"_target_": "tightfit.datasets.mnist.mnist", "name": "mnist", "cache": "/one"}
-    moved = {"_target_": "tightfit.datasets.images.mnist", "name": "mnist", "cache": "/other"}
-    plain = {"model": {"name": "m"}, "optimizer": {"lr": 1.0}, "seed": 0}
-    assert comparable({**plain, "optimizer": {"lr": 1}}) == comparable(plain)
-    assert comparable({**plain, "optimizer": {"lr": 2}}) != comparable(plain)
-    assert comparable({**plain, "dataset": dataset})["dataset"]["_target_"] == "mnist"
-    assert comparable({**plain, "dataset": moved})["dataset"]["_target_"] == "mnist"
 
 
 @pytest.fixture

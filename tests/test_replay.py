@@ -18,8 +18,9 @@ from tightfit.run import checkpoint
 from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
 from tightfit.run.gain import main as gain
 from tightfit.run.loss_log import LossLog
-from tightfit.run.replay import REBUILT, main, rebuild
+from tightfit.run.replay import main, rebuild
 from tightfit.run.session import carry_out
+from tightfit.run.start import EXPORTED
 from tightfit.use.predict import main as predict
 from tightfit.use.score import main as score
 
@@ -94,7 +95,7 @@ def test_the_log_of_a_run_is_four_bytes_a_pass_and_rebuilds_its_weights(tmp_path
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     assert (folder / REPLAY_LOG).stat().st_size == 4 * 4 * summary(folder)["steps"]
     assert main([str(folder), TRUST]) == 0
-    rebuilt, kept = load_file(folder / REBUILT), checkpoint.load(folder / WEIGHTS)
+    rebuilt, kept = load_file(folder / EXPORTED), checkpoint.load(folder / WEIGHTS)
     assert kept is not None
     assert rebuilt.keys() == kept.keys()
     assert all(torch.equal(rebuilt[name], kept[name]) for name in kept)
@@ -171,7 +172,7 @@ def test_a_killed_run_continues_from_either_kind_of_checkpoint(
 def test_a_language_model_with_lora_is_kept_by_what_was_trained(tmp_path: Path) -> None:
     folder = carry_out(text_config(tmp_path, lora=True, optimizer=MEZO)).folder
     assert main([str(folder), TRUST]) == 0
-    assert all(".lora_" in name for name in load_file(folder / REBUILT))
+    assert all(".lora_" in name for name in load_file(folder / EXPORTED))
 
 
 def test_a_log_that_was_changed_or_cut_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,17 +217,17 @@ def test_a_log_of_another_length_than_the_run_is_refused_and_never_trained_on(
     monkeypatch.setattr("tightfit.run.course.cross_entropy", passes)
     assert main([str(folder), TRUST]) == 1
     assert capsys.readouterr().err == f"ValueError: {path}: {message}; put the whole file back\n"
-    assert not (folder / REBUILT).exists()
+    assert not (folder / EXPORTED).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_stops_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = (carry_out(config(tmp_path, optimizer=MEZO, seed=seed)).folder for seed in (0, 1))
-    (first / REBUILT).mkdir()  # cannot be replaced by a file, as on a file system for reading only
+    (first / EXPORTED).mkdir()  # cannot be replaced by a file, as on a file system for reading only
     assert main([str(first), str(second), TRUST]) == 1
     assert capsys.readouterr().err.startswith("IsADirectoryError: ")
-    assert (second / REBUILT).exists()
+    assert (second / EXPORTED).exists()
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,7 @@ def held_bytes(record: Mapping[str, Any]) -> float:
 
 
 def grouped(
-    records: Records,
-    by: Sequence[str],
-    facet: str | None,
-    x: str,
-    named: Callable[[Sequence[Any]], tuple[str, Method]],
+    records: Records, by: Sequence[str], facet: str | None, x: str, named: Callable[[Sequence[Any]], tuple[str, Method]]
 ) -> list[Group]:
     """A group for each value of `by` and `facet`, in the order in which they come; of each seed the latest run.
 

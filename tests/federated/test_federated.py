@@ -13,7 +13,7 @@ from tightfit.federated.simulation import Direct
 from tightfit.federated.terms import UNITS, added
 from tightfit.run.checkpoint import weights_digest
 
-from .members import client, contribution, terms, weights
+from .members import client, contribution, task, terms, weights
 
 
 def test_a_client_that_comes_late_has_the_weights_of_those_that_were_there_bit_for_bit(log: FederationLog) -> None:
@@ -79,7 +79,7 @@ def test_a_client_that_died_before_it_was_answered_sends_the_same_again(log: Fed
 def test_clients_take_directions_and_examples_of_their_own(log: FederationLog) -> None:
     sent = [client(name, Direct(log)).contribution() for name in ("a", "b")]
     assert sent[0].slopes != sent[1].slopes
-    shares = [share_of(bars(), number, 3, 0).train for number in (1, 2, 3)]
+    shares = [share_of(task(), number, 3).dataset.train for number in (1, 2, 3)]
     assert sum(len(share) for share in shares) == 96
     everything = torch.cat([share.inputs for share in shares]).flatten(1)
     assert len(everything.unique(dim=0)) == len(bars().train.inputs.flatten(1).unique(dim=0))

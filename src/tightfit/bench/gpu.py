@@ -20,12 +20,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from tightfit.bench.language import SHAPES, Shape, settings_of
+from tightfit.bench.pairs import stepping
 from tightfit.datasets.dataset import Dataset, Examples
 from tightfit.memory.budget import MemoryBudget
 from tightfit.memory.enforcement import Limit
@@ -33,7 +36,7 @@ from tightfit.models.hf_causal_lm import random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
-from tightfit.optimizers.base import Batch, Learner, Optimizer
+from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.captured import captured
 from tightfit.optimizers.directions.independent import Independent
@@ -81,7 +84,7 @@ class Workload:
     """Steps of a Llama of random weights. bytes_needed: of the device's memory, so that it is tried."""
 
     name: str
-    settings: dict[str, int]
+    settings: dict[str, Any]
     dtype: str
     sequences: int
     length: int
@@ -91,18 +94,7 @@ class Workload:
         return f"{self.name} {self.dtype} {self.sequences} × {self.length}"
 
 
-def llama(width: int, layers: int, heads: int, key_value_heads: int, feed_forward: int) -> dict[str, int]:
-    return {
-        "vocab_size": 49152,
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": key_value_heads,
-        "intermediate_size": feed_forward,
-    }
-
-
-SMALL, LARGE = llama(576, 30, 9, 3, 1536), llama(2048, 22, 32, 4, 5632)
+SMALL, LARGE = settings_of(SHAPES["135M"]), settings_of(Shape(2048, 22, 32, 4, 5632))
 WORKLOADS = [
     Workload("135M", SMALL, "float32", 8, 64, 4e9),
     Workload("135M", SMALL, "bfloat16", 8, 64, 4e9),
@@ -206,7 +198,7 @@ def steps(workload: Workload, device: torch.device) -> Rows:
     for noise, bound in (("rademacher", 1.06), ("gaussian", 1.15)):
         optimizer = MeZO(LR, EPS, clip=10.0, direction=Independent(noise))
         learner, told = captured(optimizer.bind(model, cross_entropy, 0), "always", device)
-        seconds = seconds_of(stepper(learner, batch), device)
+        seconds = seconds_of(stepping(learner, batch), device)
         name = f"{workload}: captured step, {noise} / two forwards"
         yield Row(name, None if "reason" in told else seconds / reference, "", bound, told.get("reason", ""))
         learner.resting_model()
@@ -219,11 +211,6 @@ def prepared(workload: Workload, device: torch.device) -> tuple[nn.Module, Batch
         ).to(device)
     tokens = torch.randint(1, workload.settings["vocab_size"], (workload.sequences, workload.length), device=device)
     return model, Batch(tokens, tokens[:, 0] % 2, 0, 0.0)
-
-
-def stepper(learner: Learner, batch: Batch) -> Callable[[], object]:
-    numbers = iter(range(10**9))
-    return lambda: learner.step(replace(batch, step=next(numbers)))
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, inner: int = INNER) -> float:
@@ -285,7 +272,7 @@ def integers(device: torch.device) -> Rows:
                 learner.step(replace(given, step=step))
             digests.add(weights_digest(learner.resting_model()))
         yield Row(f"{name}: other bits than the CPU's", len(digests) - 1, "", 0)
-        yield Row(f"{name}: a step at batch 256", seconds_of(stepper(learner, on_device), device) * 1e3, "ms", None)
+        yield Row(f"{name}: a step at batch 256", seconds_of(stepping(learner, on_device), device) * 1e3, "ms", None)
 
 
 def predictions(workload: Workload, device: torch.device) -> Rows:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
-from tightfit.bench.pairs import Work, ratio_within
+from tightfit.bench.pairs import Work, ratio_within, stepping
 from tightfit.commands.words import WrongWords
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.hf_library import transformers
@@ -100,23 +99,10 @@ def contenders(model: nn.Module, batch: Batch) -> dict[str, Work]:
     """The steps that are compared, by name."""
 
     def stepper(**options: Any) -> Work:
-        learner = MeZO(LR, EPS, **options).bind(model, loss, seed=0)
-        steps = count()
-        return lambda: learner.step(Batch(batch.inputs, batch.labels, next(steps), 0.0))
-
-    def sweep() -> None:
-        for parameter in model.parameters():
-            parameter.data.mul_(1.0)
-
-    forwards = two_forwards(model, batch)
-
-    def bound() -> None:
-        forwards()
-        for _ in range(3):
-            sweep()
+        return stepping(MeZO(LR, EPS, **options).bind(model, loss, seed=0), batch)
 
     return {
-        "bound: two forwards, three bare sweeps": bound,
+        "bound: two forwards, three bare sweeps": with_sweeps(two_forwards(model, batch), model, 3),
         "rademacher, fused": stepper(direction=Independent("rademacher", "fused")),
         "gaussian_fast, fused": stepper(direction=Independent("gaussian_fast", "fused")),
         "rademacher, fused, exact": stepper(direction=Independent("rademacher", "fused"), restore="exact"),
@@ -128,6 +114,18 @@ def contenders(model: nn.Module, batch: Batch) -> dict[str, Work]:
         # Last, because it puts new tensors into the model where the others moved those that they found.
         "four draws out of place, as published": stepper(direction=TorchLegacy()),
     }
+
+
+def with_sweeps(work: Work, model: nn.Module, sweeps: int) -> Work:
+    """`work`, then so many times reading and writing the weights."""
+
+    def both() -> None:
+        work()
+        for _ in range(sweeps):
+            for parameter in model.parameters():
+                parameter.data.mul_(1.0)
+
+    return both
 
 
 def two_forwards(model: nn.Module, batch: Batch) -> Work:

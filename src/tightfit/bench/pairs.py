@@ -5,7 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
+
+from tightfit.optimizers.base import Batch, Learner
 
 Work = Callable[[], object]
 Clock = Callable[[], float]
@@ -31,12 +34,7 @@ class Ratio:
 
 
 def ratio_within(
-    work: Work,
-    reference: Work,
-    within: float,
-    most: int = MOST_PAIRS,
-    least: int = 1,
-    now: Clock = time.perf_counter,
+    work: Work, reference: Work, within: float, most: int = MOST_PAIRS, least: int = 1, now: Clock = time.perf_counter
 ) -> Ratio:
     """As many pairs as `within` seconds allow, from `least` to `most`, after each ran once to warm up.
 
@@ -55,6 +53,12 @@ def ratio_within(
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     times = (statistics.median(seconds) for seconds in (ones, others))
     return Ratio(low, median, high, *times, pairs=len(ratios), is_cut=len(ratios) < most)
+
+
+def stepping(learner: Learner, batch: Batch) -> Work:
+    """Its steps on `batch`, from the first on."""
+    steps = count()
+    return lambda: learner.step(replace(batch, step=next(steps)))
 
 
 def seconds_of(work: Work, repeats: int, now: Clock = time.perf_counter) -> float:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from tightfit.bench.pairs import Work, ratio_within
+from tightfit.bench.pairs import Work, ratio_within, stepping
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.memory.table import layer_table
 from tightfit.models.lenet5 import lenet5
@@ -50,8 +50,7 @@ def paired_ratio(work: Work, reference: Work) -> tuple[float, float, float, floa
 
 def stepper(optimizer: Optimizer, batch: Batch) -> tuple[Work, Learner]:
     learner = optimizer.bind(lenet5(10, seed=0), cross_entropy, seed=0)
-    steps = iter(range(10**9))
-    return lambda: learner.step(Batch(batch.inputs, batch.labels, next(steps), 0.0)), learner
+    return stepping(learner, batch), learner
 
 
 def forward(batch: Batch) -> Work:
@@ -109,9 +108,8 @@ def int8_ratios() -> dict[str, tuple[float, float, float, float]]:
     labels = torch.zeros(INT8_BATCH_SIZE, dtype=torch.int64)
     pixels = inputs.mul(32).clamp(-127, 127).to(torch.int8)
     learner = ElasticZOInt8(15, 0.33, loss_sign="integer").bind(lenet5_int8(10, seed=0), cross_entropy, seed=0)
-    steps = count()
     fp32, _ = stepper(MeZO(1e-5, 1e-3, clip=1.0), Batch(inputs, labels, 0, 0.0))
-    int8 = paired_ratio(lambda: learner.step(Batch(pixels, labels, next(steps), 0.0)), fp32)
+    int8 = paired_ratio(stepping(learner, Batch(pixels, labels, 0, 0.0)), fp32)
     return {f"int8 ZO step / FP32 ZO step, batch {INT8_BATCH_SIZE}": int8}
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.table import Table
 from torch import nn
 
 from tightfit.bench import language
-from tightfit.bench.pairs import Ratio, Work, ratio_within
+from tightfit.bench.pairs import Ratio, Work, ratio_within, stepping
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.adapters.lora import LoRA
 from tightfit.models.hf_causal_lm import random_causal_lm
@@ -30,7 +29,7 @@ from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.models.lenet5 import lenet5
 from tightfit.models.lenet5_int8 import lenet5_int8
 from tightfit.numerics.speed import told_of_int8
-from tightfit.optimizers.base import Batch, Objective, Optimizer
+from tightfit.optimizers.base import Batch, Optimizer
 from tightfit.optimizers.bp import Backprop
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
@@ -101,11 +100,6 @@ def rows() -> list[Row]:
     ]
 
 
-def stepping(optimizer: Optimizer, model: nn.Module, objective: Objective, batch: Batch) -> Work:
-    learner, steps = optimizer.bind(model, objective, seed=0), count()
-    return lambda: learner.step(Batch(batch.inputs, batch.labels, next(steps), 0.0))
-
-
 def images(size: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 10, (size,), generator=generator)
@@ -118,15 +112,15 @@ def integers_beside_floats() -> Pair:
     pixels = Batch(batch.inputs.mul(32).clamp(-127, 127).to(torch.int8), batch.labels, 0, 0.0)
     integers = ElasticZOInt8(15, 0.33, loss_sign="integer")
     return Pair(
-        stepping(integers, lenet5_int8(10, seed=0), cross_entropy, pixels),
-        stepping(MeZO(1e-5, 1e-3, clip=1.0), lenet5(10, seed=0), cross_entropy, batch),
+        stepping(integers.bind(lenet5_int8(10, seed=0), cross_entropy, seed=0), pixels),
+        stepping(MeZO(1e-5, 1e-3, clip=1.0).bind(lenet5(10, seed=0), cross_entropy, seed=0), batch),
     )
 
 
 def image_step(optimizer: Optimizer) -> Pair:
     batch, model = images(IMAGES), lenet5(10, seed=0)
     forwards = torch.no_grad()(lambda: [cross_entropy(model, batch).item() for _ in range(2)])
-    return Pair(stepping(optimizer, lenet5(10, seed=0), cross_entropy, batch), forwards)
+    return Pair(stepping(optimizer.bind(lenet5(10, seed=0), cross_entropy, seed=0), batch), forwards)
 
 
 def tokens(sequences: int) -> Batch:
@@ -136,7 +130,7 @@ def tokens(sequences: int) -> Batch:
 
 def text_step(sequences: int, **options: Any) -> Pair:
     model, batch = language.llama(language.SHAPES["135M"], torch.float32), tokens(sequences)
-    step = stepping(MeZO(language.LR, language.EPS, **options), model, language.loss, batch)
+    step = stepping(MeZO(language.LR, language.EPS, **options).bind(model, language.loss, seed=0), batch)
     return Pair(step, language.two_forwards(model, batch))
 
 
@@ -144,21 +138,14 @@ def bound(sequences: int) -> Pair:
     """What no perturbation in place can beat."""
     model = language.llama(language.SHAPES["135M"], torch.float32)
     forwards = language.two_forwards(model, tokens(sequences))
-
-    def work() -> None:
-        forwards()
-        for _ in range(BARE_SWEEPS):
-            for parameter in model.parameters():
-                parameter.data.mul_(1.0)
-
-    return Pair(work, forwards)
+    return Pair(language.with_sweeps(forwards, model, BARE_SWEEPS), forwards)
 
 
 def frozen_step(optimizer: Optimizer) -> Pair:
     """The same step of low-rank updates on frozen weights of 16 bits, and of 32."""
     batch = tokens(256 // LENGTH)
     narrow, whole = frozen("bfloat16"), frozen("float32")
-    works = [stepping(optimizer, model, cross_entropy, batch) for model in (narrow, whole)]
+    works = [stepping(optimizer.bind(model, cross_entropy, seed=0), batch) for model in (narrow, whole)]
     known = (batch.inputs, batch.labels)
     of_narrow, of_whole = (
         peak_live_bytes(work, list(model.parameters()), known)

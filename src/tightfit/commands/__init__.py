@@ -74,9 +74,7 @@ def carry_out(
         return DONE
     try:
         return do(verb.read(words))
-    except WrongWords as error:
-        return refuse(str(error))
-    except expected as error:
+    except (WrongWords, *expected) as error:
         return told(error)
 
 

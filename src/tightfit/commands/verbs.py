@@ -223,11 +223,7 @@ BENCH = Verb(
     "Measure what a step costs on this machine.",
     "tightfit.bench.__main__",
     words=(
-        Word(
-            "part",
-            "targets (ten minutes), shelf, steps (LeNet-5), language, programs or load (tables)",
-            "targets",
-        ),
+        Word("part", "targets (ten minutes), shelf, steps (LeNet-5), language, programs or load (tables)", "targets"),
         Word("full", "language, programs: true for every model and size", "false", truth),
         Word("only", "language, programs: those whose title has this text, such as 135M", "", text),
         Word("threads", "language: one per core where it is left out", read=whole_number),
@@ -377,21 +373,7 @@ REPORT = Verb(
 VERBS = {
     verb.name: verb
     for verb in (
-        *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN),
-        *(
-            PREDICT,
-            SCORE,
-            EXPORT,
-            TRAIN_PROGRAM,
-            SCORE_PROGRAM,
-            BENCH,
-            DATA,
-            DEMO,
-            CHOOSE_UPDATE,
-            FEDERATED,
-            EXPLAIN,
-            LS,
-            REPORT,
-        ),
+        *(RUN, REPRODUCE, PLAN, LAYERS, REPLAY, GAIN, PREDICT, SCORE, EXPORT, TRAIN_PROGRAM, SCORE_PROGRAM),
+        *(BENCH, DATA, DEMO, CHOOSE_UPDATE, FEDERATED, EXPLAIN, LS, REPORT),
     )
 }

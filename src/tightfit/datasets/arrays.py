@@ -41,7 +41,6 @@ def arrays(
     finite, None refuses them. `own_dataset` says what the rest is.
     Raises ValueError for files of another kind, and arrays of other kinds or lengths.
     """
-    del title
     if missing not in (None, "refuse", "drop"):
         raise ValueError(f"dataset.missing={missing!r} is nothing to do with missing numbers; choose refuse or drop")
     content = Path(path).read_bytes()

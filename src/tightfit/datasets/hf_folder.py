@@ -36,7 +36,6 @@ def hf_folder(
     Labels that the folder has names for go by these. The rest is as of `text_file`.
     Raises ValueError as that does, and DataUnavailable for a folder of another kind.
     """
-    del title
     words = words_by_label(verbalizers)
     if missing not in (None, "refuse", "drop"):
         raise ValueError(f"dataset.missing={missing!r} is nothing to do with empty cells; choose refuse or drop")

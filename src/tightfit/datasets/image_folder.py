@@ -37,7 +37,6 @@ def image_folder(
     that are no whole image, None refuses them. `own_dataset` says what the rest is.
     Raises ValueError for folders without images of two classes.
     """
-    del title
     check_count("size", size)
     if channels not in MODES:
         raise ValueError(f"dataset.channels={channels} is no kind of image; choose 1 for grey or 3 for colour")

@@ -7,15 +7,7 @@ import numpy as np
 from tightfit.datasets import idx
 from tightfit.datasets.archives import unpacked
 from tightfit.datasets.dataset import Dataset
-from tightfit.datasets.images import (
-    NAMES,
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    image_dataset,
-    select,
-)
+from tightfit.datasets.images import NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, image_dataset, select
 from tightfit.datasets.routes import Files, Route, from_pypi, from_urls, obtain
 from tightfit.records.cosmetic import cosmetic
 

@@ -43,7 +43,6 @@ def multiple_choice(
     labels: what the column `label` says of each answer, in order; None: 0, 1, ….
     Raises ValueError as `text_file` does, and where examples have different numbers of answers.
     """
-    del title
     files = named_files({WHOLE: path, "train": train, "validation": validation, "test": test}, split)
     listed = [str(choices)] if isinstance(choices, str | int) else [str(column) for column in choices]
     named = {f"dataset.choices {column}": column for column in listed}

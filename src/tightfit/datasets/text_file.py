@@ -51,7 +51,6 @@ def text_file(
     missing: "drop" leaves out rows without a text or a label; None refuses them.
     Raises ValueError for files of another kind, missing columns, empty texts, or labels without a word.
     """
-    del title
     words = words_by_label(verbalizers)
     files = named_files({WHOLE: path, "train": train, "validation": validation, "test": test}, split)
     columns = Columns(str(text), str(label), None if split is None else str(split), template)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,7 +90,8 @@ def join(settings: Mapping[str, Any], words: Sequence[str]) -> None:
     if not is_address(url):
         raise WrongWords(f"url={url} is no address; write one such as {TAKES['join']['url']}")
     task = task_of(words)
-    client = Client(name, shared(task, settings["share"]), over_http(url, settings["patience"], print))
+    own = share_of(task, *settings["share"]) if settings["share"] else task
+    client = Client(name, own, over_http(url, settings["patience"], print))
     client.take_part(print)
     print(f"over after {client.round} rounds: accuracy {accuracy(task):.2%}")
     if settings["out"]:
@@ -107,10 +107,6 @@ def is_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def shared(task: Task, share: tuple[int, int] | None) -> Task:
-    return replace(task, dataset=share_of(task.dataset, *share, task.seed)) if share else task
 
 
 def simulated(settings: Mapping[str, Any], words: Sequence[str]) -> None:

@@ -17,7 +17,6 @@ from http.client import HTTPException
 import torch
 
 from tightfit.datasets.batches import Batches, encoding_for
-from tightfit.datasets.dataset import Dataset
 from tightfit.federated.contribution import Contribution
 from tightfit.federated.service import Answer
 from tightfit.federated.terms import DECIMALS, Replica, Terms, pool_of, terms_in, terms_of
@@ -155,7 +154,8 @@ def over_http(url: str, patience: float, tell: Callable[[str], None]) -> Ask:
     return ask
 
 
-def share_of(dataset: Dataset, number: int, shares: int, seed: int) -> Dataset:
-    """`dataset` with one of `shares` equal parts of its shuffled training examples, the `number`-th from 1."""
-    order = torch.randperm(len(dataset.train), generator=generator(seed, "shares"))
-    return replace(dataset, train=dataset.train[order[number - 1 :: shares]])
+def share_of(task: Task, number: int, shares: int) -> Task:
+    """`task` with one of `shares` equal parts of its shuffled training examples, the `number`-th from 1."""
+    train = task.dataset.train
+    order = torch.randperm(len(train), generator=generator(task.seed, "shares"))
+    return replace(task, dataset=replace(task.dataset, train=train[order[number - 1 :: shares]]))

@@ -38,11 +38,7 @@ class FederationLog:
     """
 
     def __init__(
-        self,
-        path: Path,
-        terms: Terms,
-        patience: float = float("inf"),
-        clock: Callable[[], float] = time.monotonic,
+        self, path: Path, terms: Terms, patience: float = float("inf"), clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.terms, self._path, self._patience, self._clock = terms, path, patience, clock
         self._lock = Lock()

@@ -6,7 +6,7 @@ The log, its file and every body are those of a real federation; only the networ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -117,13 +117,7 @@ class Federation:
 
 
 def simulate(
-    build: Callable[[], Task],
-    path: Path,
-    clients: int,
-    rounds: int,
-    contributions: int,
-    steps: int,
-    faults: float,
+    build: Callable[[], Task], path: Path, clients: int, rounds: int, contributions: int, steps: int, faults: float
 ) -> dict[str, Any]:
     """The numbers of a federation whose log is written to `path`, and of its central twin, as a row.
 
@@ -138,8 +132,10 @@ def simulate(
     replica = RememberingReplica(task.model, pool_of(task), terms)
     direct = Direct(FederationLog(path, terms))
     try:
-        shares = list(tasks_of(task, clients))
-        members = [Client(f"client{number}", share, direct, replica) for number, share in enumerate(shares, 1)]
+        members = [
+            Client(f"client{number}", share_of(task, number, clients), direct, replica)
+            for number in range(1, clients + 1)
+        ]
         direct.received = 0  # terms are asked for once, not in each round
         federation = Federation(members, direct, path, Random(derive(task.seed, "faults")), faults)
         federation.train()
@@ -173,12 +169,6 @@ def simulate(
         }
     finally:
         direct.log.close()
-
-
-def tasks_of(task: Task, clients: int) -> Iterator[Task]:
-    """`task` for each client, with its part of the examples."""
-    for number in range(1, clients + 1):
-        yield replace(task, dataset=share_of(task.dataset, number, clients, task.seed))
 
 
 def central(task: Task, terms: Terms, batch_size: int) -> Task:

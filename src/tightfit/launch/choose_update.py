@@ -23,7 +23,6 @@ from tightfit.commands.verbs import CHOOSE_UPDATE
 from tightfit.commands.words import Said, WrongWords
 from tightfit.memory.budget import MemoryBudget, readable
 from tightfit.memory.table import LayerRow, LayerTable, layer_table
-from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.models.adapters.sparse_update import SparseUpdate, quantized_layers
 from tightfit.records.record import RunRecord, read_evals
 from tightfit.run import session
@@ -31,10 +30,10 @@ from tightfit.run.composed import composed
 from tightfit.run.faults import EXPECTED
 from tightfit.run.fitting import held_in_memory
 from tightfit.run.parts import build
+from tightfit.run.pretraining import NO_ADAPTER, UNLIMITED
 from tightfit.run.task import LARGEST, Task
 
 TARGET = f"{SparseUpdate.__module__}.{SparseUpdate.__qualname__}"
-UNLIMITED = {"_target_": f"{MemoryBudget.__module__}.MemoryBudget", "name": "unlimited"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def choose_update(said: Said) -> int:
     config = composed(said.of_a_run)
     check_question(config)
     shares = [0.0, *shares_of(said.settings["shares"])]
-    task = session.build_task(without_adapter(config), RunRecord(key="", experiment="", config={}))
+    task = session.build_task({**config, "adapter": NO_ADAPTER}, RunRecord(key="", experiment="", config={}))
     layers = list(quantized_layers(task.model))
     need = Need(task, shares)
     found = measured(config, layers, shares)
@@ -167,10 +166,6 @@ def shares_of(said: str) -> list[float]:
     if not shares or not all(0 < share <= 1 for share in shares):
         raise WrongWords(f"shares={said} are no shares of channels; write some from 0 to 1, such as 0.125,0.5,1")
     return shares
-
-
-def without_adapter(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {**config, "adapter": {"_target_": NoAdapter.__module__ + ".NoAdapter", "name": "none"}}
 
 
 def measured(config: Mapping[str, Any], layers: Sequence[str], shares: Sequence[float]) -> Contributions:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,18 +56,13 @@ def main() -> int:
     for comparison in analysis("protocol").comparisons():
         composed = [run.config for run in plan([f"experiments={comparison.name}", f"seed={comparison.run_seeds[0]}"])]
         known = (records.get(name, []) for name in (comparison.recorded, comparison.tuning))
-        subjects.append(check.subject(comparison, composed, *known, form=comparable))
+        subjects.append(check.subject(comparison, composed, *known, form=canonical))
     for subject in subjects:
         print("\n".join(check.notes(subject, history)))
     wrong = [finding for subject in subjects for finding in check.findings(subject, history)]
     print("\n".join([*check.outside(records, subjects), *map(str, wrong)]))
     print(f"{len(wrong)} findings" if wrong else "all that is under the protocol keeps to it")
     return FAILED if wrong else DONE
-
-
-def comparable(config: Mapping[str, Any]) -> Any:
-    """`config` in the form of all that compute the same, whenever they were recorded."""
-    return canonical(config)
 
 
 def recorded() -> dict[str, list[dict[str, Any]]]:

@@ -74,7 +74,6 @@ def hf_masked_lm(
     compute: str | None = None,
 ) -> MaskedLM:
     """The masked model `source`; see `hf_causal_lm`."""
-    del classes
     lm = pretrained("AutoModelForMaskedLM", source, dtype, attention)
     assert tokenizer.mask is not None  # the tokenizer was asked for one that answers at a mask
     assert not isinstance(answers, Appended)  # which it would have refused
@@ -133,7 +132,6 @@ def random_causal_lm(
     compute: str | None = None,
 ) -> LanguageModel:
     """A causal model with random weights. architecture: its model_type in transformers; settings: of its config."""
-    del classes
     library = transformers()
     config = library.AutoConfig.for_model(architecture, **settings)
     with torch.random.fork_rng(devices=[]):

@@ -49,7 +49,6 @@ class LanguageModel(nn.Module):
 
     def train(self, mode: bool = True) -> LanguageModel:
         """Stays in evaluation mode, so that dropout is off."""
-        del mode
         return super().train(False)
 
     @property

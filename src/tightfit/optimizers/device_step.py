@@ -53,11 +53,7 @@ class DeviceStep:
     whose values were given by `set_step` and `set_values`."""
 
     def __init__(
-        self,
-        perturbations: Sequence[Perturbation],
-        losses: Losses,
-        device: torch.device,
-        tail: Tail | None = None,
+        self, perturbations: Sequence[Perturbation], losses: Losses, device: torch.device, tail: Tail | None = None
     ) -> None:
         self.runs, self.queries = len(perturbations), perturbations[0].queries
         self._sweep, self._losses, self._tail = DeviceSweep(perturbations), losses, tail

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from tightfit.memory.assumptions import Assumptions
@@ -16,20 +15,14 @@ def with_frozen(said: Breakdown, table: LayerTable, bits: int, a: Assumptions) -
 
     Raises ValueError where there is none.
     """
-    rows = list(frozen_layers(table.rows))
+    rows = [row for row in table.rows if row.frozen and row.features[0] and row.block.startswith("layers.")]
     if not rows:
         raise ValueError(f"adapter.frozen_bits={bits} but no linear layer of {table.model} is frozen; leave it out")
     sizes = [row.features[0] * row.features[1] for row in rows]
     saved = sum(a.weight_bytes * size - held(row, bits, a.weight_bytes) for row, size in zip(rows, sizes, strict=True))
     return replace(
-        said,
-        parameters=round(said.parameters - saved),
-        activations=said.activations + max(sizes) * a.activation_bytes,
+        said, parameters=round(said.parameters - saved), activations=said.activations + max(sizes) * a.activation_bytes
     )
-
-
-def frozen_layers(rows: Iterable[LayerRow]) -> Iterable[LayerRow]:
-    return (row for row in rows if row.frozen and row.features[0] and row.block.startswith("layers."))
 
 
 def held(row: LayerRow, bits: int, scale_bytes: float) -> float:

@@ -35,7 +35,6 @@ def grouped(
 
     query: (b, h, s, d); key, value: (b, k, s, d), where k divides h; attention_mask: (1, 1, s, s), added to scores.
     """
-    del module, others
     batch, heads, width, size = query.shape
     groups = batch * key.shape[1]
     keys, values = (each.reshape(groups, width, size) for each in (key, value))

@@ -24,12 +24,12 @@ from tightfit.program.formats import SUFFIXES, writer_for
 from tightfit.program.manifest import Manifest, file_digest
 from tightfit.program.program import TrainingStep, check_noise_of_device
 from tightfit.program.runtimes import ARGUMENTS, check_format
-from tightfit.records.record import RunRecord, read_run, require, write_atomically
+from tightfit.records.record import RunRecord, read_run, require
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
 from tightfit.run.folders import folder_of
 from tightfit.run.parts import build_optimizer
-from tightfit.run.replay import PARTS
+from tightfit.run.replay import PARTS, write_safetensors
 from tightfit.run.session import build_task
 from tightfit.run.trust import check_code
 from tightfit.use.packing import FORMATS, write_model
@@ -57,7 +57,7 @@ def export(folder: Path, format_name: str, target: Path) -> Path:
         write(step, step.example(batches[0].inputs, batches[0].labels), written)
         manifest = replace(manifest, check=check(written, manifest, reference), sha256=file_digest(written))
         os.replace(written, target / manifest.program)
-    write_data(target / DATA, data)
+    write_safetensors(target / DATA, data)
     manifest.write(target / manifest.program)
     return target / manifest.program
 
@@ -126,12 +126,6 @@ def batch_of(data: dict[str, torch.Tensor], course: Course, step: int) -> Batch:
     """The examples of a step, all of the same width."""
     chosen = data["order"][step]
     return Batch(data["inputs"][chosen], data["labels"][chosen], step, course.epoch(step))
-
-
-def write_data(path: Path, data: dict[str, torch.Tensor]) -> None:
-    from safetensors.torch import save  # of the extra `export`
-
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in data.items()}))
 
 
 def main(words: Sequence[str]) -> int:

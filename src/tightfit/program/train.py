@@ -115,10 +115,7 @@ class Stopwatch:
 
 def peaks(opening: ProcessPeak, training: ProcessPeak) -> dict[str, int]:
     """The most that the process held, and the most while it trained, what opening left behind included."""
-    return {
-        "process_peak_bytes": max(opening.bytes, training.bytes),
-        "training_peak_bytes": training.bytes,
-    }
+    return {"process_peak_bytes": max(opening.bytes, training.bytes), "training_peak_bytes": training.bytes}
 
 
 def show(step: int, steps: int, loss: float, seconds: float) -> None:

@@ -58,13 +58,9 @@ def rehearsed_inference_peak(task: Task, batch_size: int) -> int:
 
 def measured_peak(task: Task, batch_size: int) -> int:
     """The same, of two real steps on the first batch."""
-    limit = Limit(task.budget, task.device)
-    return peak_of_training(task, first_batch(task, batch_size), limit).tensors.bytes
-
-
-def first_batch(task: Task, batch_size: int) -> Batch:
-    encode = encoding_for(task.model, task.dataset)
-    return Batch(*Batches(task.dataset, batch_size, task.seed, task.device, encode).batch(0), step=0, epoch=0.0)
+    limit, encode = Limit(task.budget, task.device), encoding_for(task.model, task.dataset)
+    batches = Batches(task.dataset, batch_size, task.seed, task.device, encode)
+    return peak_of_training(task, Batch(*batches.batch(0), step=0, epoch=0.0), limit).tensors.bytes
 
 
 def peak_of_training(task: Task, batch: Batch, limit: Limit) -> TrainingPeak:

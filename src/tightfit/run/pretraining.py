@@ -19,19 +19,19 @@ from tightfit.run.progress import describe, say
 
 AGAIN = "again"  # a folder in that of the run, while it is made again for its weights
 NO_ADAPTER = {"_target_": "tightfit.models.adapters.adapter.NoAdapter", "name": "none"}
+UNLIMITED = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
 NO_TRACKER = {"_target_": "tightfit.tracking.local.LocalOnly"}
 
 
 def pretraining_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The run whose weights `config` starts from; it may have a pretraining of its own. It trains the model itself: an
     adapter comes afterwards."""
-    unlimited = {"_target_": "tightfit.memory.budget.MemoryBudget", "name": "unlimited"}
     return {
         **config,
         **config["pretraining"],
         "experiment": "pretraining",
         "cell": None,
-        "memory_budget": unlimited,
+        "memory_budget": UNLIMITED,
         "pretraining": config["pretraining"].get("pretraining"),
         "distributed": None,
         "adapter": NO_ADAPTER,

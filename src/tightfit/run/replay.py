@@ -18,9 +18,9 @@ from tightfit.run.checkpoint import REPLAY_LOG, weights_digest
 from tightfit.run.course import Course
 from tightfit.run.faults import EXPECTED
 from tightfit.run.session import build_task
+from tightfit.run.start import EXPORTED
 from tightfit.run.trust import check_code
 
-REBUILT = "model.safetensors"
 PARTS = (
     "optimizer",
     "model",
@@ -87,9 +87,9 @@ def replay(said: Said) -> int:
     for folder in map(Path, said.named):
         try:
             check_code(folder, said.settings["trust"])
-            write_safetensors(folder / REBUILT, to_keep(rebuild(folder)))
+            write_safetensors(folder / EXPORTED, to_keep(rebuild(folder)))
         except EXPECTED as error:
             code = max(code, told(error))
             continue
-        print(f"{folder / REBUILT}: rebuilt from {(folder / REPLAY_LOG).stat().st_size} bytes, sha256 as recorded")
+        print(f"{folder / EXPORTED}: rebuilt from {(folder / REPLAY_LOG).stat().st_size} bytes, sha256 as recorded")
     return code

@@ -21,7 +21,8 @@ from tightfit.models.hf_library import extra, transformers
 from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, WithHead
 from tightfit.numerics.seeds import derive
 from tightfit.records.record import write_atomically
-from tightfit.run.replay import REBUILT, write_safetensors
+from tightfit.run.replay import write_safetensors
+from tightfit.run.start import EXPORTED
 from tightfit.use.trained import Trained
 
 FORMATS = {
@@ -38,7 +39,7 @@ def write_model(run: Trained, format_name: str, target: Path) -> None:
     Raises WrongWords for a model that the format cannot hold.
     """
     if format_name == "safetensors":
-        write_safetensors(target / REBUILT, run.model.state_dict())
+        write_safetensors(target / EXPORTED, run.model.state_dict())
         return
     lm = language_model_of(run, format_name)
     if format_name == "huggingface":

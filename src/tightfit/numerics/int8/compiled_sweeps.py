@@ -159,11 +159,7 @@ def _largest_magnitude(integers: Any) -> Any:
     return max(np.int64(high), -np.int64(low))
 
 
-@njit(
-    [void(kind[::1], int32, int32, int32, int8[::1]) for kind in (int32, float32)],
-    nogil=True,
-    cache=True,
-)
+@njit([void(kind[::1], int32, int32, int32, int8[::1]) for kind in (int32, float32)], nogil=True, cache=True)
 def _round(integers: Any, shift: Any, least: Any, most: Any, values: Any) -> None:
     half = np.int32((ONE << shift) >> ONE)
     less = min(half, ONE)
@@ -183,11 +179,7 @@ def _rounded_update(value: Any, shift: Any, most: Any) -> Any:
     return -size if value < 0 else size
 
 
-@njit(
-    [void(int32[::1], int32, int32, int8[::1]), void(int8[::1], int32, int32, int8[::1])],
-    nogil=True,
-    cache=True,
-)
+@njit([void(int32[::1], int32, int32, int8[::1]), void(int8[::1], int32, int32, int8[::1])], nogil=True, cache=True)
 def _update_of(integers: Any, shift: Any, most: Any, update: Any) -> None:
     for i in range(update.size):
         update[i] = np.int8(_rounded_update(np.int32(integers[i]), shift, most))

@@ -16,12 +16,7 @@ from numba import njit
 from tightfit.numerics.compiled import Array, as_array, has_data
 from tightfit.numerics.noise.counter_noise import ARRAYS, TABLES, Key, TensorKeys, numbers_per_word
 from tightfit.numerics.noise.fused_noise import TILE, fill
-from tightfit.numerics.noise.half_bits import (
-    bfloat16_by_chance,
-    bfloat16_value,
-    float16_by_chance,
-    float16_value,
-)
+from tightfit.numerics.noise.half_bits import bfloat16_by_chance, bfloat16_value, float16_by_chance, float16_value
 from tightfit.numerics.noise.hashed import hash_words
 
 NOTHING = np.float32(-0.0)  # the one number that changes no weight, not even −0

@@ -77,11 +77,7 @@ def gaussian_table(rows: int) -> torch.Tensor:
 
 
 # That of `gaussian` takes 256 KiB: on the CPU once a process, as a part of the program that no model's memory counts.
-TABLES = {
-    "gaussian": gaussian_table(2**16),
-    "rademacher": rademacher_table(),
-    "gaussian_fast": gaussian_table(2**8),
-}
+TABLES = {"gaussian": gaussian_table(2**16), "rademacher": rademacher_table(), "gaussian_fast": gaussian_table(2**8)}
 # The same memory for compiled code. Made here: a mode that follows tensors would take what it sees for a step's own.
 ARRAYS = {noise: table.numpy().reshape(-1) for noise, table in TABLES.items()}
 

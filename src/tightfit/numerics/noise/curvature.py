@@ -65,12 +65,7 @@ class CurvedPerturbation(Perturbation):
     """As Perturbation, for noise by counters, with directions divided by the root of a curvature that is learned."""
 
     def __init__(
-        self,
-        parameters: Iterable[tuple[str, nn.Parameter]],
-        seed: int,
-        queries: int,
-        noise: Noise,
-        kernel: KernelName,
+        self, parameters: Iterable[tuple[str, nn.Parameter]], seed: int, queries: int, noise: Noise, kernel: KernelName
     ) -> None:
         super().__init__(parameters, seed, queries, noise, kernel)
         self.curved: dict[nn.Parameter, CurvedStream] = {}

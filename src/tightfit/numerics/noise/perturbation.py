@@ -14,13 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from tightfit.numerics.noise.counter_noise import (
-    MANTISSA_BITS,
-    TABLES,
-    Key,
-    rounded_stochastically,
-    rounding_bits,
-)
+from tightfit.numerics.noise.counter_noise import MANTISSA_BITS, TABLES, Key, rounded_stochastically, rounding_bits
 from tightfit.numerics.noise.streams import PIECE, CounterStream, HasState, Stream, fused_sweep, streams_for
 from tightfit.numerics.threads import share_out, threads_for
 

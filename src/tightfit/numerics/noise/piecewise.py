@@ -67,13 +67,7 @@ class PiecewiseStream:
         return COMPILED_PIECE if self.compiled else BLOCK
 
     def _write(
-        self,
-        source: torch.Tensor,
-        target: torch.Tensor,
-        draw: Draw,
-        scale: float,
-        rounding: Key | None,
-        start: int,
+        self, source: torch.Tensor, target: torch.Tensor, draw: Draw, scale: float, rounding: Key | None, start: int
     ) -> None:
         noise = draw(source, start, scale)
         if rounding is None or not self.compiled:

@@ -159,7 +159,6 @@ class LayerByLayer:
             moved.update(own)
 
         def leave(own: list[nn.Parameter], module: nn.Module, given: Any, answer: Any) -> Any:
-            del module, given
             return self._return(own, answer)
 
         with ExitStack() as hooks:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-NAME = "torch_legacy"  # the value of `noise` that asks for it
 TENSORS_HELD = 3  # z, a product of it, and the next product or the sum
 SEEDS = 10**9
 
@@ -32,12 +31,10 @@ class Published:
     def at(
         self, scale: float, step: int, query: int = 0, *, without_pass: bool = False
     ) -> AbstractContextManager[object]:
-        del query, without_pass
         self._move(scale, step)
         return nullcontext()
 
     def update_(self, lr: float, slope: float, step: int, query: int = 0) -> None:
-        del query
         self._move(0.0, step)
         for parameter, z in self._directions(step):
             parameter.data = parameter.data - lr * (slope * z)
@@ -64,15 +61,6 @@ class Published:
         for parameter in self._parameters:
             shape, dtype, device = parameter.shape, parameter.dtype, parameter.device
             yield parameter, torch.normal(0.0, 1.0, shape, dtype=dtype, device=device, generator=generator)
-
-
-def check_published(queries: int, kernel: str, restore: str) -> None:
-    """Raise ValueError for settings that the published code does not have."""
-    if (queries, kernel, restore) != (1, "auto", "merged"):
-        raise ValueError(
-            f"queries={queries}, kernel={kernel}, restore={restore} but noise='torch_legacy' replays the published "
-            "code, which has none of them; choose queries=1, kernel=auto, restore=merged, or another noise"
-        )
 
 
 def seed_of(step: int, root: int) -> int:

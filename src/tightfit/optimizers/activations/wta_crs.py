@@ -238,12 +238,7 @@ class SampledLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        inputs: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        rows: Rows,
-        learn: Learn | None,
+        ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows, learn: Learn | None
     ) -> torch.Tensor:
         ctx.save_for_backward(weight, rows.values, rows.index)
         ctx.learn = learn

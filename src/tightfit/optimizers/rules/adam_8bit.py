@@ -19,8 +19,7 @@ import torch
 
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.rounding import within
-from tightfit.optimizers.rules.adam import Adam
-from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, PerTensor, State, in_pieces
+from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, State, WithMoments, in_pieces
 from tightfit.optimizers.rules.rule import Named, Stepper
 
 LEAST = 4096
@@ -28,13 +27,10 @@ MOMENTS = ("mean", "square")
 
 
 @dataclass(frozen=True)
-class Adam8bit(PerTensor):
-    """block: how many numbers are multiplied by one; beta1, beta2, eps: as Adam's."""
+class Adam8bit(WithMoments):
+    """block: how many numbers are multiplied by one."""
 
     block: int = 256
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
     by_adam: str = field(default="", kw_only=True)
 
     kind = "adam_8bit"
@@ -43,11 +39,6 @@ class Adam8bit(PerTensor):
         super().__post_init__()
         if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1:
             raise ValueError(f"rule.block={self.block} is no number of numbers; choose a whole number from 1")
-        self.adam  # noqa: B018 (checks what they share)
-
-    @property
-    def adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.eps)
 
     def begin(self, parameters: Named, seed: int) -> Stepper:
         """Raises ValueError where torchao is not installed."""

@@ -25,8 +25,7 @@ from torch.nn import functional as F
 
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.rounding import within
-from tightfit.optimizers.rules.adam import Adam
-from tightfit.optimizers.rules.per_tensor import Moment, PerTensor, State, in_pieces
+from tightfit.optimizers.rules.per_tensor import Moment, State, WithMoments, in_pieces
 from tightfit.optimizers.schedules import check_each
 
 SecondMoment = Literal["mean_of_squares", "square_of_mean"]
@@ -34,17 +33,14 @@ MOST_LEVEL = 30
 
 
 @dataclass(frozen=True)
-class FOAM(PerTensor):
+class FOAM(WithMoments):
     """level: a block has 2^level weights; alpha: rate of folded tensors, in units of the rate; residual: the weight of
-    what a gradient has beside the mean of its block; beta1, beta2, eps: as Adam's."""
+    what a gradient has beside the mean of its block."""
 
     level: int = 2
     alpha: float = 0.25
     residual: float = 1.0
     second_moment: SecondMoment = "square_of_mean"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
 
     kind = "foam"
 
@@ -58,11 +54,6 @@ class FOAM(PerTensor):
             raise ValueError(
                 f"rule.second_moment={self.second_moment!r} is not kept; choose mean_of_squares or square_of_mean"
             )
-        self.adam  # noqa: B018 (checks what they share)
-
-    @property
-    def adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.eps)
 
     def serves(self, shape: tuple[int, ...]) -> bool:
         return len(shape) > 1

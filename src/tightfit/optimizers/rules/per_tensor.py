@@ -92,6 +92,23 @@ class PerTensor(ABC):
         return PerTensorStepper(self, parameters, seed)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WithMoments(PerTensor):
+    """beta1, beta2, eps: of its own moments, and of Adam for the other tensors."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adam  # noqa: B018 (checks them)
+
+    @property
+    def adam(self) -> Adam:
+        return Adam(self.beta1, self.beta2, self.eps)
+
+
 class PerTensorStepper:
     """See `Stepper`."""
 

@@ -28,24 +28,20 @@ from torch.nn import functional as F
 from tightfit.numerics.matching_pursuit import matching_pursuit
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.rounding import within
-from tightfit.optimizers.rules.adam import Adam
-from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, PerTensor, State, in_pieces
+from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, State, WithMoments, in_pieces
 
 SecondMoment = Literal["per_measurement", "scalar"]
 
 
 @dataclass(frozen=True)
-class SGC(PerTensor):
+class SGC(WithMoments):
     """chunk: d, numbers of a tensor that are projected together; measurements: k, at most d; sparsity: s, at most k;
-    second_moment: one for each measurement, or one for all of a chunk; beta1, beta2, eps: as Adam's."""
+    second_moment: one for each measurement, or one for all of a chunk."""
 
     chunk: int = 512
     measurements: int = 128
     sparsity: int = 16
     second_moment: SecondMoment = "per_measurement"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
     by_adam: str = field(default="", kw_only=True)
 
     kind = "sgc"
@@ -60,11 +56,6 @@ class SGC(PerTensor):
             )
         if self.second_moment not in get_args(SecondMoment):
             raise ValueError(f"rule.second_moment={self.second_moment!r} is not kept; choose per_measurement or scalar")
-        self.adam  # noqa: B018 (checks what they share)
-
-    @property
-    def adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.eps)
 
     @property
     def second_moments(self) -> int:

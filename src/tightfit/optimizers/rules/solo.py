@@ -28,8 +28,7 @@ import torch
 from tightfit.numerics.few_bits import log_codes, log_values, packed, signed_codes, signed_values, unpacked
 from tightfit.numerics.noise.flat import flat
 from tightfit.numerics.noise.rounding import within
-from tightfit.optimizers.rules.adam import Adam
-from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, PerTensor, State, in_pieces
+from tightfit.optimizers.rules.per_tensor import FLOAT32_BYTES, Moment, State, WithMoments, in_pieces
 from tightfit.optimizers.schedules import check_each
 
 Rounding = Literal["unbiased", "published"]
@@ -39,19 +38,16 @@ WHOLE = 4  # numbers, of which codes of 2 and of 4 bits fill whole bytes
 
 
 @dataclass(frozen=True)
-class SOLO(PerTensor):
+class SOLO(WithMoments):
     """bits_m, bits_v: of a number of either moment, 2, 4 or 32; rounding: of the second; floor: the least that its
-    lowest level may be of the largest number of a block; quantile: of a block, its lowest level; beta1, beta2, eps: as
-    Adam's."""
+    lowest level may be of the largest number of a block; quantile: of a block, its lowest level."""
 
     bits_m: int = 4
     bits_v: int = 2
     rounding: Rounding = "unbiased"
     floor: float = 1e-3
     quantile: float = 0.1
-    beta1: float = 0.8
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: float = field(default=0.8, kw_only=True)
     by_adam: str = field(default="", kw_only=True)  # embeddings are kept in codes too
 
     kind = "solo"
@@ -65,11 +61,6 @@ class SOLO(PerTensor):
             raise ValueError(f"rule.rounding={self.rounding!r} is no way to round; choose unbiased or published")
         check_each("rule.floor", self.floor, lambda share: 0 < share < 1, "between 0 and 1")
         check_each("rule.quantile", self.quantile, lambda share: 0 <= share < 1, "from 0 to less than 1")
-        self.adam  # noqa: B018 (checks what they share)
-
-    @property
-    def adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.eps)
 
     def serves(self, shape: tuple[int, ...]) -> bool:
         count = math.prod(shape)
