@@ -1,6 +1,5 @@
 """Models with a head for classes leave as transformers and peft have such models, and come back."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

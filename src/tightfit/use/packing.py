@@ -57,8 +57,8 @@ def language_model_of(run: Trained, format_name: str) -> LanguageModel:
         raise WrongWords(f"model={run.config['model']['name']} is none of transformers'; choose format=safetensors")
     if isinstance(model, TextEncoder):
         raise WrongWords(
-            f"model={run.config['model']['name']} answers by a head over the mean of all tokens, which transformers has "
-            "no class for; choose format=safetensors, or train the model by model=hf_classifier"
+            f"model={run.config['model']['name']} answers by a head over the mean of all tokens, which "
+            "transformers has no class for; choose format=safetensors, or train the model by model=hf_classifier"
         )
     if (run.config["adapter"] or {}).get("frozen_bits") and format_name == "huggingface":
         raise WrongWords("the run's base is held in few bits, so that it cannot be whole again; choose format=peft")

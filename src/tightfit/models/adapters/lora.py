@@ -191,7 +191,7 @@ def wrapped(part: nn.Module | None) -> nn.Module:
 
 
 def put_saved(lm: Any, source: str) -> None:
-    """Put updates into `lm`, a model with a head, as they are in `source`, where peft saved them with or without a head.
+    """Put updates into `lm`, a model with a head, as peft saved them in `source`, with or without a head.
 
     Their numbers are set by `read_saved` and `read_head`. Raises ValueError where they cannot be kept.
     """
