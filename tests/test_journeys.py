@@ -132,6 +132,7 @@ class Journey:
     model: str
     form: str = "huggingface"
     words: tuple[str, ...] = ()
+    head: bool = False  # in the place of words to answer by
 
 
 JOURNEYS = {
@@ -139,6 +140,8 @@ JOURNEYS = {
     "CoLA, GPT-2": Journey(cola, "gpt2"),
     "BoolQ, Llama": Journey(boolq, "llama", "peft", ("adapter=lora", "adapter.rank=2")),
     "COPA, Qwen2": Journey(copa, "qwen2"),
+    "TREC, Llama with a head": Journey(trec, "llama", head=True),
+    "BoolQ, BERT with a head": Journey(boolq, "bert", "peft", ("adapter=lora", "adapter.rank=2"), head=True),
     "pictures, LeNet-5": Journey(pictures, "lenet5", "safetensors"),
 }
 
@@ -181,7 +184,10 @@ def test_a_newcomer_goes_from_data_to_a_model_that_others_load(
     journey: Journey, tmp_path: Path, say: Callable[..., str]
 ) -> None:
     """Run, run again, stopped and resumed, listed, reported, scored, asked, exported and loaded."""
-    words = [*journey.data(tmp_path), *model_words(journey.model, tmp_path), *journey.words, *SMALL]
+    model = model_words(journey.model, tmp_path)
+    if journey.head:
+        model[0] = "model=hf_classifier"
+    words = [*journey.data(tmp_path), *model, *journey.words, *SMALL]
     first = say("run", *words)
     assert "always answering the most frequent one is right for " in first
     assert ", Matthews " in first
@@ -223,6 +229,7 @@ def load_elsewhere(journey: Journey, folder: Path) -> None:
         assert sum(weights.numel() for weights in load_file(folder / "out" / "model.safetensors").values()) > 0
         return
     kind = transformers.AutoModelForMaskedLM if journey.model == "bert" else transformers.AutoModelForCausalLM
+    kind = transformers.AutoModelForSequenceClassification if journey.head else kind
     if journey.form == "peft":
         base = kind.from_pretrained(folder / journey.model)
         lm = PeftModel.from_pretrained(base, folder / "out")
@@ -231,8 +238,8 @@ def load_elsewhere(journey: Journey, folder: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "out")
     with torch.no_grad():
         logits = lm.eval()(**tokenizer("a b good", return_tensors="pt", return_token_type_ids=False)).logits
-    assert logits.shape[-1] == lm.config.vocab_size
-    assert (folder / "out" / "answers.json").exists()
+    said = json.loads((folder / "out" / "answers.json").read_text())
+    assert logits.shape[-1] == (len(said["labels"]) if journey.head else lm.config.vocab_size)
 
 
 NETWORK = """
