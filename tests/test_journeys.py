@@ -5,14 +5,17 @@
    test_verbs.py::test_help_shows_purpose_words_defaults_examples_and_exit_codes
 2. Own texts, of the forms in which sets are published, with folders of four kinds of models, to a model elsewhere:
    test_journeys.py::test_a_newcomer_goes_from_data_to_a_model_that_others_load,
-   datasets/test_own_files.py::test_another_separator_or_encoding_is_read_where_it_is_named
+   datasets/test_own_files.py::test_another_separator_or_encoding_is_read_where_it_is_named,
+   use/test_export_head.py::test_it_leaves_as_a_folder_of_transformers_with_equal_logits_and_comes_back
 3. An own network and own arrays, swept and compared:
-   test_journeys.py::test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own
+   test_journeys.py::test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own,
+   models/test_adapters.py::test_a_network_of_any_kind_begins_as_it_was_and_trains_the_adapter_alone
 4. A table of an own sweep, and a list of all runs:
    test_ending.py::test_a_sweep_ends_in_an_answer_and_ls_lists_its_runs
 5. Runs in Weights & Biases that can be told apart:
    tracking/test_offline.py::test_runs_of_a_sweep_have_names_of_their_own_that_tell_rate_budget_and_seed
 6. Whether a model fits a phone:
+   plan/test_published.py::test_a_folder_or_its_file_is_read_and_the_row_is_called_by_the_folder,
    plan/test_plan.py::test_a_plan_ends_in_a_sentence_that_says_what_its_rows_say
 7. A run again, one that was killed, and one of code that was edited:
    test_boolean_labels.py::test_a_killed_run_is_resumed_bit_for_bit,

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from tests.test_boolean_labels import own_file
 from tests.test_language_runs import optimizer
+from tightfit.commands.words import WrongWords
 from tightfit.models.hf_causal_lm import hf_classifier
 from tightfit.models.hf_tokenizer import HashedWords
 from tightfit.run.session import carry_out
@@ -96,3 +97,34 @@ def test_a_head_for_other_classes_is_replaced(tmp_path: Path) -> None:
     write_model(run, "huggingface", tmp_path / "out")
     model = hf_classifier(str(tmp_path / "out"), HashedWords(256), (), classes=5, seed=1)
     assert model(asked(run)[0]).shape == (1, 5)
+
+
+def test_a_head_that_transformers_has_no_class_for_leaves_as_plain_weights(tmp_path: Path) -> None:
+    model = {**with_head(tmp_path, "bert"), "_target_": "tightfit.models.hf_causal_lm.hf_encoder"}
+    run = load(carry_out(own_file(tmp_path, model=model, optimizer=optimizer("bp_adam"))).folder)
+    with pytest.raises(WrongWords, match=r"which transformers has no class for; choose format=safetensors, or train"):
+        write_model(run, "huggingface", tmp_path / "out")
+    write_model(run, "safetensors", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_an_adapter_of_words_gets_a_new_head_and_one_with_more_is_refused(tmp_path: Path) -> None:
+    source = with_head(tmp_path, "llama")["source"]
+    base = transformers.AutoModelForCausalLM.from_pretrained(source)
+    made = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+    for name, parameter in made.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    made.save_pretrained(tmp_path / "theirs")
+    tokens = torch.tensor([[5, 9, 200, 31]])
+    model = hf_classifier(str(tmp_path / "theirs"), HashedWords(256), (), classes=3, seed=0)
+    with torch.no_grad():
+        hidden = made.eval()(input_ids=tokens, output_hidden_states=True).hidden_states[-1]
+        assert torch.allclose(model(tokens), model.lm.score(hidden[:, -1]), rtol=1e-5, atol=1e-6)
+    trained = {name.rpartition(".")[0] for name, each in model.named_parameters() if each.requires_grad}
+    assert "lm.score" in trained
+    assert all(name == "lm.score" or ".lora_" in name for name in trained)
+    whole = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"], task_type="CAUSAL_LM")
+    get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(source), whole).save_pretrained(tmp_path / "more")
+    with pytest.raises(ValueError, match=r"holds an adapter with .*embed_tokens.*, which would be lost; merge it"):
+        hf_classifier(str(tmp_path / "more"), HashedWords(256), (), classes=3, seed=0)
