@@ -15,6 +15,7 @@ from .report.own import APART, settings_of
 from .tables import percent
 
 PARTS = ("optimizer", "model", "dataset", "memory_budget", "seed")  # which every line names
+MOST = 4  # of other settings in a line, which has to be read
 HEADINGS = ("run", "started", *(part.replace("_", " ") for part in PARTS), "also differs in", "ended", "accuracy in %")
 
 
@@ -38,12 +39,19 @@ def lines(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             record["key"],
             record["started_at"][:16].replace("T", " "),
             *(row.get(part, "–") for part in PARTS),
-            ", ".join(f"{name}={row[name]}" for name in others) or "–",
+            in_short([f"{name}={row[name]}" for name in others if row[name] != "–"]),
             record["status"],
             reached(record),
         ]
         for record, row in zip(records, settings.to_dict("records"), strict=True)
     ]
+
+
+def in_short(settings: Sequence[str]) -> str:
+    """The first of `settings`, those of a part before those within its settings, and how many more there are."""
+    nearest = sorted(settings, key=lambda setting: setting.partition("=")[0].count("."))
+    more = [f"{len(nearest) - MOST} more"] if len(nearest) > MOST else []
+    return ", ".join(nearest[:MOST] + more) or "–"
 
 
 def reached(record: Mapping[str, Any]) -> str:

@@ -57,6 +57,14 @@ def three_channels(classes: int, seed: int) -> object:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(classes))
 
 
+def other_pixels(classes: int, seed: int) -> object:
+    """A network for images of 32 × 32."""
+    from torch import nn
+
+    del seed
+    return nn.Sequential(nn.Flatten(), nn.Linear(1024, classes))
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")

@@ -5,14 +5,17 @@
    test_verbs.py::test_help_shows_purpose_words_defaults_examples_and_exit_codes
 2. Own texts, of the forms in which sets are published, with folders of four kinds of models, to a model elsewhere:
    test_journeys.py::test_a_newcomer_goes_from_data_to_a_model_that_others_load,
-   datasets/test_own_files.py::test_another_separator_or_encoding_is_read_where_it_is_named
+   datasets/test_own_files.py::test_another_separator_or_encoding_is_read_where_it_is_named,
+   use/test_export_head.py::test_it_leaves_as_a_folder_of_transformers_with_equal_logits_and_comes_back
 3. An own network and own arrays, swept and compared:
-   test_journeys.py::test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own
+   test_journeys.py::test_a_researcher_compares_methods_on_a_network_and_arrays_of_their_own,
+   models/test_adapters.py::test_a_network_of_any_kind_begins_as_it_was_and_trains_the_adapter_alone
 4. A table of an own sweep, and a list of all runs:
    test_ending.py::test_a_sweep_ends_in_an_answer_and_ls_lists_its_runs
 5. Runs in Weights & Biases that can be told apart:
    tracking/test_offline.py::test_runs_of_a_sweep_have_names_of_their_own_that_tell_rate_budget_and_seed
 6. Whether a model fits a phone:
+   plan/test_published.py::test_a_folder_or_its_file_is_read_and_the_row_is_called_by_the_folder,
    plan/test_plan.py::test_a_plan_ends_in_a_sentence_that_says_what_its_rows_say
 7. A run again, one that was killed, and one of code that was edited:
    test_boolean_labels.py::test_a_killed_run_is_resumed_bit_for_bit,
@@ -132,6 +135,7 @@ class Journey:
     model: str
     form: str = "huggingface"
     words: tuple[str, ...] = ()
+    head: bool = False  # in the place of words to answer by
 
 
 JOURNEYS = {
@@ -139,6 +143,8 @@ JOURNEYS = {
     "CoLA, GPT-2": Journey(cola, "gpt2"),
     "BoolQ, Llama": Journey(boolq, "llama", "peft", ("adapter=lora", "adapter.rank=2")),
     "COPA, Qwen2": Journey(copa, "qwen2"),
+    "TREC, Llama with a head": Journey(trec, "llama", head=True),
+    "BoolQ, BERT with a head": Journey(boolq, "bert", "peft", ("adapter=lora", "adapter.rank=2"), head=True),
     "pictures, LeNet-5": Journey(pictures, "lenet5", "safetensors"),
 }
 
@@ -181,7 +187,10 @@ def test_a_newcomer_goes_from_data_to_a_model_that_others_load(
     journey: Journey, tmp_path: Path, say: Callable[..., str]
 ) -> None:
     """Run, run again, stopped and resumed, listed, reported, scored, asked, exported and loaded."""
-    words = [*journey.data(tmp_path), *model_words(journey.model, tmp_path), *journey.words, *SMALL]
+    model = model_words(journey.model, tmp_path)
+    if journey.head:
+        model[0] = "model=hf_classifier"
+    words = [*journey.data(tmp_path), *model, *journey.words, *SMALL]
     first = say("run", *words)
     assert "always answering the most frequent one is right for " in first
     assert ", Matthews " in first
@@ -223,6 +232,7 @@ def load_elsewhere(journey: Journey, folder: Path) -> None:
         assert sum(weights.numel() for weights in load_file(folder / "out" / "model.safetensors").values()) > 0
         return
     kind = transformers.AutoModelForMaskedLM if journey.model == "bert" else transformers.AutoModelForCausalLM
+    kind = transformers.AutoModelForSequenceClassification if journey.head else kind
     if journey.form == "peft":
         base = kind.from_pretrained(folder / journey.model)
         lm = PeftModel.from_pretrained(base, folder / "out")
@@ -231,8 +241,8 @@ def load_elsewhere(journey: Journey, folder: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "out")
     with torch.no_grad():
         logits = lm.eval()(**tokenizer("a b good", return_tensors="pt", return_token_type_ids=False)).logits
-    assert logits.shape[-1] == lm.config.vocab_size
-    assert (folder / "out" / "answers.json").exists()
+    said = json.loads((folder / "out" / "answers.json").read_text())
+    assert logits.shape[-1] == (len(said["labels"]) if journey.head else lm.config.vocab_size)
 
 
 NETWORK = """

@@ -193,12 +193,14 @@ RATES = [
     recorded("this model has none; choose adapter=mp_lora", "optimizer=p_rge", "adapter=none"),
 ]
 CHANNELS = "tests.test_bad_input.three_channels"
+PIXELS = "tests.test_bad_input.other_pixels"
 MISFITS = [
     make(message, *words)
     for make in (recorded, shown)
     for message, words in (
         ("model PointNet cannot take the examples of dataset=mnist, 1 × 28 × 28 each", ["model=pointnet"]),
         ("cannot take the examples of dataset=mnist, 1 × 28 × 28 each", [f"model._target_={CHANNELS}"]),
+        ("each (ValueError: layer 1 takes 1024 numbers but gets 784)", [f"model._target_={PIXELS}"]),
         ("model=lenet5 reads no text but dataset=vader is text; choose two that match", ["dataset=vader"]),
         ("model=llama_tiny reads text but dataset=mnist is not text", ["model=llama_tiny"]),
         ("int8", ["optimizer=zo_int8"]),

@@ -15,7 +15,8 @@ from tightfit.datasets.prompts import Labelled, Prompting
 from tightfit.models.candidates import CandidateLM
 from tightfit.models.hf_causal_lm import hf_classifier, random_causal_lm
 from tightfit.models.hf_tokenizer import HashedWords, HFTokenizer
-from tightfit.models.language_model import Decoder, LanguageModel, TextEncoder
+from tightfit.models.language_model import LanguageModel
+from tightfit.run.checkpoint import weights_digest
 from tightfit.run.evaluate import answers, score
 
 from .test_language_model import CAUSAL, WORDS, bert, tokenizer_of_words
@@ -220,25 +221,34 @@ def saved(folder: Path, kind: str) -> Path:
     return tokenizer_of_words(folder)
 
 
-@pytest.mark.parametrize(("kind", "made"), [("bert", TextEncoder), ("gpt2", Decoder), ("llama", Decoder)])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_any_encoder_or_decoder_gets_a_head(kind: str, made: type, attention: str, tmp_path: Path) -> None:
+def test_any_encoder_or_decoder_gets_the_head_that_transformers_has_for_it(
+    kind: str, attention: str, tmp_path: Path
+) -> None:
     source = str(saved(tmp_path, kind))
     tokenizer = HFTokenizer(source, answers_at="head")
     model = hf_classifier(source, tokenizer, (), classes=3, seed=0, attention=attention)
-    assert isinstance(model, made)
-    row = tokenizer.prompt("a b c it was ", "", 16)[0]
-    padded = torch.tensor([row + [tokenizer.pad] * (16 - len(row))])
-    plain = transformers.AutoModel.from_pretrained(source).eval()
+    rows = [tokenizer.prompt(text, "", 16)[0] for text in ("a b c it was ", "a b ")]
+    padded = torch.tensor([row + [tokenizer.pad] * (16 - len(row)) for row in rows])
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(source, num_labels=3).eval()
+    plain.load_state_dict(model.lm.state_dict())
     with torch.no_grad():
-        hidden = plain(torch.tensor([row])).last_hidden_state
-        pooled = hidden.mean(dim=1) if made is TextEncoder else hidden[:, -1]
-        torch.testing.assert_close(model(padded), model.answers(pooled), rtol=1e-4, atol=1e-5)
+        for ours, row in zip(model(padded), rows, strict=True):
+            torch.testing.assert_close(ours, plain(torch.tensor([row])).logits[0], rtol=1e-4, atol=1e-5)
+    again = hf_classifier(source, tokenizer, (), classes=3, seed=0, attention=attention)
+    assert weights_digest(again) == weights_digest(model)  # the new head is drawn from the seed
 
 
 def test_a_model_that_is_encoder_and_decoder_gets_no_head(tmp_path: Path) -> None:
     transformers.T5Config(d_model=16, num_layers=1, num_heads=2, d_ff=16, vocab_size=64).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"is an encoder and a decoder \(t5\); choose one of the two"):
+        hf_classifier(str(tmp_path), HashedWords(64), (), classes=2, seed=0)
+
+
+def test_a_model_that_transformers_has_no_head_for_is_told(tmp_path: Path) -> None:
+    transformers.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=64).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"has no head for models like .* \(mamba\); choose model=hf_causal_lm"):
         hf_classifier(str(tmp_path), HashedWords(64), (), classes=2, seed=0)
 
 

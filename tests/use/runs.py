@@ -28,6 +28,7 @@ TINY: dict[str, tuple[str, Any]] = {
     "gpt2, tied": ("GPT2LMHeadModel", transformers.GPT2Config(vocab_size=256, n_embd=16, n_layer=2, n_head=2)),
     "qwen2": ("Qwen2ForCausalLM", transformers.Qwen2Config(vocab_size=256, num_key_value_heads=1, **SIZES)),
 }
+HEAD = "tightfit.models.hf_causal_lm.hf_classifier"
 TOKENIZER = {"_target_": "tightfit.models.hf_tokenizer.HashedWords", "vocabulary": 256}
 
 
@@ -43,6 +44,17 @@ def saved(folder: Path, kind: str) -> dict[str, Any]:
         "source": str(folder / "source"),
         "tokenizer": TOKENIZER,
     }
+
+
+def with_head(folder: Path, kind: str) -> dict[str, Any]:
+    """As `saved`, of a model with a new head in the place of words."""
+    if kind != "bert":
+        return {**saved(folder, kind), "_target_": HEAD}
+    described = transformers.BertConfig(vocab_size=256, max_position_embeddings=64, **SIZES)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.BertForMaskedLM(described).save_pretrained(folder / "source")
+    return {"_target_": HEAD, "name": kind, "source": str(folder / "source"), "tokenizer": TOKENIZER}
 
 
 def trained(folder: Path, kind: str = "llama", adapter: str = "none", **changes: Any) -> Path:

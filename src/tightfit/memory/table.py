@@ -153,7 +153,10 @@ def input_bytes(row: LayerRow, batch_size: int) -> int:
 
 
 def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
-    """The table of `model` for examples of `example_shape`, by a pass on the meta device: nothing is computed."""
+    """The table of `model` for examples of `example_shape`, by a pass on the meta device: nothing is computed.
+
+    Raises whatever a forward pass raises, ValueError where a linear layer gets rows of another length.
+    """
     probe = copy.deepcopy(model).to("meta").eval()
     rows: list[LayerRow] = []
     block_of = blocks_of_modules(probe)
@@ -163,6 +166,8 @@ def layer_table(model: nn.Module, example_shape: tuple[int, ...]) -> LayerTable:
         given, output = first_tensor(inputs), first_tensor(returned)
         if output.untyped_storage()._cdata == given.untyped_storage()._cdata:
             return  # a view holds no bytes of its own
+        if isinstance(module, nn.Linear) and given.shape[-1] != module.in_features:  # which this device lets pass
+            raise ValueError(f"layer {name} takes {module.in_features} numbers but gets {given.shape[-1]}")
         shapes = tuple(tuple(parameter.shape) for parameter in module.parameters() if id(parameter) in trained)
         parameters = sum(parameter.numel() for parameter in module.parameters())
         rows.append(

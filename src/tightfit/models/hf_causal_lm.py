@@ -10,17 +10,23 @@ import torch
 
 from tightfit.datasets.dataset import Answers, Appended
 from tightfit.datasets.prompts import Tokenizer
-from tightfit.models.adapters.lora import check_saved, is_adapted, read_saved, train_updates_alone
+from tightfit.models.adapters.lora import (
+    check_saved,
+    is_adapted,
+    put_saved,
+    read_head,
+    read_saved,
+    train_updates_alone,
+)
 from tightfit.models.candidates import CandidateLM
 from tightfit.models.hf_library import extra, loaded, transformers
 from tightfit.models.hf_tokenizer import HFTokenizer
 from tightfit.models.language_model import (
     CausalLM,
-    Decoder,
+    Classifier,
     LanguageModel,
     MaskedLM,
     TextEncoder,
-    WithHead,
     keep_answers,
     numbered_layers,
 )
@@ -108,16 +114,34 @@ def hf_classifier(
     dtype: str = "float32",
     attention: str = "sdpa",
     compute: str | None = None,
-) -> WithHead:
-    """The encoder or decoder `source` with a new head for `classes`: see `WithHead` and `hf_causal_lm`."""
-    config = config_of(source)
+) -> Classifier:
+    """The encoder or decoder `source` with a head for `classes`: see `Classifier` and `hf_causal_lm`.
+
+    The head is new, unless `source` has one for as many classes: then it goes on being trained.
+    """
+    del answers  # a head has no words
+    config, base = config_of(source), base_of(source)
     if config.is_encoder_decoder:
         raise ValueError(f"{source} is an encoder and a decoder ({config.model_type}); choose one of the two")
-    if not is_causal(config):
-        return hf_encoder(source, tokenizer, answers, classes, seed, dtype, attention, compute)
-    lm = pretrained("AutoModel", source, dtype, causal_kernel(attention))
-    lm.config.use_cache = False  # else each pass would return the keys and values of all layers
-    return computing(kept_adapter(Decoder(lm, tokenizer.pad, classes, derive(seed, "head")), source), dtype, compute)
+    if not is_mapped(config, "SEQUENCE_CLASSIFICATION"):
+        raise ValueError(
+            f"transformers has no head for models like {source} ({config.model_type}); choose model=hf_causal_lm or "
+            "hf_masked_lm, which answer by words"
+        )
+    looks_left = is_causal(config)
+    kernel = causal_kernel(attention) if looks_left else attention
+    chosen = {"dtype": type_called(dtype), "attn_implementation": kernel, "num_labels": classes}
+    automatic = transformers().AutoModelForSequenceClassification
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "head"))
+        options = {**chosen, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        lm, report = loaded(base, lambda: automatic.from_pretrained(base, **options))
+    lm.config.use_cache = False  # else each pass of a decoder would return the keys and values of all layers
+    model = Classifier(lm, tokenizer.pad, looks_left, report["missing_keys"])
+    if base != source:
+        put_saved(lm, source)
+        read_head(model.head, source)
+    return computing(kept_adapter(model, source), dtype, compute)
 
 
 def random_causal_lm(
@@ -163,7 +187,7 @@ def pretrained(kind: str, source: str, dtype: str, attention: str, gguf_file: st
 def check_kind(kind: str, source: str) -> None:
     """Raise ValueError when `source` is a masked model where a causal one is asked for, or the other way round."""
     config = config_of(source)
-    masked, causal = (is_mapped(config, name) for name in ("MASKED", "CAUSAL"))
+    masked, causal = (is_mapped(config, name) for name in ("MASKED_LM", "CAUSAL_LM"))
     looks_both_ways = masked and not config.is_encoder_decoder and not getattr(config, "is_decoder", False)
     if kind == "AutoModelForCausalLM" and looks_both_ways:
         raise ValueError(f"{source} is a masked model ({config.model_type}); choose model=hf_masked_lm for it")
@@ -173,21 +197,27 @@ def check_kind(kind: str, source: str) -> None:
 
 def config_of(source: str) -> Any:
     """The configuration of `source`, or of its base where it is an adapter that peft saved."""
+    return loaded(source, lambda: transformers().AutoConfig.from_pretrained(base_of(source)))
+
+
+def base_of(source: str) -> str:
+    """Where the weights below an adapter that peft saved in `source` are; any other `source` is its own."""
     adapter = extra("transformers.utils").find_adapter_config_file
     is_adapter = loaded(source, lambda: adapter(source)) is not None
-    base = extra("peft").PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
-    return loaded(source, lambda: transformers().AutoConfig.from_pretrained(base))
+    return extra("peft").PeftConfig.from_pretrained(source).base_model_name_or_path if is_adapter else source
 
 
 def is_mapped(config: Any, name: str) -> bool:
-    """Whether transformers has a MASKED or CAUSAL model of the kind."""
+    """Whether transformers has a model of the kind for MASKED_LM, CAUSAL_LM or SEQUENCE_CLASSIFICATION."""
     automatic = extra("transformers.models.auto.modeling_auto")
-    return config.model_type in getattr(automatic, f"MODEL_FOR_{name}_LM_MAPPING_NAMES")
+    return config.model_type in getattr(automatic, f"MODEL_FOR_{name}_MAPPING_NAMES")
 
 
 def is_causal(config: Any) -> bool:
     """Whether the model looks to the left alone."""
-    return is_mapped(config, "CAUSAL") and (not is_mapped(config, "MASKED") or getattr(config, "is_decoder", False))
+    return is_mapped(config, "CAUSAL_LM") and (
+        not is_mapped(config, "MASKED_LM") or getattr(config, "is_decoder", False)
+    )
 
 
 def causal_kernel(attention: str) -> str:
@@ -213,7 +243,7 @@ def type_called(dtype: str) -> torch.dtype:
 
 def kept_adapter(model: Model, source: str) -> Model:
     """`model`; where it came with updates from `source`, an adapter that peft saved, these alone are trained."""
-    if is_adapted(model.lm):
-        read_saved(model.lm, source)
+    if is_adapted(model.host):
+        read_saved(model.host, source)
         train_updates_alone(model, numbered_layers(model))
     return model

@@ -9,9 +9,10 @@ Dropout is off in training too, as in MeZO.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +51,11 @@ class LanguageModel(nn.Module):
     def train(self, mode: bool = True) -> LanguageModel:
         """Stays in evaluation mode, so that dropout is off."""
         return super().train(False)
+
+    @property
+    def host(self) -> Any:
+        """The part that adapters go into."""
+        return self.get_submodule(self.traits.adapted)
 
     @property
     def computes_in(self) -> torch.dtype:
@@ -105,8 +111,8 @@ class MaskedLM(LanguageModel):
         return logits[torch.arange(len(tokens), device=tokens.device), (tokens == self._mask).int().argmax(dim=1)]
 
 
-class WithHead(LanguageModel):
-    """A model without words to answer with: what it makes of a prompt, and a linear head that starts near zero."""
+class TextEncoder(LanguageModel):
+    """A linear head that starts near zero reads the mean over all tokens of a prompt."""
 
     def __init__(self, lm: Any, pad: int, classes: int, seed: int) -> None:
         super().__init__(lm, pad)
@@ -116,10 +122,6 @@ class WithHead(LanguageModel):
             self.answers.weight.normal_(std=0.02, generator=generator)
             self.answers.bias.zero_()
 
-
-class TextEncoder(WithHead):
-    """The mean over all tokens of a prompt is what the head reads."""
-
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         self.check_width(tokens)
         hidden = self.lm(input_ids=tokens, attention_mask=self.scores_of_padding(tokens)).last_hidden_state  # (b, s, h)
@@ -127,14 +129,34 @@ class TextEncoder(WithHead):
         return self.answers((hidden * real).sum(dim=1) / real.sum(dim=1))
 
 
-class Decoder(WithHead):
-    """The last token of a prompt is what the head reads: it has seen all others."""
+class Classifier(LanguageModel):
+    """A model with the head that transformers gives its kind for the classes of a text. Where the model looks to the
+    left alone, the head reads the last token of a prompt."""
+
+    def __init__(self, lm: Any, pad: int, is_causal: bool, new: Iterable[str]) -> None:
+        """new: what of `lm` was given no weights, and begins at random."""
+        super().__init__(lm, pad)
+        # The part below is told of none: some would look for it in every batch, which reads the tokens.
+        lm.base_model.config = copy.copy(lm.config)
+        lm.base_model.config.pad_token_id = None
+        lm.config.get_text_config().pad_token_id = pad  # by which the head finds the last token
+        below = f"lm.{lm.base_model_prefix}"
+        inside = frozenset(f"lm.{name}" for name in new if f"lm.{name}".startswith(f"{below}."))
+        # Adapters go into what is below the head, which is trained beside them.
+        self.traits = replace(self.traits, adapted=below, new=inside)
+        self._is_causal = is_causal
+
+    @property
+    def head(self) -> dict[str, nn.Parameter]:
+        """What is trained beside adapters, by its name in the model of transformers."""
+        below = f"{self.lm.base_model_prefix}."
+        every = self.lm.named_parameters()
+        return {name: one for name, one in every if not name.startswith(below) or f"lm.{name}" in self.traits.new}
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         self.check_width(tokens)
-        mask = causal_mask(tokens.shape[1], self)
-        hidden = self.lm(input_ids=tokens, attention_mask=mask).last_hidden_state  # (b, s, h)
-        return self.answers(hidden[torch.arange(len(tokens), device=tokens.device), last_positions(tokens, self.pad)])
+        mask = causal_mask(tokens.shape[1], self) if self._is_causal else self.scores_of_padding(tokens)
+        return self.lm(input_ids=tokens, attention_mask=mask).logits  # (b, c)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ def sentence(rows: Sequence[Answer]) -> str:
     first = rows[0]
     fitting, others = [row for row in rows if row.fits], [row for row in rows if not row.fits]
     yes = f"it fits by {listed([fit(row) for row in fitting])}" if fitting else "it fits by none of these methods"
-    no = f"; it does not by {listed([misfit(row) for row in others])}" if others else ""
-    return f"{first.model} on {first.device}, which has {readable(first.budget_bytes or 0)} for training: {yes}{no}."
+    no = listed([misfit(row) for row in others]) if others else ""
+    ending = f"; it does not by {no}" if fitting and others else f": {no}" if others else ""
+    return (
+        f"{first.model} on {first.device}, which has {readable(first.budget_bytes or 0)} for training: {yes}{ending}."
+    )
 
 
 def fit(row: Answer) -> str:

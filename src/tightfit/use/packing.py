@@ -15,10 +15,11 @@ from torch import nn
 from tightfit.commands.words import WrongWords
 from tightfit.datasets.candidates import spaced
 from tightfit.datasets.dataset import Answers, Appended
-from tightfit.models.adapters.lora import is_adapted, updates_of
+from tightfit.models.adapters.lora import SAVED_AS, is_adapted, updates_of
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
+from tightfit.models.hf_causal_lm import config_of
 from tightfit.models.hf_library import extra, transformers
-from tightfit.models.language_model import CausalLM, LanguageModel, MaskedLM, WithHead
+from tightfit.models.language_model import CausalLM, Classifier, LanguageModel, MaskedLM, TextEncoder
 from tightfit.numerics.seeds import derive
 from tightfit.records.record import write_atomically
 from tightfit.run.replay import write_safetensors
@@ -26,8 +27,8 @@ from tightfit.run.start import EXPORTED
 from tightfit.use.trained import Trained
 
 FORMATS = {
-    "huggingface": "from_pretrained of transformers, or model=hf_causal_lm model.name=FOLDER",
-    "peft": "PeftModel.from_pretrained, or model=hf_causal_lm model.name=FOLDER",
+    "huggingface": "from_pretrained of transformers, or model.name=FOLDER with the run's model=hf_…",
+    "peft": "PeftModel.from_pretrained, or model.name=FOLDER with the run's model=hf_…",
     "safetensors": "start_from=FOLDER, or safetensors.torch.load_file",
 }
 ANSWERS = "answers.json"  # how a prompt is made, and the token of each answer
@@ -42,7 +43,9 @@ def write_model(run: Trained, format_name: str, target: Path) -> None:
         write_safetensors(target / EXPORTED, run.model.state_dict())
         return
     lm = language_model_of(run, format_name)
-    if format_name == "huggingface":
+    if format_name == "huggingface" and isinstance(lm, Classifier):
+        write_classifier(run, lm, target)
+    elif format_name == "huggingface":
         write_whole(run, lm, target)
     else:
         write_updates(run, lm, target)
@@ -53,10 +56,10 @@ def language_model_of(run: Trained, format_name: str) -> LanguageModel:
     model = run.model
     if not isinstance(model, LanguageModel):
         raise WrongWords(f"model={run.config['model']['name']} is none of transformers'; choose format=safetensors")
-    if isinstance(model, WithHead):
+    if isinstance(model, TextEncoder):
         raise WrongWords(
-            f"model={run.config['model']['name']} answers by a head of its own, which format={format_name} has no "
-            "place for; choose format=safetensors"
+            f"model={run.config['model']['name']} answers by a head over the mean of all tokens, which "
+            "transformers has no class for; choose format=safetensors, or train the model by model=hf_classifier"
         )
     if (run.config["adapter"] or {}).get("frozen_bits") and format_name == "huggingface":
         raise WrongWords("the run's base is held in few bits, so that it cannot be whole again; choose format=peft")
@@ -82,6 +85,18 @@ def write_whole(run: Trained, model: LanguageModel, target: Path) -> None:
     found = whole.load_state_dict(weights, strict=False)
     if odd := sorted({*found.unexpected_keys, *found.missing_keys} - of_head):
         raise WrongWords(f"the run's model and its source differ in {odd[0]}; choose format=safetensors")
+    target.mkdir(parents=True, exist_ok=True)
+    whole.save_pretrained(target)
+
+
+def write_classifier(run: Trained, model: Classifier, target: Path) -> None:
+    """All weights, low-rank updates merged, and the names of the classes."""
+    config = config_of(run.config["model"]["source"])
+    config.id2label = dict(enumerate(run.labels))
+    config.label2id = {label: number for number, label in config.id2label.items()}
+    config.get_text_config().pad_token_id = model.pad
+    whole = transformers().AutoModelForSequenceClassification.from_config(config, dtype=model.lm.dtype)
+    whole.load_state_dict(merged(copy.deepcopy(model.lm)))
     target.mkdir(parents=True, exist_ok=True)
     whole.save_pretrained(target)
 
@@ -131,10 +146,9 @@ def source_of(run: Trained, model: LanguageModel) -> Any:
 
 def merged(lm: nn.Module) -> dict[str, torch.Tensor]:
     """The weights of `lm`, which is changed, by their names without low-rank updates, which are added to them."""
-    if is_adapted(lm):
-        for module in lm.modules():
-            if hasattr(module, "get_base_layer"):
-                module.merge()  # ty: ignore[not-callable]
+    for module in lm.modules():
+        if hasattr(module, "get_base_layer"):  # of peft
+            module.merge()  # ty: ignore[not-callable]
     with torch.no_grad():
         for layer in adapters_of(lm).values():
             layer.base.weight += (layer.scale * layer.B @ layer.A.to(layer.B.dtype)).to(layer.base.weight.dtype)
@@ -159,30 +173,45 @@ class Updates:
 def write_updates(run: Trained, model: LanguageModel, target: Path) -> None:
     """Raises WrongWords where the run trained no low-rank updates, or more than these."""
     updates = updates_in(model)
+    head = model.head if isinstance(model, Classifier) else {}
     config = extra("peft").LoraConfig(
         r=updates.rank,
         lora_alpha=updates.alpha,
         target_modules=updates.targets,
-        task_type="CAUSAL_LM" if isinstance(model, CausalLM) else None,
-        base_model_name_or_path=base_of(run, model),
+        task_type=task_of(model),
+        modules_to_save=modules_of(head, model),
+        base_model_name_or_path=frozen_in(run, model),
         inference_mode=True,
     )
     target.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(target)
-    write_safetensors(target / "adapter_model.safetensors", updates.weights)
+    whole = {f"{SAVED_AS}{name}": each for name, each in head.items()}
+    write_safetensors(target / "adapter_model.safetensors", {**updates.weights, **whole})
 
 
-def base_of(run: Trained, model: LanguageModel) -> str:
+def modules_of(head: Mapping[str, torch.Tensor], model: LanguageModel) -> list[str] | None:
+    """The modules that hold `head`: the largest outside of what adapters go into, and the smallest in it."""
+    below = f"{model.lm.base_model_prefix}."
+    names = {name.rpartition(".")[0] if name.startswith(below) else name.partition(".")[0] for name in head}
+    return sorted(names) or None
+
+
+def frozen_in(run: Trained, model: LanguageModel) -> str:
     """Where the frozen weights are: what the run names, or the base of the adapter that it names."""
-    saved = next(iter(model.lm.peft_config.values())).base_model_name_or_path if is_adapted(model.lm) else None
+    host = model.host
+    saved = next(iter(host.peft_config.values())).base_model_name_or_path if is_adapted(host) else None
     return saved or run.config["model"].get("source", "")
 
 
+def task_of(model: LanguageModel) -> str | None:
+    """What peft calls the model's task; None for one that it has no name for."""
+    return "SEQ_CLS" if isinstance(model, Classifier) else "CAUSAL_LM" if isinstance(model, CausalLM) else None
+
+
 def updates_in(model: LanguageModel) -> Updates:
-    prefix = "base_model.model."
-    if is_adapted(model.lm):
-        (adapter, config), *_ = model.lm.peft_config.items()
-        weights = {prefix + name.replace(f".{adapter}.", "."): each for name, each in updates_of(model.lm).items()}
+    if is_adapted(model.host):
+        (adapter, config), *_ = model.host.peft_config.items()
+        weights = {SAVED_AS + name.replace(f".{adapter}.", "."): each for name, each in updates_of(model.lm).items()}
         targets = config.target_modules if isinstance(config.target_modules, str) else sorted(config.target_modules)
         return Updates(weights, config.r, config.lora_alpha, targets)
     layers: dict[str, MPLoRALinear] = adapters_of(model.lm)
@@ -190,8 +219,8 @@ def updates_in(model: LanguageModel) -> Updates:
         raise WrongWords("the run trained no low-rank updates; choose format=huggingface")
     weights = {}
     for name, layer in layers.items():
-        weights[f"{prefix}{name}.lora_A.weight"] = layer.A
-        weights[f"{prefix}{name}.lora_B.weight"] = layer.B
+        weights[f"{SAVED_AS}{name}.lora_A.weight"] = layer.A
+        weights[f"{SAVED_AS}{name}.lora_B.weight"] = layer.B
     first = next(iter(layers.values()))
     rank = first.A.shape[0]
     return Updates({name: each.detach() for name, each in weights.items()}, rank, first.scale * rank, sorted(layers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
 from tightfit.models.hf_library import extra, loaded
 from tightfit.numerics.seeds import derive
 
+SAVED_AS = "base_model.model."  # what peft puts before the names of a model's weights
 ANSWERS_OF_LM = "lm_head.weight"  # the few rows of an output embedding that are kept: see `keep_answers`
 
 
@@ -53,22 +54,23 @@ class LoRA:
             widen(host)
             host.train(host.training)  # new modules too
         if self.frozen_bits is not None:
-            self._freeze_base(host)
+            self._freeze_base(model, host)
         return train_updates_alone(model, blocks)
 
-    def _freeze_base(self, host: nn.Module) -> None:
+    def _freeze_base(self, model: nn.Module, host: nn.Module) -> None:
         assert self.frozen_bits is not None
-        if not freeze_(host, self.frozen_bits, but=frozenset([*updates_of(host), ANSWERS_OF_LM])):
+        trained = {name.removeprefix(f"{traits_of(model).adapted}.") for name in traits_of(model).new}
+        if not freeze_(host, self.frozen_bits, but=frozenset([*updates_of(host), *trained, ANSWERS_OF_LM])):
             raise ValueError(
                 f"adapter.frozen_bits={self.frozen_bits} but this model has no layers of PyTorch's Linear; leave it"
             )
 
 
 def train_updates_alone(model: nn.Module, blocks: dict[str, str]) -> list[str]:
-    """Freeze the part of `model` that has updates, but for these; returns what is trained: see `freeze_but_`."""
+    """Freeze the part of `model` that has updates, but for these and what is new; returns what is trained."""
     inside = traits_of(model).adapted
     prefix = f"{inside}." if inside else ""
-    updates = {prefix + name for name in updates_of(model.get_submodule(inside))}
+    updates = {prefix + name for name in updates_of(model.get_submodule(inside))} | traits_of(model).new
     trained = [name for name, _ in model.named_parameters() if name in updates or not name.startswith(prefix)]
     freeze_but_(model, trained, blocks)
     return trained
@@ -186,6 +188,36 @@ def check_same(lora: LoRA, host: Any) -> None:
 
 def wrapped(part: nn.Module | None) -> nn.Module:
     return nn.ModuleList([] if part is None else [part])
+
+
+def put_saved(lm: Any, source: str) -> None:
+    """Put updates into `lm`, a model with a head, as peft saved them in `source`, with or without a head.
+
+    Their numbers are set by `read_saved` and `read_head`. Raises ValueError where they cannot be kept.
+    """
+    peft = extra("peft")
+    config = loaded(source, lambda: peft.PeftConfig.from_pretrained(source))
+    config.modules_to_save = None
+    with torch.random.fork_rng(devices=[]):
+        peft.inject_adapter_in_model(config, lm)
+    check_saved(lm, source)
+    lm.base_model.peft_config = lm.peft_config  # that of the part that they are in
+
+
+def read_head(head: Mapping[str, nn.Parameter], source: str) -> None:
+    """Set `head`, by its names in the model of transformers, to what peft saved of it in `source`, where the shapes are
+    the same. Raises ValueError for something else that was saved whole, which would be lost."""
+    utilities = extra("peft.utils")
+    saved = loaded(source, lambda: utilities.load_peft_weights(source, device="cpu"))
+    whole = {key.removeprefix(SAVED_AS): each for key, each in saved.items() if ".lora_" not in key}
+    if odd := sorted(whole.keys() - head.keys()):
+        raise ValueError(
+            f"{source} holds an adapter with {odd[0]}, which would be lost; merge it into its base and name that"
+        )
+    with torch.no_grad():
+        for name, each in whole.items():
+            if each.shape == head[name].shape:
+                head[name].copy_(each)
 
 
 def read_saved(lm: Any, source: str) -> None:
