@@ -63,7 +63,7 @@ def test_failed_pretraining_fails_the_run_that_needs_it(tmp_path: Path) -> None:
         ),
         (lambda path: checkpoint.save(path, {"fc1.weight": torch.zeros(2)}), "holds weights of another model"),
         (lambda path: checkpoint.save(path, [1]), "holds weights of another model"),
-        (lambda path: flip_a_bit(path), "holds other weights than the run ended with"),
+        (lambda path: flip_a_bit(path), "holds other weights than the run left there"),
     ],
     ids=["gone", "cut", "renamed", "other shapes", "no weights", "flipped"],
 )
