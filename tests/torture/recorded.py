@@ -21,6 +21,19 @@ from tightfit.records.machine import commit, describe_machine
 
 OUTCOMES = ("same", "refused", "wrong")
 GROUP = ("kind", "phase", "method")
+COUNTS = ("faults", "signals", "others", *OUTCOMES)
+TOLD = {
+    "kill": "a signal at any call of any phase",
+    "kill twice": "another one in the session that goes on",
+    "insist": "a second signal soon after the first",
+    "clock": "a jump of the clock by an hour to 50 years, then a kill",
+    "two processes": "two at one run, one of which is killed",
+    "sweep": "a worker of a sweep is killed",
+    "disk": "a write, open, fsync, rename or deletion fails once (ENOSPC, EIO)",
+    "full disk": "all of them fail from some moment on",
+    "damage stopped": "a file of a killed run is cut, flipped, emptied, replaced or deleted",
+    "damage finished": "the same of a finished run",
+}
 
 
 def origin() -> dict[str, Any]:
@@ -42,12 +55,21 @@ def counted(path: Path) -> list[dict[str, Any]]:
         signals = fault["struck"] if fault["kind"] in BY_SIGNAL else 0
         others = 0 if fault["kind"] in BY_SIGNAL else fault["struck"]
         here.update({"faults": 1, "signals": signals, "others": others, fault["outcome"]: 1})
-    names = ("faults", "signals", "others", *OUTCOMES)
     seed = {fault["seed"] for fault in faults}.pop()
     return [
-        {**by, "seed": seed, **dict(zip(GROUP, group, strict=True)), **{name: here[name] for name in names}}
+        {**by, "seed": seed, **dict(zip(GROUP, group, strict=True)), **{name: here[name] for name in COUNTS}}
         for group, here in sorted(counts.items())
     ]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The counts of `rows` by kind, in Markdown."""
+    lines = ["| what happens | faults | signals | others | the same | refused | wrong |", "|---|---" + "|---" * 5 + "|"]
+    for kind in (*TOLD, "all"):
+        here = [row for row in rows if kind in (row["kind"], "all")]
+        counts = (f"{sum(int(row[name]) for row in here):,}" for name in COUNTS)
+        lines.append(" | ".join([f"| {TOLD.get(kind, kind)}", *counts]) + " |")
+    return "\n".join(lines)
 
 
 def main(words: Sequence[str]) -> int:
@@ -58,8 +80,7 @@ def main(words: Sequence[str]) -> int:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    total = {name: sum(row[name] for row in rows) for name in ("faults", "signals", "others", *OUTCOMES)}
-    print(", ".join(f"{name} {number}" for name, number in total.items()))
+    print(table(rows))
     return 0
 
 
