@@ -11,11 +11,14 @@ import pytest
 from tests.torture.faults import KINDS, Fault, drawn
 from tests.torture.injection import PHASES
 from tests.torture.methods import METHODS
+from tests.torture.recorded import TOLD, table
 from tests.torture.recorded import main as recorded
 from tests.torture.trial import Trial
 from tests.torture.twins import Twins
+from tightfit.records.places import EXPERIMENTS
 
 SEED = 0
+RECORD = EXPERIMENTS / "reliability"
 INDICES = (0, 9, 11, 13, 16, 17, 18, 19, 20, 21, 22, 23)
 
 
@@ -64,6 +67,17 @@ def test_the_campaign_notices_a_run_that_goes_on_from_elsewhere(
     outcome, reason = trial.outcome()
     assert outcome == "wrong"
     assert "weights_sha256" in reason
+
+
+def test_the_recorded_campaign_is_told_as_it_went() -> None:
+    with (RECORD / "results" / "faults.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert table(rows) in (RECORD / "README.md").read_text()
+    assert set(TOLD) == set(KINDS)
+    assert sum(int(row["signals"]) for row in rows) >= 1000
+    assert sum(int(row["others"]) for row in rows) >= 500
+    wrong = [(row["kind"], row["method"], row["phase"]) for row in rows if int(row["wrong"])]
+    assert wrong == [("damage finished", "mezo", "delete")]  # a mistake of the campaign, which its page explains
 
 
 def test_a_record_counts_what_struck_and_only_of_a_commit(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class Trial:
             ended = Child(lambda: self.reads_weights(), self.place / "said").join()
         if ended.code == DONE:
             if path.name == WEIGHTS and self.fault.phase == "delete" and (self.folder / REPLAY_LOG).exists():
-                return "same", ""  # rebuilt from the losses, which ends in a refusal unless the digest is that on record
+                return "same", ""  # rebuilt from the losses, which is refused unless the digest is that on record
             changed = differences(self.folder, self.twin)
             if not changed:
                 return "same", ""
