@@ -74,7 +74,7 @@ LOAD = $(filter load=true --load,$(OPTIONS))
 
 # The first prints within ten minutes; the others take as long as they need.
 bench: setup  ## measure what a step costs on this machine beside its targets (OPTIONS=full=true: all other benches too; shelf=true: the zeroth-order methods; load=true: tables of 10,000 runs)
-	$(if $(LOAD),$(TIGHTFIT) bench part=load,$(if $(SHELF),$(TIGHTFIT) bench part=shelf $(filter-out $(SHELF),$(OPTIONS)),$(TIGHTFIT) bench))
+	$(if $(LOAD),$(TIGHTFIT) bench part=load $(filter-out $(LOAD),$(OPTIONS)),$(if $(SHELF),$(TIGHTFIT) bench part=shelf $(filter-out $(SHELF),$(OPTIONS)),$(TIGHTFIT) bench))
 	$(if $(LOAD)$(SHELF),,$(if $(OPTIONS),$(TIGHTFIT) bench part=language $(OPTIONS)))
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=steps)
 	$(if $(filter full=true --full,$(OPTIONS)),$(TIGHTFIT) bench part=programs full=true)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tightfit.records.record import EVALS, SCHEMA
+from tightfit.records.record import DIGEST, EVALS, SCHEMA, digest
 
 EVALUATIONS = 100
 SEEDS = 10  # of each setting
@@ -93,5 +93,5 @@ def write_made_up(
         },
     }
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "run.json").write_text(json.dumps({**record, DIGEST: digest(record)}, indent=1) + "\n")
     (folder / EVALS).write_text("".join(json.dumps(row) + "\n" for row in rows))

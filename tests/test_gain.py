@@ -53,7 +53,7 @@ def test_other_weights_than_those_on_record_are_refused(tmp_path: Path) -> None:
     assert weights is not None
     checkpoint.save(folder / WEIGHTS, {name: tensor + 1 for name, tensor in weights.items()})
     with pytest.raises(
-        ValueError, match=r"weights\.pt holds other weights than the run ended with; put the file back, or"
+        ValueError, match=r"weights\.pt holds other weights than the run left there; put the file back, or"
     ):
         gain(folder)
 

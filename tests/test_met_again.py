@@ -1,6 +1,5 @@
 """A run that is met again: what its folder holds is cleared, kept, refused or told, and nothing of it is lost."""
 
-import json
 import threading
 import time
 from dataclasses import replace
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.rewritten import rewritten
 from tightfit.datasets.dataset import DataUnavailable
-from tightfit.records.record import read_evals, read_run, write_run
+from tightfit.records.record import RunRecord, read_evals, read_run, write_run
 from tightfit.run.holding import only_process_in
 from tightfit.run.keys import run_key
 from tightfit.run.session import carry_out
@@ -50,6 +50,23 @@ def test_unreadable_record_is_named_with_the_remedy(content: str, message: str, 
     assert (folder / "run.json").read_text() == content
 
 
+def test_no_bit_of_a_record_flips_unnoticed(tmp_path: Path) -> None:
+    sessions = [{"commit": "a" * 40, "from_step": 0, "to_step": 24}]
+    summary = {"weights_sha256": "3" * 64, "final_accuracy": 0.8125, "train_seconds": 1.5e-05, "steps": 24}
+    written = RunRecord("0123456789ab", "scratch", {"seed": 3}, "finished", summary=summary, sessions=sessions)
+    write_run(tmp_path, written)
+    content, refused = (tmp_path / "run.json").read_bytes(), 0
+    for at in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[at // 8] ^= 1 << at % 8
+        (tmp_path / "run.json").write_bytes(damaged)
+        try:
+            assert read_run(tmp_path) == written, at
+        except ValueError:
+            refused += 1
+    assert refused > 0.99 * 8 * len(content)  # one line feed or space may be as good as another
+
+
 def test_a_folder_in_the_place_of_a_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "scratch" / run_key(config(tmp_path)) / "run.json").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"run.json cannot be read \(Is a directory\); leave it"):
@@ -64,8 +81,8 @@ CHANGED = r"a run on file.npz with sha256 111111111111…, but that has 22222222
 def test_a_finished_run_is_told_as_finished_whatever_its_record_lost(part: str, tmp_path: Path) -> None:
     changed = {"dataset": {**OWN, "folder": None}}
     folder = carry_out(config(tmp_path, **changed)).folder
-    content = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**content, part: {}}))
+    with rewritten(folder) as content:
+        content[part] = {}
     assert carry_out(config(tmp_path, **changed)).status == "finished"
 
 

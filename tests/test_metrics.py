@@ -1,8 +1,10 @@
 """Metrics by the book's equations, computed from answers one by one; and runs that record, show and choose by them."""
 
+import errno
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,13 @@ def test_an_unknown_metric_is_told() -> None:
 SHAKY = {"optimizer": {**config(Path())["optimizer"], "lr": 0.6}}
 
 
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
 def held_out(runs: Path, **training: Any) -> dict[str, Any]:
     dataset = {**SENTENCES, "scored": "validation"}
     plan = {"epochs": 6, "evaluations": 6, "batch_size": 16, **training}
@@ -114,6 +123,35 @@ def test_a_killed_run_keeps_the_same_weights(tmp_path: Path) -> None:
     killed = carry_out(held_out(tmp_path / "killed", keep="best")).folder
     assert ended(killed)["summary"]["weights_sha256"] == ended(whole)["summary"]["weights_sha256"]
     assert load(killed / "weights.pt") is not None
+
+
+def test_best_weights_that_are_not_those_kept_are_refused_and_the_file_named(tmp_path: Path) -> None:
+    with killed_at_second_checkpoint() as saves:
+        carry_out(held_out(tmp_path, keep="best"))
+    kept = max(saves[0].parent.glob("best_*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    content = kept.read_bytes()
+    middle = len(content) // 2
+    kept.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    saves[0].parent.joinpath("best_999.pt").mkdir()  # which is not the best, and cannot be deleted as a file
+    outcome = carry_out(held_out(tmp_path, keep="best"))
+    assert re.search(r"best_999.pt cannot be deleted .*; delete best_999.pt yourself and run again", outcome.reason)
+    saves[0].parent.joinpath("best_999.pt").rmdir()
+    outcome = carry_out(held_out(tmp_path, keep="best"))
+    assert outcome.status == "failed"
+    assert re.search(rf"{kept.name} (holds other weights|is damaged).*; put the file back", outcome.reason)
+    kept.write_bytes(content)
+    assert carry_out(held_out(tmp_path, keep="best")).status == "finished"
+    assert not list(kept.parent.glob("best_*"))
+
+
+def test_what_a_run_needed_and_could_not_delete_at_its_end_is_deleted_when_it_is_met_again(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tightfit.run.checkpoint.clear_ended", failing(OSError(errno.EIO, "Input/output error")))
+        outcome = carry_out(held_out(tmp_path, keep="best"))
+    assert outcome.status == ended(outcome.folder)["status"] == "finished"
+    assert list(outcome.folder.glob("best_*"))
+    assert carry_out(held_out(tmp_path, keep="best")).status == "finished"
+    assert {path.name for path in outcome.folder.glob("*.pt")} == {"weights.pt"}
 
 
 def test_what_is_scored_as_a_test_does_not_choose(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.rewritten import rewritten
 from tightfit.records.record import read_evals, read_run
 from tightfit.run import checkpoint
 from tightfit.run.session import carry_out
@@ -62,7 +63,7 @@ def test_failed_pretraining_fails_the_run_that_needs_it(tmp_path: Path) -> None:
         ),
         (lambda path: checkpoint.save(path, {"fc1.weight": torch.zeros(2)}), "holds weights of another model"),
         (lambda path: checkpoint.save(path, [1]), "holds weights of another model"),
-        (lambda path: flip_a_bit(path), "holds other weights than the run ended with"),
+        (lambda path: flip_a_bit(path), "holds other weights than the run left there"),
     ],
     ids=["gone", "cut", "renamed", "other shapes", "no weights", "flipped"],
 )
@@ -84,17 +85,15 @@ def test_pretrained_weights_that_are_not_those_on_record_are_made_again_beside_t
 def test_pretraining_that_ends_with_other_weights_than_those_on_record_is_no_replacement(tmp_path: Path) -> None:
     carry_out(config(tmp_path, pretraining=PRETRAINING))
     (weights,) = (tmp_path / "pretraining").glob("*/weights.pt")
-    path = weights.parent / "run.json"
-    content = json.loads(path.read_text())
-    content["summary"]["weights_sha256"] = "3" * 64  # as of another machine
-    path.write_text(json.dumps(content))
+    with rewritten(weights.parent) as content:
+        content["summary"]["weights_sha256"] = "3" * 64  # as of another machine
     for _ in range(2):
         outcome = carry_out(config(tmp_path, pretraining=PRETRAINING, optimizer=MEZO))
         assert outcome.status == "failed"
         assert re.search(
             r"again ended with weights of sha256 \w+…, not 3+… as on record.* or move .* away", outcome.reason
         )
-    assert json.loads(path.read_text()) == content
+    assert json.loads((weights.parent / "run.json").read_text()) == content
 
 
 def test_pretraining_that_is_made_again_goes_on_where_it_was_killed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.rewritten import rewritten
 from tightfit.commands.words import TRUST
 from tightfit.optimizers.base import Batch
 from tightfit.program.export import main as export
@@ -238,7 +239,8 @@ def test_a_record_that_lost_a_part_is_told_in_one_line(
 ) -> None:
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), part: {}}))
+    with rewritten(folder) as content:
+        content[part] = {}
     for command in (main, gain):
         capsys.readouterr()
         assert command([str(folder), TRUST]) == 1
@@ -254,7 +256,8 @@ def test_a_record_without_its_configuration_is_told_in_one_line(
 ) -> None:
     folder = carry_out(config(tmp_path, optimizer=MEZO)).folder
     path = folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "config": {}}))
+    with rewritten(folder) as content:
+        content["config"] = {}
     capsys.readouterr()
     more = {predict: ["text=fine"], score_program: ["adapters=none"]}.get(command, [])
     assert command([f"run={folder}", TRUST, *more]) in (1, 2)

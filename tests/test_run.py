@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.planted import SECRETS, leaks
 from tightfit.records.places import HOME as ROOT
 from tightfit.records.record import read_evals, read_run
 
 pytestmark = pytest.mark.slow  # each test starts Python and imports torch once or more
 BARS = ["dataset._target_=tests.synthetic.bars", "tracker=local"]
-
-
-SECRETS = {"HF_TOKEN": "planted-0123456789", "AWS_SECRET_ACCESS_KEY": "planted-9876543210"}
 
 
 def environment(runs: Path) -> dict[str, str]:
@@ -46,7 +44,7 @@ def test_a_composition_runs_and_is_recorded(tmp_path: Path) -> None:
     assert record.config["seed"] == 3
     assert record.memory["budget_bytes"] == 512 * 2**20
     assert record.machine["threads"] == 1
-    assert not any(b"planted" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert leaks(tmp_path) == []
 
 
 def test_the_command_on_record_names_the_run_which_is_not_made_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.rewritten import rewritten
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.launch.reproduce import plan
 from tightfit.models import widening
@@ -243,7 +244,8 @@ def test_a_tracker_that_cannot_be_built_leaves_no_record(tmp_path: Path) -> None
 
 def test_a_record_that_is_another_runs_is_refused(tmp_path: Path) -> None:
     folder = carry_out(config(tmp_path)).folder
-    (folder / "run.json").write_text((folder / "run.json").read_text().replace(folder.name, "0123456789ab"))
+    with rewritten(folder) as content:
+        content["key"] = "0123456789ab"
     with pytest.raises(ValueError, match=r"run.json is the record of the run 0123456789ab, not of .*; put"):
         carry_out(config(tmp_path))
 

@@ -1,10 +1,10 @@
 """Which processes made a run: every session is on record with its code, its machine and its steps."""
 
-import json
 from pathlib import Path
 
 import pytest
 
+from tests.rewritten import rewritten
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.records.record import read_run
 from tightfit.run.session import carry_out
@@ -68,10 +68,9 @@ def test_a_run_made_again_from_its_beginning_started_when_it_was_and_no_earlier_
 def test_a_record_from_before_there_were_sessions_is_read_and_continued(tmp_path: Path) -> None:
     with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path))
-    path = saves[0].parent / "run.json"
-    content = json.loads(path.read_text())
-    old = {name: value for name, value in content.items() if name not in ("sessions", "evaluations")}
-    path.write_text(json.dumps({**old, "commit": "old"}))
+    with rewritten(saves[0].parent) as content:
+        del content["sessions"], content["evaluations"]
+        content["commit"] = "old"
     record = read_run(carry_out(config(tmp_path)).folder)
     assert record is not None
     assert [session["commit"] for session in record.sessions] == ["old", record.commit]

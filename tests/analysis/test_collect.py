@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from analysis.collect import collect
 from analysis.load import load_results, results_paths
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import make_run
+from tests.rewritten import rewritten
 
 
 def test_rows_once_committed_stay_when_their_folders_are_gone(runs: Path, experiments: Path):
@@ -37,10 +37,9 @@ def test_new_runs_join_those_committed(runs: Path, experiments: Path):
 def test_a_collected_record_has_all_of_the_run_but_the_places_of_its_collector(runs: Path, experiments: Path):
     mirror = {"paths": {"runs": "/home/me/runs"}, "tracker": {"entity": "me"}}
     folder = make_run(runs, TABLE, "cls2", "mnist_fp32", [0.1, 0.95], **mirror)
-    content = json.loads((folder / "run.json").read_text())
-    content |= {"command": ["seed=0", "paths.runs=/home/me/runs", "+tracker.entity=me"], "code_version": 3}
-    content["summary"]["weights_sha256"] = "ab12"
-    (folder / "run.json").write_text(json.dumps(content))
+    with rewritten(folder) as content:
+        content |= {"command": ["seed=0", "paths.runs=/home/me/runs", "+tracker.entity=me"], "code_version": 3}
+        content["summary"]["weights_sha256"] = "ab12"
     collect(TABLE, runs, experiments=experiments)
     record = load_results(TABLE, experiments).full[folder.name]
     assert (record["command"], record["code_version"], record["summary"]["weights_sha256"]) == (["seed=0"], 3, "ab12")

@@ -1,6 +1,5 @@
 """What is said of a cell and of a run: all that is behind the number."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from analysis.defaults import defaults_of
 from analysis.explain import main
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import make_run
+from tests.rewritten import rewritten
 from tightfit.records.places import CONF
 
 CELL = f"{TABLE}[mnist_fp32, full_zo]"
@@ -42,11 +42,10 @@ def test_a_cell_shows_its_runs_and_those_that_were_superseded_with_what_was_othe
 
 def test_a_folder_of_a_run_is_explained_with_its_evidence_and_its_command(runs: Path, told):
     folder = make_run(runs, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
-    content = json.loads((folder / "run.json").read_text())
-    content["command"] = ["optimizer=elastic_zo", "dataset.template={text} was"]
-    content["dataset"] |= {"route": "by hand", "checksums": {"train": "ab12"}}
-    content["model"]["initial_weights_sha256"] = "cd34"
-    (folder / "run.json").write_text(json.dumps(content))
+    with rewritten(folder) as content:
+        content["command"] = ["optimizer=elastic_zo", "dataset.template={text} was"]
+        content["dataset"] |= {"route": "by hand", "checksums": {"train": "ab12"}}
+        content["model"]["initial_weights_sha256"] = "cd34"
     text, code = told(str(folder))
     assert code == 0
     for said in (

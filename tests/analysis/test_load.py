@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +9,7 @@ from analysis.collect import collect
 from analysis.load import latest, load_results, load_runs, merge, phase_seconds
 from tests.analysis.conftest import TABLE
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
+from tests.rewritten import rewritten
 from tightfit.records.record import seal_of_evals
 
 
@@ -92,9 +92,8 @@ def test_a_record_of_another_program_is_left_where_it_is(tmp_path: Path, content
 
 def test_a_run_whose_evaluations_are_not_those_it_made_is_left_out(tmp_path: Path):
     folder = make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
-    path = folder / "run.json"
-    content = {**json.loads(path.read_text()), "evaluations": {"asked": 1, "made": 1, **seal_of_evals(folder)}}
-    path.write_text(json.dumps(content))
+    with rewritten(folder) as content:
+        content["evaluations"] = {"asked": 1, "made": 1, **seal_of_evals(folder)}
     assert len(load_runs(tmp_path, TABLE).runs) == 1
     (folder / "evals.jsonl").write_bytes((folder / "evals.jsonl").read_bytes().splitlines(keepends=True)[0])
     with pytest.warns(UserWarning, match=r"evals.jsonl does not hold the 2 evaluations that the run had made"):
@@ -103,7 +102,6 @@ def test_a_run_whose_evaluations_are_not_those_it_made_is_left_out(tmp_path: Pat
 
 def test_a_run_made_in_several_sessions_shows_every_commit_and_machine_that_trained_it(tmp_path: Path):
     folder = make_run(tmp_path, TABLE, "cls1", "mnist_fp32", [0.1, 0.9])
-    content = json.loads((folder / "run.json").read_text())
     sessions = [
         {
             "commit": commit * 40,
@@ -119,7 +117,8 @@ def test_a_run_made_in_several_sessions_shows_every_commit_and_machine_that_trai
         ]
     ]
     failed = {"commit": "d" * 40, "dirty": False, "machine": {}}
-    (folder / "run.json").write_text(json.dumps({**content, "sessions": [sessions[0], failed, *sessions[1:]]}))
+    with rewritten(folder) as content:
+        content["sessions"] = [sessions[0], failed, *sessions[1:]]
     (run,) = load_runs(tmp_path, TABLE).runs.to_dict("records")
     assert (run["commit"], run["cpu"], run["torch"]) == (f"{'a' * 12} + {'c' * 12}", "old + new", "2")
     assert run["dirty"]
@@ -134,8 +133,8 @@ def test_a_malformed_evaluation_is_named_and_the_rest_still_loads(runs: Path):
 
 def test_keys_that_look_like_numbers_stay_text(tmp_path: Path, experiments: Path):
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.2])
-    path = folder / "run.json"
-    path.write_text(path.read_text().replace(folder.name, "0123456789e5"))
+    with rewritten(folder) as content:
+        content["key"] = "0123456789e5"
     folder.rename(folder.with_name("0123456789e5"))
     collect(TABLE, tmp_path, experiments=experiments)
     committed = load_results(TABLE, experiments)
@@ -150,9 +149,8 @@ def test_the_examples_scored_are_found_from_the_accuracies(tmp_path: Path):
 
 def test_the_examples_scored_are_those_on_record_where_they_are(tmp_path: Path):
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.5, 0.75])
-    content = json.loads((folder / "run.json").read_text())
-    content["dataset"]["scored_size"] = 500
-    (folder / "run.json").write_text(json.dumps(content))
+    with rewritten(folder) as content:
+        content["dataset"]["scored_size"] = 500
     assert load_runs(tmp_path, TABLE).runs["split_examples"].tolist() == [500]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from analysis.table_terminal import render_terminal
 from analysis.tables import ResultTable, Superseded, build_table, interval_text, percent
 from tests.analysis.conftest import MIB, TABLE
 from tests.analysis.miniature import make_run
+from tests.rewritten import rewritten
 from tightfit.records.record import LOCK
 
 
@@ -167,9 +167,8 @@ def test_superseded_runs_are_shown_and_marked_until_their_cell_is_run_again(runs
 def test_machines_of_several_capabilities_are_named(runs: Path, experiments: Path):
     for seed, name in enumerate(("AVX2", "AVX512")):
         folder = make_run(runs, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9], seed=10 + seed)
-        content = json.loads((folder / "run.json").read_text())
-        content["machine"] |= {"capability": name}
-        (folder / "run.json").write_text(json.dumps(content))
+        with rewritten(folder) as content:
+            content["machine"] |= {"capability": name}
     provenance = table_of(runs, experiments).provenance
     assert "Example CPU, 2 cores" in provenance
     assert "Example CPU (AVX2), 2 cores" in provenance
@@ -178,8 +177,9 @@ def test_machines_of_several_capabilities_are_named(runs: Path, experiments: Pat
 
 def test_validation_scores_never_enter_a_table(tmp_path: Path, experiments: Path):
     folder = make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.9])
-    for path in (folder / "run.json", folder / "evals.jsonl"):
-        path.write_text(path.read_text().replace('"test', '"validation'))
+    with rewritten(folder) as content:
+        content["dataset"]["scored"] = "validation"
+    (folder / "evals.jsonl").write_text((folder / "evals.jsonl").read_text().replace('"test', '"validation'))
     assert note_of(tmp_path, experiments) == "not run"
 
 

@@ -6,7 +6,4 @@
 A fault is drawn from a seed and an index and strikes at a counted moment, not at a time, so the pair repeats it. What
 it leaves behind is completed without a fault and compared with a run that nothing disturbed. A refusal passes where
 one line names the file and a remedy, and the remedy, when followed, leads to the same result.
-
-A bit that flips in the run.json of a finished run, which holds no digest of itself, may go unnoticed; that is counted
-as unguarded.
 """

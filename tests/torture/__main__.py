@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 import time
@@ -15,10 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.torture.faults import KINDS, Fault, drawn
+from tests.torture.recorded import OUTCOMES, origin
 from tests.torture.trial import Trial
 from tests.torture.twins import Twins
-
-OUTCOMES = ("same", "refused", "unguarded", "wrong")
 
 
 def main() -> int:
@@ -28,6 +28,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture") as place, said.record.open("w") as record:
         (Path(place) / "twins").mkdir()
         twins = Twins(Path(place) / "twins")
+        gc.freeze()  # so that forks need not copy what is only looked through
+        print(json.dumps(origin()), file=record, flush=True)
         print(f"ready after {time.monotonic() - began:.0f} s", flush=True)
         for fault in faults(said):
             started = time.monotonic()
@@ -35,10 +37,11 @@ def main() -> int:
             trial.place.mkdir()
             outcome, reason = trial.outcome()
             seconds = round(time.monotonic() - started, 2)
-            line = {**fault.as_dict(), "outcome": outcome, "reason": reason, "wall_seconds": seconds}
+            line = {**fault.as_dict(), "struck": trial.times_struck, "outcome": outcome, "reason": reason}
+            line["wall_seconds"] = seconds
             print(json.dumps(line), file=record, flush=True)
             counts[fault.kind, outcome] += 1
-            told = f": {reason.replace(place, '')}" if outcome in ("wrong", "unguarded") else ""
+            told = f": {reason.replace(place, '')}" if outcome == "wrong" else ""
             print(f"SEED={fault.seed} INDEX={fault.index}  {outcome}  {fault}{told}", flush=True)
     show(counts)
     return int(any(outcome == "wrong" for _, outcome in counts))

@@ -16,11 +16,12 @@ SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, cover 0 to 1 evenly however many there are
 DAMAGE = ("truncate", "flip", "empty", "garbage", "other run", "folder", "delete")
 YEAR = 365 * 86400.0
-# As often as named: what there is most of to strike at comes most often.
+# As often as named: what there is most of to strike at comes most often, and signals twice as often as other faults.
 KINDS = (
-    *("kill",) * 3, "kill twice", "insist", *("disk",) * 3, "full disk", *("damage stopped",) * 2,
+    *("kill",) * 9, *("kill twice",) * 2, *("insist",) * 2, *("disk",) * 3, "full disk", *("damage stopped",) * 2,
     *("damage finished",) * 2, "clock", "two processes", "sweep",
 )  # fmt: skip
+BY_SIGNAL = ("kill", "kill twice", "insist", "clock", "two processes", "sweep")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ def drawn(seed: int, index: int) -> Fault:
     """The fault that `seed` and `index` name."""
     chance = random.Random(f"{seed} {index}")
     kind = KINDS[index % len(KINDS)]
-    round_ = index // len(KINDS)
-    method = list(METHODS)[(round_ + index) % len(METHODS)]
+    # The numbers of kinds, methods and phases share no divisor, so that each comes with each.
+    method = list(METHODS)[index % len(METHODS)]
     moment = (random.Random(seed).random() + index * GOLDEN) % 1.0
-    phase, how = PHASES[(round_ + index) % len(PHASES)], {}
+    phase, how = PHASES[index % len(PHASES)], {}
     if kind in ("kill", "two processes", "sweep"):
         how = {"signal": chance.choice(SIGNALS)}
     elif kind == "kill twice":

@@ -1,6 +1,7 @@
 """What strikes inside a process that makes a run: signals, a disk that fails, a clock that jumps.
 
-Each counts what it could strike at, so that an undisturbed run tells how many moments there are.
+Each counts what it could strike at, so that an undisturbed run tells how many moments there are, and how often it did
+strike, so that nothing passes for a fault that did not happen.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import builtins
 import errno
 import io
+import mmap
 import os
 import signal
 import sys
@@ -35,11 +37,26 @@ class Strike:
     signal: signal.Signals
 
 
+class Blows:
+    """How many there were, in this process and in all that it forks: they share the byte that is counted in."""
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def add(self) -> None:
+        self._byte[0] += 1
+
+    @property
+    def number(self) -> int:
+        return self._byte[0]
+
+
 class Moments:
     """Counts the calls and returns of a process by phase, and strikes at those that it was told of."""
 
     def __init__(self, strikes: Sequence[Strike] = ()) -> None:
         self.counts: Counter[str] = Counter()
+        self.blows = Blows()
         self._phases = ["start"]
         self._strikes = {(strike.phase, strike.n): strike.signal for strike in strikes}
 
@@ -57,6 +74,7 @@ class Moments:
         if event == "return" and code in PASSING and len(self._phases) > 1:
             self._phases.pop()
         if number := self._strikes.get((phase, self.counts[phase])):
+            self.blows.add()
             os.kill(os.getpid(), number)
 
 
@@ -67,7 +85,7 @@ class Disk:
     """
 
     def __init__(self, runs: Path, n: int = 0, error: int = errno.ENOSPC, lasting: bool = False) -> None:
-        self.count = 0
+        self.count, self.blows = 0, Blows()
         self._within, self._n, self._error, self._lasting = f"{runs}{os.sep}", n, error, lasting
         self._file_io = self.failing_file()
 
@@ -78,6 +96,8 @@ class Disk:
             return
         self.count += 1
         if self._n and (self.count == self._n or (self._lasting and self.count > self._n)):
+            if self.count == self._n:
+                self.blows.add()
             raise OSError(self._error, os.strerror(self._error), *([] if isinstance(place, int) else [path]))
 
     def failing_file(self) -> type[io.FileIO]:

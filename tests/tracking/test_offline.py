@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.planted import leaks, plant
+from tests.test_session import config
 from tightfit.records.record import append_eval, write_run
-from tightfit.tracking.description import description
+from tightfit.run.session import carry_out
+from tightfit.tracking.description import RECORD, description
 from tightfit.tracking.wandb import WandbTracker
 
 ROWS = [
@@ -28,18 +32,11 @@ PIXEL = bytes.fromhex(
 )
 
 
-SECRETS = {
-    name: f"planted-{name.lower()}-{'0' * 24}"
-    for name in ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_PASSWORD")
-}
-
-
 @pytest.fixture(scope="module")
 def planted() -> Iterator[None]:
     """Secrets in the environment."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SECRETS.items():
-            patch.setenv(name, value)
+        plant(patch)
         yield
 
 
@@ -145,7 +142,18 @@ def test_everything_stays_in_the_run_folder(folder: Path) -> None:
 def test_no_file_holds_a_secret_of_the_environment(folder: Path) -> None:
     contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     assert any(b"full_zo" in content for content in contents)
-    assert not [name for name, value in SECRETS.items() if any(value.encode() in content for content in contents)]
+    assert leaks(folder) == []
+
+
+def test_no_file_of_a_run_that_is_mirrored_with_its_whole_record_holds_a_secret(
+    tmp_path: Path, planted: None, settle: Any, read_back: Any
+) -> None:
+    tracker = {"_target_": "tightfit.tracking.wandb.WandbTracker", "mode": "offline"}
+    outcome = carry_out(config(tmp_path, tracker=tracker))
+    settle(WandbTracker(mode="offline"))
+    (run,) = read_back(outcome.folder)
+    assert json.loads(run.summary[RECORD])["machine"]
+    assert leaks(tmp_path) == []
 
 
 def test_a_run_whose_process_is_gone_is_closed_as_its_folder_says(folder: Path, read_back: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 import transformers
 from PIL import Image
 
+from tests.rewritten import rewritten
 from tests.test_boolean_labels import own_file
 from tests.test_session import config
 from tightfit.models.hf_tokenizer import HashedWords
@@ -55,6 +56,8 @@ def test_a_text_is_answered_alone_as_among_others(tmp_path: Path, call: Callable
 
 def test_a_text_stands_for_the_one_column_that_the_template_names(tmp_path: Path, call: Callable) -> None:
     folder = trained(tmp_path)  # whose template names {text}, the column question
+    with rewritten(folder):
+        pass
     path = folder / "run.json"
     record = path.read_text()
     expected = call("predict", f"run={folder}", "text=is word1 word1")

@@ -13,7 +13,8 @@ TAKES = {
     "targets": ("csv",),
     "shelf": ("csv",),
     "steps": (),
-    "load": (),
+    "load": ("csv",),
+    "overhead": ("csv",),
     "language": ("full", "only", "threads", "csv"),
     "programs": ("full", "only", "rounds", "csv"),
 }

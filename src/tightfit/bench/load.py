@@ -10,25 +10,31 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tightfit.bench.evidence import append
 from tightfit.records.places import analysis
 
 SIZES = (100, 1_000, 10_000)
 
 
-def measure_all() -> None:
-    """Show the seconds of the processor, and the most memory that this process has held, for each number of runs."""
+def measure_all(csv: str | None) -> None:
+    """Show, and append to the file `csv`, the seconds of the processor and the most memory that this process has held,
+    for each number of runs."""
     table = Table("runs", "making up (s)", "loading (s)", "tables (s)", "ms a run", "most memory (MiB)")
+    rows = []
     for runs in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            table.add_row(f"{runs:,}", *measured(Path(folder), runs))
+            rows.append(measured(Path(folder), runs))
+        table.add_row(*map(str, rows[-1].values()))
     Console().print(table)
+    append(csv, rows)
 
 
-def measured(folder: Path, runs: int) -> list[str]:
+def measured(folder: Path, runs: int) -> dict[str, Any]:
     own, answer = analysis("report.own"), analysis("report.answer")
     began = time.process_time()
     analysis("made_up").make_up(folder, runs)
@@ -38,5 +44,11 @@ def measured(folder: Path, runs: int) -> list[str]:
     answer.page(own.study_of(records, "optimizer", "train_seconds", "memory_budget"))
     ended = time.process_time()
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    seconds = [f"{some:.2f}" for some in (made - began, loaded - made, ended - loaded)]
-    return [*seconds, f"{1000 * (ended - made) / runs:.2f}", f"{held:.0f}"]
+    return {
+        "runs": runs,
+        "making_up_seconds": round(made - began, 2),
+        "loading_seconds": round(loaded - made, 2),
+        "tables_seconds": round(ended - loaded, 2),
+        "ms_a_run": round(1000 * (ended - made) / runs, 2),
+        "most_memory_mib": round(held),
+    }

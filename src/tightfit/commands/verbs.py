@@ -228,7 +228,7 @@ BENCH = Verb(
         Word("only", "language, programs: those whose title has this text, such as 135M", "", text),
         Word("threads", "language: one per core where it is left out", read=whole_number),
         Word("rounds", "programs: each model with each once; 3 where it is left out", read=whole_number),
-        Word("csv", "targets, shelf, language, programs: a file to append the numbers to"),
+        Word("csv", "all but steps: a file to append the numbers to"),
     ),
     about=(
         "Two pieces of work are timed in turn, so that a machine that slows down slows both; medians of the "

@@ -30,6 +30,7 @@ ANOTHER_PLACE = "leave it and keep your runs in another place by paths.runs=…"
 ANEW = "delete the folder and run it anew"
 OWN_FILES = ("path", "train", "validation", "test", "folder")  # settings of data sets that name files of the user's own
 EVALS = "evals.jsonl"
+DIGEST = "sha256"  # in run.json, of all else that it says
 
 
 @dataclass
@@ -94,14 +95,22 @@ def naming(path: Path) -> Generator[None]:
 
 
 def write_run(folder: Path, record: RunRecord) -> None:
-    """Write `run.json` of the run in `folder`."""
-    write_atomically(folder / "run.json", json.dumps(asdict(record), indent=1).encode() + b"\n")
+    """Write `run.json` of the run in `folder`, with the digest of what it says."""
+    content = asdict(record)
+    written = json.dumps({**content, DIGEST: digest(content)}, indent=1)
+    write_atomically(folder / "run.json", written.encode() + b"\n")
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """sha256 of what a record says, however its file is laid out."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_run(folder: Path) -> RunRecord | None:
     """The record of the run in `folder`, or None where none was started.
 
-    Raises ValueError when `run.json` is unreadable, damaged, or not of this program.
+    Raises ValueError when `run.json` is unreadable, damaged, or not of this program. A record of an earlier version has
+    no digest to be trusted by, and is taken at its word.
     """
     path = folder / "run.json"
     if not path.exists():
@@ -120,13 +129,19 @@ def read_run(folder: Path) -> RunRecord | None:
     if schema != SCHEMA:
         found = "no schema" if schema is None else f"schema {schema!r}"
         raise ValueError(f"{path} is no record of this program ({found}, not {SCHEMA}); {ANOTHER_PLACE}")
-    if wrong := damage(content):
+    written_with = content.pop(DIGEST, None)
+    if wrong := damage(content, written_with):
         raise ValueError(f"{path} is damaged ({wrong}); delete the folder to run it again")
     return RunRecord(**content)
 
 
-def damage(content: Mapping[str, Any]) -> str:
-    """What keeps `content` from being a record, in a few words; empty when it is one."""
+def damage(content: Mapping[str, Any], written_with: object = None) -> str:
+    """What keeps `content` from being a record, in a few words; empty when it is one.
+
+    written_with: its digest, where it has one.
+    """
+    if written_with not in (None, digest(content)):
+        return "its sha256 is not the one it was written with"
     example = RunRecord(key="", experiment="", config={})
     for name in ("key", "experiment", "config"):
         if name not in content:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from tightfit.run import checkpoint
+from tightfit.records.record import ANEW
+from tightfit.run.checkpoint import BEST, save, take_weights, weights_digest
 from tightfit.run.metrics import Score
 from tightfit.run.task import Task
 
@@ -38,21 +39,23 @@ class Best:
         value = score.by(self._metric)
         if self.is_kept and value > position.best_score:
             position.best_step, position.best_score = position.step, value
-            checkpoint.save(self._path(position), model().state_dict())
+            best = model()
+            position.best_sha256 = weights_digest(best)
+            save(self._path(position), best.state_dict())
 
-    def tidy(self, position: Position | None = None) -> None:
-        """Delete all but the best, which a checkpoint now names, or all, once the run has ended."""
-        for path in self._folder.glob("best_*.pt"):
-            if position is None or path != self._path(position):
-                path.unlink()
+    def tidy(self, position: Position) -> None:
+        """Delete all but the best, which a checkpoint now names. Raises ValueError where one cannot be deleted."""
+        for path in self._folder.glob(BEST.format("*")):
+            if path != self._path(position):
+                try:
+                    path.unlink()
+                except OSError as error:
+                    remedy = f"delete {path.name} yourself and run again to continue"
+                    raise ValueError(f"{path} cannot be deleted ({error.strerror}); {remedy}") from error
 
     def take(self, model: nn.Module, position: Position) -> None:
-        """Give `model` the best weights. Raises ValueError when it is gone or damaged."""
-        path = self._path(position)
-        weights = checkpoint.load(path)
-        if weights is None:
-            raise ValueError(f"{path} is gone; delete the folder and run it anew")
-        model.load_state_dict(weights)
+        """Give `model` the best weights. Raises ValueError when they are gone, damaged or others."""
+        take_weights(model, self._path(position), position.best_sha256, f"put the file back, or {ANEW}")
 
     def _path(self, position: Position) -> Path:
-        return self._folder / f"best_{position.best_step}.pt"
+        return self._folder / BEST.format(position.best_step)

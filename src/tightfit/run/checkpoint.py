@@ -20,6 +20,7 @@ from tightfit.records.record import EVALS, write_atomically
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 REPLAY_LOG = "losses.f32"
+BEST = "best_{}.pt"  # by the step whose weights they are
 FILES = ("run.json", EVALS, CHECKPOINT, WEIGHTS, REPLAY_LOG)
 SEAL = "tightfit checkpoint, sha256 {}\n"
 SEAL_BYTES = len(SEAL.format("0" * 64))
@@ -105,7 +106,13 @@ def take_weights(model: nn.Module, path: Path, sha256: str, otherwise: str) -> N
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"{path} holds weights of another model; {otherwise}") from error
     if weights_digest(model) != sha256:
-        raise ValueError(f"{path} holds other weights than the run ended with; {otherwise}")
+        raise ValueError(f"{path} holds other weights than the run left there; {otherwise}")
+
+
+def clear_ended(folder: Path) -> None:
+    """Delete what only a run under way needs."""
+    for path in (folder / CHECKPOINT, *folder.glob(BEST.format("*"))):
+        path.unlink(missing_ok=True)
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -38,6 +38,7 @@ class Position:
     scalars: dict[str, float] = field(default_factory=dict)
     best_step: int = -1  # of the evaluation whose weights are kept, where that is asked for, and how good it was
     best_score: float = -math.inf
+    best_sha256: str = ""
 
     def advance(self, report: Report) -> None:
         """Past a step; without its number, which is counted as it is made."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from tightfit.records.record import FINAL, LOCK, clear_temporaries, read_run
-from tightfit.run.checkpoint import CHECKPOINT, FILES
+from tightfit.run.checkpoint import FILES, clear_ended
 from tightfit.run.progress import say
 
 
@@ -31,7 +31,7 @@ def only_process_in(folder: Path, label: str) -> Generator[None]:
             hold(file, folder, label)
             clear_temporaries(folder, FILES)
             if has_ended(folder):  # its process was killed before it could do so
-                (folder / CHECKPOINT).unlink(missing_ok=True)
+                clear_ended(folder)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tightfit.records.record import (
 )
 from tightfit.run import checkpoint
 from tightfit.run.best import Best
-from tightfit.run.checkpoint import CHECKPOINT, REPLAY_LOG, WEIGHTS
+from tightfit.run.checkpoint import REPLAY_LOG, WEIGHTS
 from tightfit.run.course import Course
 from tightfit.run.evaluate import score
 from tightfit.run.fitting import (
@@ -262,10 +263,15 @@ class Run(Course):
         """Close the record of a run that the budget ended; the weights may be perturbed and are not kept."""
         self.close("over_budget")
         self.record.reason = f"{exhausted}, at step {self.position.step} of {self.steps}"
-        write_run(self.folder, self.record)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        self.best.tidy()
+        self.write_ended()
         return self.record
+
+    def write_ended(self) -> None:
+        """From here on the run has ended, even where what it needed cannot be deleted now: whoever meets it again does
+        so."""
+        write_run(self.folder, self.record)
+        with suppress(OSError):
+            checkpoint.clear_ended(self.folder)
 
     def finish(self) -> RunRecord:
         """Close the record: weights, summary, and whether the measured peak kept to the budget."""
@@ -284,9 +290,7 @@ class Run(Course):
             write_atomically(self.folder / REPLAY_LOG, bytes(self.losses))
         record.summary = self.summary(model)
         record.phase_seconds = self.learner.phases.seconds
-        write_run(self.folder, record)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        self.best.tidy()
+        self.write_ended()
         return record
 
     def check_last_score(self) -> None:

@@ -20,6 +20,7 @@ from analysis.report.make import make
 from analysis.report.own import load_own
 from analysis.report.run_page import address
 from tests.analysis.miniature import make_run
+from tests.rewritten import rewritten
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\\input{/etc/passwd}\n\n%$_^~{}\ud800"
 
@@ -96,10 +97,9 @@ def test_data_are_the_numbers_of_the_table(made: Path) -> None:
 
 def test_hostile_names_are_words_and_nothing_else(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "runs", "scratch", "full_zo", "x", [0.1, 0.5], cell=None, optimizer={"name": HOSTILE})
-    content = json.loads((folder / "run.json").read_text())
-    content |= {"reason": HOSTILE, "command": [f"optimizer={HOSTILE}"], "commit": HOSTILE}
-    content["machine"]["cpu"] = HOSTILE
-    (folder / "run.json").write_text(json.dumps(content))
+    with rewritten(folder) as content:
+        content |= {"reason": HOSTILE, "command": [f"optimizer={HOSTILE}"], "commit": HOSTILE}
+        content["machine"]["cpu"] = HOSTILE
     record, rows = read_folder(folder)
     record.key = "../../" + HOSTILE  # which no folder's record may have, but a mirror's may
     out = make(tmp_path / "report", load_each([("a mirror", lambda: (record, rows))])).parent
