@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import ScaledTranslation
 
 from .palette import GREY
@@ -65,12 +67,26 @@ def styled(height: float) -> Figure:
 
 def headline(figure: Figure, title: str, explanation: str) -> None:
     """A title that says what is seen, below it how to read it, and the panels arranged in the room that is left."""
+    explanation = "\n".join(within_width(line) for line in explanation.split("\n"))
     lines = explanation.count("\n") + 1
     height = figure.get_figheight()
     figure.suptitle(title, x=0.008, y=1 - 0.06 / height, ha="left", va="top", fontsize=14, fontweight="bold")
     figure.text(0.008, 1 - 0.36 / height, explanation, ha="left", va="top", color=GREY, linespacing=1.3, wrap=False)
     room = 1 - (0.44 + 0.19 * lines) / height
     figure.set_layout_engine("constrained", rect=(0, 0, 1, room), w_pad=0.06, h_pad=0.05, wspace=0.03, hspace=0.05)
+
+
+def within_width(line: str) -> str:
+    """`line` in as many lines as it needs to stay within the figure."""
+    room, size = 0.98 * WIDTH_INCHES * 72, FontProperties(size=RC["font.size"])  # points
+    lines = [""]
+    for word in line.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if TextPath((0, 0), longer, prop=size).get_extents().width > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def label_line_ends(axes: Axes, labels: Sequence[EndLabel], note: str = "") -> None:

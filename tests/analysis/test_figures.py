@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation
 
 from analysis.breakdowns import by_arithmetic, memory_breakdown, spread_text, step_milliseconds, step_time, typical
@@ -16,7 +17,7 @@ from analysis.curves import accuracy_by_seconds, accuracy_by_seconds_at, curve, 
 from analysis.figures import report_experiment
 from analysis.load import load_published, load_runs
 from analysis.loss_sign import loss_sign
-from analysis.style import NoRecords, spread
+from analysis.style import NoRecords, headline, spread, styled
 from tests.analysis.conftest import BUDGETS, MIB, TABLE
 from tests.analysis.miniature import make_run
 from tightfit.records.record import append_eval, read_evals
@@ -170,6 +171,16 @@ def test_step_time_figure_has_a_bar_for_each_method_and_one_for_the_paper(runs: 
 def test_without_records_a_figure_says_what_to_run(tmp_path: Path, draw):
     with pytest.raises(NoRecords, match="run make"):
         draw(load_runs(tmp_path, TABLE))
+
+
+def test_what_a_headline_explains_stays_within_the_figure() -> None:
+    figure, words = styled(height=4), "how to read it, " * 20
+    headline(figure, "What is seen", words + "\nin two lines")
+    _, explanation = figure.texts
+    edge = figure.get_figwidth() * figure.dpi
+    assert explanation.get_window_extent(FigureCanvasAgg(figure).get_renderer()).x1 < edge
+    assert explanation.get_text().split() == [*words.split(), "in", "two", "lines"]
+    assert explanation.get_text().endswith("\nin two lines")
 
 
 def test_labels_keep_their_order_and_their_distance():
