@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests.rewritten import rewritten
+from tests.synthetic import bars
 from tightfit.datasets.dataset import DataUnavailable
 from tightfit.launch.reproduce import plan
 from tightfit.models import widening
+from tightfit.models.adapters.adapter import NoAdapter
 from tightfit.numerics.int8 import matmul as integer_matmul
 from tightfit.numerics.noise import streams
 from tightfit.records.record import read_evals, read_run
@@ -21,7 +24,7 @@ from tightfit.run import loop as runner
 from tightfit.run.keys import run_folder
 from tightfit.run.parts import choose_device
 from tightfit.run.pretraining import NO_ADAPTER
-from tightfit.run.session import carry_out
+from tightfit.run.session import build_model, carry_out
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -264,3 +267,18 @@ def test_a_disk_that_is_full_names_the_file_and_what_to_do(tmp_path: Path, monke
     monkeypatch.setattr("os.fsync", full)
     reason = carry_out(config(tmp_path)).reason
     assert re.search(r"No space left on device: '.*evals.jsonl'; free space and run again to continue", reason)
+
+
+def careless(classes: int, seed: int) -> nn.Module:
+    """A network of somebody who forgot the seed."""
+    del seed
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
+
+
+def test_a_network_that_ignores_its_seed_begins_with_the_weights_of_the_runs_seed(tmp_path: Path) -> None:
+    described = config(tmp_path, model={"name": "careless", "_target_": f"{__name__}.careless"})
+    before = torch.get_rng_state()
+    first, again, other = (build_model({**described, "seed": n}, bars(), None, NoAdapter()) for n in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first[1].weight, again[1].weight)
+    assert not torch.equal(first[1].weight, other[1].weight)

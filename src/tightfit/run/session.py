@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tightfit.datasets.dataset import Dataset
 from tightfit.models.adapters.adapter import Adapter
+from tightfit.numerics.seeds import derive
 from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import FINAL, RunRecord, check_key, read_run
@@ -170,7 +172,9 @@ def build_model(config: Mapping[str, Any], dataset: Dataset, tokenizer: Any, ada
     be, or those named; and in it the adapter."""
     described = {name: value for name, value in config["model"].items() if name not in ("name", "tokenizer")}
     reading = {} if tokenizer is None else {"tokenizer": tokenizer, "answers": dataset.answers}
-    with unknown_settings_told("model", config["model"]):
+    # A network that ignores `seed` draws from PyTorch's own numbers: the same ones whenever it is made.
+    with unknown_settings_told("model", config["model"]), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config["seed"], "initial weights"))
         model: nn.Module = build(described, classes=dataset.classes, seed=config["seed"], **reading)
     if config["pretraining"]:
         take_pretrained(model, pretraining_config(config), carry_out)
