@@ -20,6 +20,7 @@ from .statistics import BOTH, HOW_BOTH, Estimate, estimate
 CELL = ("cell_row", "cell_column", "seed")  # of several runs with these the latest counts
 BEFORE_TRAINING = "none"  # the row that holds the accuracy at step 0
 NOT_RUN = "not run"
+NO_RUNS = "no runs yet"  # what stands where the evidence would
 TWO_SIDED = "Agrees, above, below: whether the published value lies within our interval, or which side of it ours is"
 OUTDATED = "‡ superseded, and shown until it is run again"
 RUN_AGAIN = "run again later, with other settings"
@@ -216,7 +217,7 @@ def provenance(runs: pd.DataFrame, superseded: int = 0, per: Sequence[str] = CEL
     ones among them.
     """
     if runs.empty:
-        return "no runs yet"
+        return NO_RUNS
     left_out = superseded + len(runs) - len(latest(runs, per))
     runs = latest(runs, per)
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))

@@ -14,7 +14,7 @@ from ..names import Method, budget_title, experiment_title, in_order, method, su
 from ..protocol import comparisons
 from ..render.html import words
 from ..style import NoRecords
-from ..tables import provenance
+from ..tables import NO_RUNS, provenance
 from . import answer, maps, own, parts
 from .answer import Facet, Study
 from .groups import grouped
@@ -44,8 +44,13 @@ def sections(records: Mapping[str, Records], links: Mapping[str, str]) -> Iterat
         page = answer.page(study)
         drawn = f'{answer.html(study, links)}\n<p class="note">{words(page.provenance)}</p>'
         yield Section(study.slug, study.title, page, drawn, shows_page=False), study
+    waiting = []
     for name in (*TABLES, *PAGES):
-        yield Section(slug(name), experiment_title(name), recorded_page(name), figures([name], records)), None
+        page = recorded_page(name)
+        if page.provenance == NO_RUNS:
+            waiting.append(experiment_title(name))
+        else:
+            yield Section(slug(name), experiment_title(name), page, figures([name], records)), None
     every = parts.joined(records.values())
     memory_of = [name for name in records if name.startswith(MEMORY)]
     yield Section("memory", "Memory", parts.memory(every.runs), figures(memory_of, records)), None
@@ -58,6 +63,9 @@ def sections(records: Mapping[str, Records], links: Mapping[str, str]) -> Iterat
         yield Section(f"map-{slug(name)}", study.title, maps.page(study, *pair), maps.html(study, *pair)), None
     yield Section("blanks", "Runs without a number", parts.without_a_number(every.runs)), None
     yield Section("superseded", "Superseded runs", parts.superseded(every, all_reasons(records))), None
+    if waiting:
+        told = f"Declared under experiments/, and without a run on record: {'; '.join(waiting)}."
+        yield Section("waiting", "Not run yet", drawn=f"<p>{words(told)}</p>"), None
 
 
 def tried(records: Mapping[str, Records]) -> Iterator[tuple[str, Study, tuple[str, str]]]:

@@ -19,6 +19,7 @@ from analysis.report import committed
 from analysis.report.make import make
 from analysis.report.own import load_own
 from analysis.report.run_page import address
+from analysis.tables import NO_RUNS
 from tests.analysis.miniature import make_run
 from tests.rewritten import rewritten
 
@@ -166,7 +167,10 @@ def test_the_report_of_the_committed_records_is_whole(tmp_path: Path, monkeypatc
     keys = {key for records in every.values() for key in records.full}
     assert len(list((out / "runs").iterdir())) == len(keys)
     monkeypatch.setattr(committed, "figures", lambda *_: "")
-    shown = [section.page for section, _ in committed.sections(every, {}) if section.page is not None]
+    listed = [section for section, _ in committed.sections(every, {})]
+    shown = [section.page for section in listed if section.page is not None]
+    assert all(page.provenance != NO_RUNS for page in shown)
+    assert {"elasticzo-table1", "blanks"} <= {section.slug for section in listed}
     cells = [
         cell for page in shown for part in page.parts if isinstance(part, Table) for row in part.rows for cell in row
     ]
