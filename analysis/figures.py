@@ -155,7 +155,7 @@ def report_records(
 def report_table(
     experiment: str, profile: str, records: Records, console: Console, folder: Path, experiments: Path
 ) -> list[Path]:
-    """Print the table and write it as markdown and as data."""
+    """Print the table and, where a run is on record, write it as markdown and as data."""
     recorded = load_results(experiment, experiments).of_profile("paper").runs
     beside = None if recorded.empty or is_same(records, recorded["key"].tolist()) else recorded
     published = load_published(experiment, experiments)
@@ -163,7 +163,7 @@ def report_table(
     why = reasons(experiment, known, experiments)
     table = build_table(experiment, profile, records.runs, published, beside, why)
     console.print(render_terminal(table))
-    return write_page(page_of(table), folder / experiment.partition("/")[2])
+    return write_page(page_of(table), folder / experiment.partition("/")[2]) if len(known) else []
 
 
 def reasons(experiment: str, runs: pd.DataFrame, experiments: Path = EXPERIMENTS) -> dict[str, str]:
