@@ -1,15 +1,17 @@
-"""What the benches of load and of overhead count; how long things take is no test."""
+"""What the benches of load, of the page and of overhead count; how long things take is no test."""
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.analysis.miniature import make_run
-from tightfit.bench import load, overhead
+from tightfit.bench import load, overhead, page
 from tightfit.bench.__main__ import main
 from tightfit.bench.overhead import Swept, beyond_training
+from tightfit.commands.words import WrongWords
 
 NO_NEED_OF_DATA = "dataset._target_=tests.synthetic.bars"
 
@@ -50,3 +52,27 @@ def test_load_is_recorded_for_each_number_of_runs(tmp_path: Path, monkeypatch: p
     rows = list(csv.DictReader((tmp_path / "load.csv").open()))
     assert [row["runs"] for row in rows] == ["2", "4"]
     assert all(float(row["most_memory_mib"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("has", "message"), [((), "needs playwright"), (("playwright",), "needs a browser; put one of")]
+)
+def test_without_a_browser_the_bench_of_the_page_says_what_it_needs(
+    has: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda name: name in has or None)
+    monkeypatch.setattr(page.shutil, "which", lambda _: None)
+    with pytest.raises(WrongWords, match=message):
+        page.measure_all(None)
+
+
+@pytest.mark.browser
+def test_the_page_is_opened_for_each_number_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    if not any(map(shutil.which, page.BROWSERS)):
+        pytest.skip("needs chromium on the PATH, such as that of apt-get install chromium")
+    monkeypatch.setattr(page, "SIZES", (3,))
+    assert main(["part=page", f"csv={tmp_path / 'page.csv'}"]) == 0
+    (row,) = csv.DictReader((tmp_path / "page.csv").open())
+    assert row["runs"] == "3"
+    assert 0 < float(row["answers_median"]) <= float(row["answers_most"])

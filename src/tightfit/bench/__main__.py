@@ -15,6 +15,7 @@ TAKES = {
     "steps": (),
     "load": ("csv",),
     "overhead": ("csv",),
+    "page": ("csv",),
     "language": ("full", "only", "threads", "csv"),
     "programs": ("full", "only", "rounds", "csv"),
 }

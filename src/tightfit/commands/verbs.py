@@ -223,7 +223,11 @@ BENCH = Verb(
     "Measure what a step costs on this machine.",
     "tightfit.bench.__main__",
     words=(
-        Word("part", "targets (ten minutes), shelf, steps (LeNet-5), language, programs or load (tables)", "targets"),
+        Word(
+            "part",
+            "targets (ten minutes), shelf, steps, language, programs, load (tables), page (browser) or overhead",
+            "targets",
+        ),
         Word("full", "language, programs: true for every model and size", "false", truth),
         Word("only", "language, programs: those whose title has this text, such as 135M", "", text),
         Word("threads", "language: one per core where it is left out", read=whole_number),
