@@ -38,6 +38,9 @@ COMMANDS = sorted({FORMER.get(name, name) + words for text in TEXTS for name, wo
 RUN_ELSEWHERE = {
     "bench part=programs",
     "bench csv=experiments/step_cost/results/targets.csv",
+    # By tests/test_bench_overhead.py:
+    "bench part=overhead csv=experiments/reliability/results/overhead.csv",
+    "bench part=page csv=experiments/reliability/results/page.csv",
     "run --config-dir ./my_conf model=my_mlp",
     "explain 'elasticzo/table1[mnist_fp32, cls1]'",  # by tests/analysis/test_explain.py
     "report runs=runs/scratch group=optimizer x=train_seconds facet=memory_budget",  # by tests/analysis/report
@@ -59,12 +62,13 @@ RUN_ELSEWHERE = {
     "export run=0123456789ab format=huggingface",
     "run start_from=0123456789ab seed=1",
 }
+HELP = [command for command in COMMANDS if command.endswith(" --help")]
 LAUNCHING = ("hydra/", "hydra.", "launcher=", "jobs=")  # where runs are made: by tests/cluster
 MAKE = re.compile(r"(?:`|^ *)make ([a-z0-9]+(?:-[a-z0-9]+)*)(?![a-z0-9-])", flags=re.MULTILINE)
 
 
 def of_verb(*names: str) -> list[str]:
-    here = [command for command in COMMANDS if command not in RUN_ELSEWHERE]
+    here = [command for command in COMMANDS if command not in (*RUN_ELSEWHERE, *HELP)]
     return [command for name in names for command in here if command.split()[0] == name]
 
 
@@ -113,6 +117,12 @@ def test_a_printed_experiment_can_be_planned(command: str) -> None:
     assert plan([f"experiments={name}", *(word for word in overrides if not word.startswith(LAUNCHING))])
 
 
+@pytest.mark.parametrize("command", HELP)
+def test_printed_help_is_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.split()) == 0
+    assert "tightfit" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", of_verb("plan", "layers"))
 def test_a_printed_table_is_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     verb, *words = command.split()
@@ -141,7 +151,7 @@ def test_the_printed_commands_do_their_work_on_a_run(run: Path) -> None:
 
 
 def test_every_printed_command_is_run_here() -> None:
-    run_here = of_verb("run", "reproduce", "plan", "layers", *ON_A_RUN)
+    run_here = HELP + of_verb("run", "reproduce", "plan", "layers", *ON_A_RUN)
     assert len(run_here) > 12
     assert set(COMMANDS) - set(run_here) == RUN_ELSEWHERE
 
