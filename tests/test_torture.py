@@ -44,7 +44,8 @@ def test_a_run_survives(index: int, tmp_path: Path, twins: Twins) -> None:
     trial = Trial(of_two_methods(index), tmp_path, twins)
     outcome, reason = trial.outcome()
     assert outcome in ("same", "refused"), reason
-    assert trial.times_struck
+    # The other of two processes may have the run first: then the blow meant for this one never falls.
+    assert trial.times_struck or trial.fault.kind == "two processes"
 
 
 def test_the_campaign_notices_a_damaged_file_that_is_trusted(
