@@ -67,6 +67,10 @@ def test_command_line_replaces_values_of_the_sweep() -> None:
         ["experiments=shelf/tuning/kb256", "trial=t2,t5", "training.batch_size=8"],
         ["experiments=elasticzo/table1", "dataset=mnist", "seed=0", "training={fraction: 0.5},{evaluations: 3}"],
         ["experiments=elasticzo/table1", "dataset=mnist", "seed=0", "+training.other=1,2", "optimizer.lr=0.1"],
+        [
+            *("experiments=elasticzo/table1", "experiments/elasticzo/row@_global_=full_zo", "dataset=mnist", "seed=0"),
+            *("training=1,2", "training={fraction: 0.5, evaluations: 2},{fraction: 0.6}"),
+        ],
     ],
 )
 def test_planned_runs_are_those_that_hydra_composes_one_by_one(words: list[str]) -> None:

@@ -29,8 +29,9 @@ def combinations(overrides: Sequence[Override]) -> list[dict[str, Any]]:
 
     Raises HydraException for names that do not exist, ValueError for what cannot be resolved.
     """
-    values = {override.get_key_element(): values_of(override) for override in overrides}
-    plain = {override.get_key_element() for override in overrides if is_plain(override)}
+    latest = {override.get_key_element(): override for override in overrides}
+    values = {key: values_of(override) for key, override in latest.items()}
+    plain = {key for key, override in latest.items() if is_plain(override)}
     files: dict[tuple[str, ...], DictConfig] = {}
     configs = []
     for combination in itertools.product(*([(key, value) for value in choice] for key, choice in values.items())):
