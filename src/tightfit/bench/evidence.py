@@ -15,6 +15,18 @@ from tightfit.records.machine import commit, describe_machine
 from tightfit.records.record import append_csv
 
 
+def evidence() -> dict[str, Any]:
+    """What stands beside every number that is measured here now."""
+    head, dirty = commit()
+    return {
+        **describe_machine(torch.device("cpu")),
+        "load": round(os.getloadavg()[0], 2),
+        "commit": head[:12],
+        "dirty": dirty,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def append(csv: str | None, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append `rows` to the file `csv`, each with its evidence; nothing where no file is named.
 
@@ -22,15 +34,8 @@ def append(csv: str | None, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     if not csv:
         return
-    head, dirty = commit()
-    evidence = {
-        **describe_machine(torch.device("cpu")),
-        "load": round(os.getloadavg()[0], 2),
-        "commit": head[:12],
-        "dirty": dirty,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    now = evidence()
     try:
-        append_csv(Path(csv), [{**row, **evidence} for row in rows], "a row of the bench")
+        append_csv(Path(csv), [{**row, **now} for row in rows], "a row of the bench")
     except (OSError, ValueError) as error:
         raise WrongWords(f"csv: {error}") from error

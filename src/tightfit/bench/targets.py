@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rich.table import Table
 from torch import nn
 
 from tightfit.bench import language
+from tightfit.bench.evidence import evidence
 from tightfit.bench.pairs import Ratio, Work, ratio_within, stepping
 from tightfit.memory.measured import peak_live_bytes
 from tightfit.models.adapters.lora import LoRA
@@ -35,7 +35,7 @@ from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.elastic_zo_int8 import ElasticZOInt8
 from tightfit.optimizers.mezo import MeZO
 from tightfit.optimizers.rules.sgd import SGD
-from tightfit.records.machine import commit, describe_hardware, describe_machine, keep_freed_memory
+from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import append_csv
 from tightfit.run.configuration import cores_for
 from tightfit.run.evaluate import cross_entropy
@@ -213,21 +213,10 @@ def record(measured: Sequence[Measured], path: Path) -> None:
 
     Raises ValueError when the file has other columns.
     """
-    head, dirty = commit()
-    machine = describe_machine(torch.device("cpu"))
     hardware = describe_hardware(torch.device("cpu"))
-    evidence = {
-        "capability": hardware["capability"],
-        "instructions": " ".join(hardware["instructions"]),
-        **machine,
-        "load": round(os.getloadavg()[0], 2),
-        "commit": head[:12],
-        "dirty": dirty,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    append_csv(
-        path, [{**line(each), **evidence, "threads": each.row.threads} for each in measured], "a row of the bench"
-    )
+    processor = {"capability": hardware["capability"], "instructions": " ".join(hardware["instructions"])}
+    now = {**processor, **evidence()}
+    append_csv(path, [{**line(each), **now, "threads": each.row.threads} for each in measured], "a row of the bench")
 
 
 def line(each: Measured) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from analysis.report.make import make
 from analysis.report.own import load_own
 from tests.analysis.miniature import make_run
+from tightfit.bench.page import BROWSERS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -21,7 +22,7 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 def browser() -> Iterator[Any]:
     """Chromium of the system; nothing is downloaded."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip("needs chromium on the PATH, such as that of apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
