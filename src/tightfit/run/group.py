@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,6 +95,7 @@ def joined(losses: int) -> Group:
     try:
         store = dist.PrefixStore(f"attempt{attempt}", dist.TCPStore(*place, world(), is_master=False, timeout=PATIENCE))
         dist.init_process_group("gloo", store=store, rank=rank(), world_size=world(), timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)  # a process that ends with its threads running may abort
     except RuntimeError as error:
         raise WorkerLost(f"the workers cannot reach one another ({error})") from error
     return Group(losses)
