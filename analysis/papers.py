@@ -15,7 +15,7 @@ import yaml
 
 from .load import EXPERIMENTS
 
-NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "budgets", "smaller")
+NAMES = ("title", "rows", "scale", "columns", "models", "tables", "pages", "figures", "budgets", "claims", "smaller")
 
 
 @cache

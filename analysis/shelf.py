@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .claims import READING as CLAIMS
+from .claims import claims, claims_table, verdicts
 from .curves import by_method
 from .fine_tuning import reason
 from .load import EXPERIMENTS, Records, load_results
@@ -35,7 +37,8 @@ class Standing:
 
     above: how likely a seed of it ends above one of `against`, a row. early: the accuracy when the method that is done
     first is done. planned_bytes: the peak of a step rehearsed without data; measured_bytes: that of real ones. nan
-    where it cannot be told. `note` says which seeds gave no result, and why.
+    where it cannot be told. `note` says which seeds gave no result, and why. finals: the accuracy of each seed, by
+    `examples` of the test set.
     """
 
     row: str
@@ -51,6 +54,8 @@ class Standing:
     trials: int
     note: str
     runs: tuple[str, ...]
+    finals: tuple[float, ...] = ()
+    examples: int | None = None
 
 
 def standings(
@@ -67,14 +72,15 @@ def standings(
     for row, part in by_method(records):
         ended, runs = finished[row], finished[row].runs
         others = part.runs[part.runs["status"] != "finished"].to_dict("records")
-        examples = runs["split_examples"].max()
+        counted = runs["split_examples"].max()
+        examples = int(counted) if pd.notna(counted) else None
         own, against = finals(ended), extends(row)
         base = finals(finished[against]) if against in finished else []
         found.append(
             Standing(
                 row,
                 against,
-                final=estimate(own, int(examples) if pd.notna(examples) else None) if own else None,
+                final=estimate(own, examples) if own else None,
                 above=improvement(own, base) if own and base and row != against else None,
                 early=accuracy_at(ended, moment),
                 passes=float(runs["forward_passes"].astype(float).mean()),
@@ -85,6 +91,8 @@ def standings(
                 trials=trials.get(row, 0),
                 note="; ".join(dict.fromkeys(map(reason, others))),
                 runs=tuple(part.runs["key"]),
+                finals=tuple(own),
+                examples=examples,
             )
         )
     return sorted(found, key=lambda one: (one.row != one.against, -one.final.mean if one.final else math.inf))
@@ -139,6 +147,8 @@ def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
         profile_banner(profile, records.runs),
         table(HEADERS, [line(one) for one in found]),
         reading(equal_seconds(records)),
+        claims_table({"": verdicts(found, claims())}),
+        CLAIMS,
     )
     named = f"{title}: {subject(records.runs)}"
     return Page(named, parts, provenance(records.runs), {"": data(found, profile)})

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from .claims import READING as CLAIMS
+from .claims import Verdict, claims, claims_table, verdicts
 from .load import EXPERIMENTS, Records
 from .names import column_title, method, model_title, subject
 from .page import Backed, Page, Table, table
@@ -91,7 +93,16 @@ def page(records: Records, published: pd.DataFrame, profile: str) -> Page:
         parts += [f"**{size_text(size)}**: {answer(found, size)}", budget_table(found, size)]
     named = f"{title}: {subject(records.runs)}"
     numbers = pd.concat([data(found, size, profile) for size in sizes], ignore_index=True)
-    return Page(named, (*parts, READING), provenance(records.runs), {"": numbers})
+    parts += [READING, claims_table(by_model(found)), CLAIMS]
+    return Page(named, tuple(parts), provenance(records.runs), {"": numbers})
+
+
+def by_model(found: Sequence[Contender]) -> dict[str, list[Verdict]]:
+    """What the runs say of the claims, on each model of its own."""
+    said, columns = claims(), sorted({one.column for one in found})
+    return {
+        trained(column): verdicts([one.standing for one in found if one.column == column], said) for column in columns
+    }
 
 
 READING = (

@@ -100,14 +100,22 @@ def hierarchical(accuracies: Sequence[float], examples: int, resamples: int = RE
     expanded percentile interval is (The American Statistician 69, 2015).
     """
     values = np.sort(np.asarray(accuracies, dtype=float))
-    n, generator = len(values), np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = generator.integers(n, size=(resamples, n))
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.integers(len(values), size=(resamples, len(values)))
+    error = counts_alike(values, examples, generator, resamples) / examples - values
+    low, high = np.percentile(values.mean() + deviations(values, error, drawn), TAILS)
+    return max(float(low), 0.0), min(float(high), 1.0)
+
+
+def deviations(values: np.ndarray, error: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Of each resample's mean from that of `values`: by the seeds `drawn`, widened, and by their `error` of examples.
+
+    Shapes: values (n,); error and drawn (resamples, n); result (resamples,).
+    """
+    n = len(values)
     widening = math.sqrt(n / (n - 1)) * student(n) / Z_975
     of_seeds = widening * (values[drawn].mean(1) - values.mean())
-    error = counts_alike(values, examples, generator, resamples) / examples - values
-    of_examples = np.take_along_axis(error, drawn, axis=1).mean(1)
-    low, high = np.percentile(values.mean() + of_seeds + of_examples, TAILS)
-    return max(float(low), 0.0), min(float(high), 1.0)
+    return of_seeds + np.take_along_axis(error, drawn, axis=1).mean(1)
 
 
 def counts_alike(
@@ -124,6 +132,37 @@ def counts_alike(
         counts.append(right)
         before = value
     return np.stack(counts, axis=1)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the mean of one method lies above that of another, a share.
+
+    low, high: 95%, as of a mean; nan where either has a single seed.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def difference(ones: Sequence[float], others: Sequence[float], examples: int) -> Difference:
+    """The seeds of both are drawn apart, the `examples` that all were scored on together: see `hierarchical`."""
+    both = [np.sort(np.asarray(values, dtype=float)) for values in (ones, others)]
+    mean = float(both[0].mean() - both[1].mean())
+    if min(map(len, both)) == 1:
+        return Difference(mean, math.nan, math.nan)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    together = np.concatenate(both)
+    rising = np.argsort(together, kind="stable")
+    error = np.empty((RESAMPLES, len(together)))
+    error[:, rising] = counts_alike(together[rising], examples, generator) / examples - together[rising]
+    of_each = [
+        deviations(values, part, generator.integers(len(values), size=part.shape))
+        for values, part in zip(both, np.split(error, [len(ones)], axis=1), strict=True)
+    ]
+    low, high = np.percentile(mean + of_each[0] - of_each[1], TAILS)
+    return Difference(mean, float(low), float(high))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from analysis.statistics import (
     RESAMPLES,
     Times,
     counts_alike,
+    difference,
     estimate,
     hierarchical,
     improvement,
@@ -147,3 +148,31 @@ def test_a_performance_profile_is_read_off_a_table_of_times():
         "fast": (0.5, 0.5, 0.5),  # a and c of four; none solves d
         "slow": (0.25, 0.25, 0.5),  # b, and a within three times; never c
     }
+
+
+def test_a_difference_of_one_method_with_itself_is_centred_on_zero():
+    found = difference([0.8, 0.81, 0.82], [0.82, 0.8, 0.81], 10_000)
+    assert found.mean == pytest.approx(0.0)
+    assert found.low == pytest.approx(-found.high, rel=0.05)
+
+
+def test_a_difference_turns_round_with_its_sides():
+    ones, others = [0.80, 0.81, 0.805, 0.79, 0.8], [0.78, 0.785, 0.79, 0.78, 0.77]
+    there, back = difference(ones, others, 5_000), difference(others, ones, 5_000)
+    assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low), abs=2e-3)
+
+
+def test_a_test_set_that_both_methods_share_leaves_their_difference_more_certain():
+    """Equal accuracies are right on the same examples; apart, each has the binomial's half-width, together √2 of it."""
+    found = difference([0.9] * 4, [0.9] * 4, 1_000)
+    assert (found.low, found.high) == (0.0, 0.0)
+    apart = difference([0.9] * 4, [0.5] * 4, 1_000)
+    half = 1.96 * math.sqrt(0.4 * 0.6 / 1_000)  # of the examples between the two, which decide
+    assert (apart.high - apart.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_one_seed_of_either_has_a_difference_without_an_interval():
+    found = difference([0.9], [0.8, 0.81], 1_000)
+    assert found.mean == pytest.approx(0.095)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
