@@ -170,6 +170,15 @@ def test_table_1_is_estimated_without_int8_products_where_the_processor_is_slow_
     assert (products.count > 0) == fast
 
 
+def test_runs_that_differ_in_rates_and_seeds_alone_are_measured_once(tmp_path: Path) -> None:
+    words = ["optimizer=mezo", "profile=smoke", "dataset._target_=tests.synthetic.bars"]
+    alike = plan([*words, "optimizer.lr=0.1,0.01", "seed=0,1"])
+    longer = plan([*words, "optimizer.lr=0.1,0.01", "optimizer.queries=2"])
+    both = [(tmp_path, run.config) for run in [*alike, *longer]]
+    assert estimated(both[:4]).kinds == 1
+    assert estimated(both).kinds == 2
+
+
 def test_a_run_that_seconds_end_is_estimated_without_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def bind(*_: object) -> None:
         raise AssertionError("bound")

@@ -26,7 +26,7 @@ MOST_WARM_UP_SECONDS = 60.0  # the first steps compile kernels, which can take h
 MEASURED_STEPS = 20
 MOST_SECONDS = 8.0  # of measured steps: one of a language model can take several
 SCORED_PART = 8  # every eighth example
-DECIDING_PARTS = ("optimizer", "model", "dataset", "training", "memory_budget")
+DECIDING_PARTS = ("model", "dataset", "training", "memory_budget")
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Estimate:
 
 
 def estimated(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> Estimate:
-    """What the runs will take, less what is done of them; runs that differ in seed alone are measured once.
+    """What the runs will take, less what is done of them; of runs that differ in seeds and rates alone one is measured.
 
     Raises ValueError for a run whose values are impossible; one whose data cannot be had now is left out.
     """
     measured: dict[str, Estimate] = {}
     total = 0.0
     for folder, config in folders_and_configs:
-        kind = json.dumps([config[part] for part in DECIDING_PARTS])
+        kind = json.dumps([without_rates(config["optimizer"]), *(config[part] for part in DECIDING_PARTS)])
         if kind not in measured:
             measured[kind] = measure_or_leave_out(config)
         rows = read_evals(folder)
@@ -83,6 +83,13 @@ def estimated(folders_and_configs: Sequence[tuple[Path, Mapping[str, Any]]]) -> 
         sum(each.steps_expected for each in kinds),
         tuple(dict.fromkeys(reason for each in kinds for reason in each.unmeasured)),
     )
+
+
+def without_rates(settings: Any) -> Any:
+    """The settings of a method but for its fractions: rates, lengths and decays, by which no step takes longer."""
+    if isinstance(settings, Mapping):
+        return {name: without_rates(value) for name, value in settings.items() if not isinstance(value, float)}
+    return settings
 
 
 def measure_or_leave_out(config: Mapping[str, Any]) -> Estimate:
