@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tests.torture.faults import BY_SIGNAL
-from tightfit.records.machine import commit, describe_machine
+from tightfit.records.machine import commit, describe_machine, describe_processor
 
 OUTCOMES = ("same", "refused", "wrong")
 GROUP = ("kind", "phase", "method")
@@ -41,7 +41,7 @@ def origin() -> dict[str, Any]:
     head, dirty = commit()
     machine = describe_machine(torch.device("cpu"))
     told = {name: machine[name] for name in ("cpu", "cores", "platform", "python", "torch")}
-    return {"commit": head[:12], "dirty": dirty, **told}
+    return {"commit": head[:12], "dirty": dirty, **describe_processor(), **told}
 
 
 def counted(path: Path) -> list[dict[str, Any]]:
