@@ -1,7 +1,7 @@
 """Stopping between two steps: Ctrl-C or SIGTERM never leaves weights perturbed or a record half-written.
 
 Nor does SIGUSR2 where somebody has a handler for it, as a scheduler's client that puts a job into the queue again: the
-run is saved first, and then the handler has its signal.
+run is saved first, and then the handler has its signal. One that refuses has the run end as by Ctrl-C, for its reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._to_requeue:
-            signal.raise_signal(REQUEUE)
+            try:
+                signal.raise_signal(REQUEUE)
+            except Exception as error:  # the job's time is over for the last time
+                raise KeyboardInterrupt(f"{str(error).rstrip('.')}; run again to continue") from error
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
