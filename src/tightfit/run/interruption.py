@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REQUEUE = signal.SIGUSR2
+SAME_REQUEST_SECONDS = 1.0  # Slurm tells a job whose time is over twice, milliseconds apart
 
 
 class Interruption:
     """While active, the first signal only sets `requested`; a second one stops at once.
 
+    A scheduler may say the same twice: within a second only Ctrl-C is a second one.
     `process_is_stopping` stays set: a worker of a sweep that was told to stop must not begin its next run.
     """
 
@@ -26,6 +29,7 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
+        self._since = 0.0
         self._to_requeue = False
 
     def __enter__(self) -> Interruption:
@@ -44,7 +48,10 @@ class Interruption:
                 raise KeyboardInterrupt(f"{str(error).rstrip('.')}; run again to continue") from error
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if self.requested and (number == signal.SIGINT or now - self._since > SAME_REQUEST_SECONDS):
             raise KeyboardInterrupt
+        if not self.requested:
+            self._since = now
         self.requested = Interruption.process_is_stopping = True
-        self._to_requeue = number == REQUEUE
+        self._to_requeue |= number == REQUEUE
