@@ -12,6 +12,7 @@ from tightfit.bench import load, overhead, page
 from tightfit.bench.__main__ import main
 from tightfit.bench.overhead import Swept, beyond_training
 from tightfit.commands.words import WrongWords
+from tightfit.records.machine import describe_processor
 
 NO_NEED_OF_DATA = "dataset._target_=tests.synthetic.bars"
 
@@ -51,6 +52,7 @@ def test_load_is_recorded_for_each_number_of_runs(tmp_path: Path, monkeypatch: p
     assert main(["part=load", f"csv={tmp_path / 'load.csv'}"]) == 0
     rows = list(csv.DictReader((tmp_path / "load.csv").open()))
     assert [row["runs"] for row in rows] == ["2", "4"]
+    assert describe_processor().items() <= rows[0].items()
     assert all(float(row["most_memory_mib"]) > 0 for row in rows)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tightfit.records import machine
-from tightfit.records.machine import describe_hardware, host, instructions
+from tightfit.records.machine import describe_hardware, describe_processor, host, instructions
 
 CPU = torch.device("cpu")
 ZEN_3 = """\
@@ -38,6 +38,7 @@ def test_processor_is_known_by_family_model_and_stepping_and_by_its_instructions
     assert [described[f"cpu_{part}"] for part in ("family", "model", "stepping")] == ["25", "1", "0"]
     assert described["instructions"] == ["avx", "avx2", "fma"]
     assert described["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert describe_processor() == {"capability": described["capability"], "instructions": "avx avx2 fma"}
 
 
 def test_instructions_of_arm_have_the_names_they_have_elsewhere(told: Path) -> None:

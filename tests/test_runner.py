@@ -128,6 +128,37 @@ def test_interrupted_run_stops_between_steps_and_continues_to_the_same_weights(
     assert without_seconds(read_evals(tmp_path / "stopped")) == without_seconds(read_evals(tmp_path / "whole"))
 
 
+class InsistingTracker(KillingTracker):
+    """Sends the process two signals, one soon after the other, at the third evaluation row."""
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        super().__init__(at_row=3)
+        self.signals = signals
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows += 1
+        if self.rows == self.at_row:
+            for each in self.signals:
+                os.kill(os.getpid(), each)
+
+
+@pytest.mark.parametrize(
+    ("signals", "is_broken_off"),
+    [
+        ((signal.SIGTERM, signal.SIGTERM), False),  # as Slurm does when a job's time is over
+        ((signal.SIGTERM, signal.SIGINT), True),
+        ((signal.SIGINT, signal.SIGINT), True),
+    ],
+)
+def test_a_second_signal_breaks_off_unless_a_scheduler_repeats_itself(
+    signals: tuple[signal.Signals, ...], is_broken_off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Interruption, "process_is_stopping", False)  # undone at the end: this process goes on
+    with pytest.raises(KeyboardInterrupt) if is_broken_off else nullcontext():
+        stopped = carry_out(task(METHODS["bp_sgd"]), tmp_path / "run", InsistingTracker(*signals))
+        assert (stopped.status, "at step 12" in stopped.reason) == ("interrupted", True)
+
+
 def test_process_told_to_stop_begins_no_further_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Interruption, "process_is_stopping", True)
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ import pytest
 from tests.torture.faults import KINDS, Fault, drawn
 from tests.torture.injection import PHASES
 from tests.torture.methods import METHODS
-from tests.torture.recorded import TOLD, table
+from tests.torture.recorded import TOLD, told
 from tests.torture.recorded import main as recorded
 from tests.torture.trial import Trial
 from tests.torture.twins import Twins
@@ -19,6 +19,7 @@ from tightfit.records.places import EXPERIMENTS
 
 SEED = 0
 RECORD = EXPERIMENTS / "reliability"
+NAMED = ("capability", "instructions", "cpu", "platform", "python", "torch")
 INDICES = (0, 9, 11, 13, 16, 17, 18, 19, 20, 21, 22, 23)
 
 
@@ -73,7 +74,7 @@ def test_the_campaign_notices_a_run_that_goes_on_from_elsewhere(
 def test_the_recorded_campaign_is_told_as_it_went() -> None:
     with (RECORD / "results" / "faults.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert table(rows) in (RECORD / "README.md").read_text()
+    assert told(rows) in (RECORD / "README.md").read_text()
     assert set(TOLD) == set(KINDS)
     assert sum(int(row["signals"]) for row in rows) >= 1000
     assert sum(int(row["others"]) for row in rows) >= 500
@@ -82,16 +83,21 @@ def test_the_recorded_campaign_is_told_as_it_went() -> None:
 
 
 def test_a_record_counts_what_struck_and_only_of_a_commit(tmp_path: Path) -> None:
-    by = {"commit": "0123456789ab", "dirty": False, "cpu": "Example"}
+    by = {"commit": "0123456789ab", "dirty": False, **dict.fromkeys(NAMED, "Example"), "cores": 2}
     group = {"seed": 3, "kind": "insist", "phase": "end", "method": "mezo"}
     faults = [{**group, "struck": struck, "outcome": "same"} for struck in (1, 2)]
     faults += [{**group, "kind": "disk", "struck": 0, "outcome": "same"}]
     campaign, table = tmp_path / "campaign.jsonl", tmp_path / "results" / "faults.csv"
+    page = tmp_path / "README.md"
+    before = "| what happens | wrong |\n|---|---|\n| all of them | 1 |\n| all | 1 |"
+    page.write_text(f"Before.\n\nSeed 1, commit x:\n\n{before}\n\nAfter.\n")
     campaign.write_text("".join(json.dumps(line) + "\n" for line in (by, *faults)))
     assert recorded([str(campaign), str(table)]) == 0
     disk, insist = csv.DictReader(table.open())
     assert (insist["faults"], insist["signals"], insist["others"], insist["same"]) == ("2", "3", "0", "2")
     assert (disk["faults"], disk["signals"], disk["others"]) == ("1", "0", "0")
+    assert page.read_text() == f"Before.\n\n{told([disk, insist])}\n\nAfter.\n"
+    assert "Seed 3, commit 0123456789ab; Example Example, 2 cores" in page.read_text()
     campaign.write_text(campaign.read_text().replace("false", "true"))
     with pytest.raises(ValueError, match="no commit has"):
         recorded([str(campaign), str(table)])

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .ports import free_ports
@@ -47,8 +47,13 @@ def ray_nodes(env: dict[str, str]) -> Generator[str]:
         start = [*HEAD, "--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}/t"]
         nodes.enter_context(node(env, place, *start))
         for _ in range(2):
-            nodes.enter_context(node(env, place, f"--address={address}", "--num-cpus=1"))
+            nodes.enter_context(worker_node(env, place, address))
         yield address
+
+
+def worker_node(env: dict[str, str], folder: Path, address: str) -> AbstractContextManager[None]:
+    """One of a core that joins those at `address`. Raises NotStarted as they do."""
+    return node(env, folder, f"--address={address}", "--num-cpus=1")
 
 
 @contextmanager
@@ -73,6 +78,11 @@ def node(env: dict[str, str], folder: Path, *words: str) -> Generator[None]:
                 raise NotStarted(f"Ray did not start in {TRIES} tries: {said.read_text()[-400:]}")
         finally:
             end(process)
+
+
+def lose_node_of(worker: int) -> None:
+    """Kill the node that the process `worker` is of at once, as when its machine loses power."""
+    os.killpg(os.getpgid(worker), signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

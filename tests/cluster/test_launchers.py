@@ -75,19 +75,42 @@ def test_a_job_is_put_into_the_queue_again_with_its_words() -> None:
     assert isinstance(again, submitit.helpers.DelayedSubmission)
 
 
+def test_a_job_that_is_told_to_end_answers_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stepping = loop.Run.train_one_step
+
+    def step(run: loop.Run) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return stepping(run)
+
+    monkeypatch.setattr(loop.Run, "train_one_step", step)
+    monkeypatch.setattr("tightfit.run.interruption.Interruption.process_is_stopping", False)
+    assert Resumable()(config(tmp_path), []) == ("failed", "stopped on request at step 1 of 24; run again to continue")
+
+
 class Requeued(SystemExit):
     """What a scheduler's client ends a job with."""
 
 
-def test_a_run_is_saved_before_its_job_is_put_into_the_queue_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+class OutOfTime(Exception):
+    """What it raises where a job has run out of time too often."""
+
+
+OF_CLIENT = [
+    (Requeued(-1), Requeued, "stopped to be begun again elsewhere"),
+    (OutOfTime("timed-out too many times."), KeyboardInterrupt, "timed-out too many times; run again to continue"),
+]
+
+
+@pytest.mark.parametrize(("answer", "ends_by", "reason"), OF_CLIENT)
+def test_a_run_is_saved_before_its_job_is_put_into_the_queue_again_or_is_not(
+    answer: BaseException, ends_by: type[BaseException], reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[Any] = []
 
     def requeue(*_: object) -> None:
         (folder,) = (tmp_path / "scratch").iterdir()
         seen.append((folder / "checkpoint.pt").exists())
-        raise Requeued(-1)
+        raise answer
 
     stepping = loop.Run.train_one_step
 
@@ -100,7 +123,7 @@ def test_a_run_is_saved_before_its_job_is_put_into_the_queue_again(
     monkeypatch.setattr("tightfit.run.interruption.Interruption.process_is_stopping", False)
     before = signal.signal(signal.SIGUSR2, requeue)
     try:
-        with pytest.raises(Requeued):
+        with pytest.raises(ends_by):
             carry_out(config(tmp_path))
     finally:
         signal.signal(signal.SIGUSR2, before)
@@ -108,6 +131,6 @@ def test_a_run_is_saved_before_its_job_is_put_into_the_queue_again(
     (folder,) = (tmp_path / "scratch").iterdir()
     record = read_run(folder)
     assert record is not None
-    assert record.status == "interrupted"
+    assert (record.status, record.reason) == ("interrupted", reason)
     monkeypatch.setattr("tightfit.run.interruption.Interruption.process_is_stopping", False)
     assert carry_out(config(tmp_path)).status == "finished"

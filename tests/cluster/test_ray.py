@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tightfit.records.record import read_evals
 
-from .ray_nodes import NotStarted, obstacle, ray_nodes
+from .ray_nodes import NotStarted, lose_node_of, obstacle, ray_nodes, worker_node
 from .sweeps import FOUR, ONE, as_undisturbed, digests, ended, folders, held, is_anybody_in, only_record, steps, sweep
 from .waiting import until
 
@@ -96,3 +96,43 @@ def test_ctrl_c_at_the_launcher_cancels_its_tasks_which_save_where_they_are(
     ended(sweep(there, runs, *ONE, "hydra/launcher=ray"))
     assert steps(runs) == [(0, 12), (12, 24)]
     assert as_undisturbed(runs, undisturbed)
+
+
+def test_a_node_that_is_lost_once_too_often_ends_the_launcher_with_its_reason(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """From here on there is one node less."""
+    runs = tmp_path / "runs"
+    with held_task(there, runs, tmp_path / "marker", "hydra.launcher.max_retries=0") as (process, worker):
+        lose_node_of(worker)
+        said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "#0: " in said, said
+    assert "node" in said.partition("#0: ")[2].lower(), said
+    assert not is_anybody_in(runs)
+    ended(sweep(there, runs, *ONE, "hydra/launcher=ray"))
+    assert steps(runs) == [(0, 6), (6, 24)]
+    assert as_undisturbed(runs, undisturbed)
+
+
+def test_the_run_of_a_node_that_is_lost_goes_on_at_another_that_may_join_later(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """The only node left is lost, so the run waits for the one that joins."""
+    runs = tmp_path / "runs"
+    with held_task(there, runs, tmp_path / "marker") as (process, worker):
+        lose_node_of(worker)
+        with joining(there, tmp_path):
+            ended(process)
+    assert steps(runs) == [(0, 6), (6, 24)]
+    assert as_undisturbed(runs, undisturbed)
+
+
+@contextmanager
+def joining(there: dict[str, str], folder: Path) -> Generator[None]:
+    with ExitStack() as nodes:
+        try:
+            nodes.enter_context(worker_node(there, folder, there["RAY_ADDRESS"]))
+        except NotStarted as error:
+            pytest.skip(str(error))
+        yield

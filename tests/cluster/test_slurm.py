@@ -19,6 +19,8 @@ from .waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(obstacle()), reason=obstacle())]
 ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=60"]
+# Slurm tells a job up to a minute earlier than it is asked to, which leaves a slow machine one to begin the run in.
+SHORT = ["hydra.launcher.timeout_min=3", "hydra.launcher.signal_delay_s=60"]
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +37,11 @@ def state_of(there: dict[str, str], runs: Path) -> str:
 
 
 @contextmanager
-def held_job(there: dict[str, str], runs: Path, marker: Path) -> Generator[tuple[subprocess.Popen[str], str, int]]:
+def held_job(
+    there: dict[str, str], runs: Path, marker: Path, *words: str
+) -> Generator[tuple[subprocess.Popen[str], str, int]]:
     """A sweep of one run that is held in its middle, the number of its job, and of its process."""
-    with sweep(there, runs, *ONE, *ON_SLURM, *held(marker)) as process:
+    with sweep(there, runs, *ONE, *ON_SLURM, *held(marker), *words) as process:
         try:
             until(lambda: marker.exists() or process.poll() is not None, state=lambda: state_of(there, runs))
             assert process.poll() is None, process.communicate()[0]
@@ -67,6 +71,52 @@ def test_a_preempted_job_is_begun_again_and_ends_as_if_undisturbed(
         ended(process)
     assert only_record(runs).status == "finished"
     assert steps(runs) == [(0, 12), (12, 24)]  # none was lost
+    assert as_undisturbed(runs, undisturbed)
+
+
+def test_a_job_whose_time_is_over_is_begun_again_and_ends_as_if_undisturbed(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with held_job(there, runs, tmp_path / "marker", *SHORT) as (process, job, _):
+        until(lambda: "JobState=PENDING" in asked(there, "scontrol", "show", "job", job), lambda: state_of(there, runs))
+        assert only_record(runs).status == "interrupted"
+        asked(there, "scontrol", "update", f"jobid={job}", "StartTime=now")  # which else waits two minutes
+        until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
+        ended(process)
+    assert steps(runs) == [(0, 12), (12, 24)]  # none was lost
+    assert as_undisturbed(runs, undisturbed)
+
+
+def test_a_job_whose_time_is_over_too_often_ends_the_launcher_with_its_reason_and_the_same_line_goes_on(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    once = "hydra.launcher.max_num_timeout=0"
+    with held_job(there, runs, tmp_path / "marker", *SHORT, once) as (process, _, _):
+        until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
+        said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "#0: Job not requeued because: timed-out too many times; run again to continue" in said, said
+    assert only_record(runs).status == "interrupted"
+    ended(sweep(there, runs, *ONE, *ON_SLURM))
+    assert steps(runs) == [(0, 12), (12, 24)]
+    assert as_undisturbed(runs, undisturbed)
+
+
+def test_a_job_that_slurm_ends_without_notice_saves_and_the_same_line_goes_on(
+    there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """As a job whose time is over where nobody had it told before: it has SIGTERM, and half a minute."""
+    runs = tmp_path / "runs"
+    with held_job(there, runs, tmp_path / "marker", "hydra.launcher.signal_delay_s=0") as (process, job, _):
+        asked(there, "scontrol", "update", f"jobid={job}", "TimeLimit=1")
+        until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
+        said, _ = process.communicate()
+    assert process.returncode == 1, said
+    assert "#0: stopped on request at step 12 of 24; run again to continue" in said, said
+    ended(sweep(there, runs, *ONE, *ON_SLURM))
+    assert steps(runs) == [(0, 12), (12, 24)]
     assert as_undisturbed(runs, undisturbed)
 
 

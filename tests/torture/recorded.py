@@ -1,27 +1,29 @@
 """The record of a campaign: `python -m tests.torture.recorded build/torture.jsonl … faults.csv`.
 
 It counts what the lines of one campaign or more say, by seed, fault, phase and method. Only signals that came and
-faults that happened count as such: a process may have ended before.
+faults that happened count as such: a process may have ended before. The page in the folder above is told of it.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.torture.faults import BY_SIGNAL
-from tightfit.records.machine import commit, describe_machine
+from tightfit.records.machine import commit, describe_machine, describe_processor
 
 OUTCOMES = ("same", "refused", "wrong")
 GROUP = ("kind", "phase", "method")
 COUNTS = ("faults", "signals", "others", *OUTCOMES)
+ON_PAGE = re.compile(r"^Seeds? .*:\n\n\| what happens [\s\S]*?^\| all \|.*$", re.MULTILINE)
 TOLD = {
     "kill": "a signal at any call of any phase",
     "kill twice": "another one in the session that goes on",
@@ -40,8 +42,8 @@ def origin() -> dict[str, Any]:
     """By what code, and where, a campaign is made: the first line of its record."""
     head, dirty = commit()
     machine = describe_machine(torch.device("cpu"))
-    told = {name: machine[name] for name in ("cpu", "cores", "platform", "python", "torch")}
-    return {"commit": head[:12], "dirty": dirty, **told}
+    named = {name: machine[name] for name in ("cpu", "cores", "platform", "python", "torch")}
+    return {"commit": head[:12], "dirty": dirty, **describe_processor(), **named}
 
 
 def counted(path: Path) -> list[dict[str, Any]]:
@@ -62,8 +64,16 @@ def counted(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The counts of `rows` by kind, in Markdown."""
+def told(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where, and by which code and seeds, the campaigns of `rows` were made, and their counts by kind, in Markdown."""
+    made = {name: ", ".join(dict.fromkeys(str(row[name]) for row in rows)) for name in rows[0] if name not in GROUP}
+    of = f"{'Seeds' if ',' in made['seed'] else 'Seed'} {made['seed']}, commit {made['commit']}"
+    cpu = " ".join(filter(None, (made["cpu"], made.get("capability"))))
+    where = f"{cpu}, {made['cores']} cores, {made['platform']}, Python {made['python']}, torch {made['torch']}"
+    return f"{of}; {where}:\n\n{table(rows)}"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| what happens | faults | signals | others | the same | refused | wrong |", "|---|---" + "|---" * 5 + "|"]
     for kind in (*TOLD, "all"):
         here = [row for row in rows if kind in (row["kind"], "all")]
@@ -80,7 +90,10 @@ def main(words: Sequence[str]) -> int:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print(table(rows))
+    page = record.parents[1] / "README.md"
+    if page.exists():
+        page.write_text(ON_PAGE.sub(lambda _: told(rows), page.read_text()))
+    print(told(rows))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tightfit.commands.words import WrongWords
-from tightfit.records.machine import commit, describe_machine
+from tightfit.records.machine import commit, describe_machine, describe_processor
 from tightfit.records.record import append_csv
 
 
@@ -19,6 +19,7 @@ def evidence() -> dict[str, Any]:
     """What stands beside every number that is measured here now."""
     head, dirty = commit()
     return {
+        **describe_processor(),
         **describe_machine(torch.device("cpu")),
         "load": round(os.getloadavg()[0], 2),
         "commit": head[:12],

@@ -213,9 +213,7 @@ def record(measured: Sequence[Measured], path: Path) -> None:
 
     Raises ValueError when the file has other columns.
     """
-    hardware = describe_hardware(torch.device("cpu"))
-    processor = {"capability": hardware["capability"], "instructions": " ".join(hardware["instructions"])}
-    now = {**processor, **evidence()}
+    now = evidence()
     append_csv(path, [{**line(each), **now, "threads": each.row.threads} for each in measured], "a row of the bench")
 
 

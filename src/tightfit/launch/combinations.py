@@ -31,7 +31,7 @@ def combinations(overrides: Sequence[Override]) -> list[dict[str, Any]]:
     """
     latest = {override.get_key_element(): override for override in overrides}
     values = {key: values_of(override) for key, override in latest.items()}
-    plain = {key for key, override in latest.items() if is_plain(override)}
+    plain = {key for key, override in latest.items() if override.is_sweep_override() and is_plain(override)}
     files: dict[tuple[str, ...], DictConfig] = {}
     configs = []
     for combination in itertools.product(*([(key, value) for value in choice] for key, choice in values.items())):
@@ -50,7 +50,7 @@ def is_plain(override: Override) -> bool:
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         return False
     is_group = GlobalHydra.instance().config_loader().get_group_options(str(override.key_or_group))
-    return override.is_sweep_override() and not is_group and not any("{" in value for value in values_of(override))
+    return not is_group and not any("{" in value for value in values_of(override))
 
 
 def values_of(override: Override) -> list[str]:

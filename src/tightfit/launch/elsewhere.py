@@ -24,7 +24,10 @@ class Resumable:
     """The same as a job that submitit puts into the queue again when its time is over, or another needs its place."""
 
     def __call__(self, config: Mapping[str, Any], words: Sequence[str]) -> tuple[str, str]:
-        return outcome_of(config, words)
+        try:
+            return outcome_of(config, words)
+        except KeyboardInterrupt as stop:  # the job is to end, and nobody begins it again
+            return "failed", str(stop)
 
     def checkpoint(self, config: Mapping[str, Any], words: Sequence[str]) -> Any:
         from submitit.helpers import DelayedSubmission  # of the extra `slurm`

@@ -68,6 +68,14 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
     return described
 
 
+def describe_processor() -> dict[str, str]:
+    """What PyTorch takes this processor for, and its instructions of which that depends, each as a cell of a table."""
+    return {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "instructions": " ".join(sorted(instructions() & TOLD_INSTRUCTIONS)),
+    }
+
+
 def version_of(package: str) -> str:
     """The installed version of `package`; empty where there is none."""
     try:

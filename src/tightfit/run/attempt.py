@@ -67,8 +67,8 @@ def ends_recorded(attempts: Sequence[Attempt]) -> Generator[None]:
     """However what is done inside ends, that is written in the records of `attempts`; only faults of ours go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        end_all(attempts, "interrupted", "stopped on request; run again to continue")
+    except KeyboardInterrupt as stop:
+        end_all(attempts, "interrupted", str(stop) or "stopped on request; run again to continue")
     except SystemExit:  # by a scheduler's client, once the run is in the queue again
         end_all(attempts, "interrupted", "stopped to be begun again elsewhere")
         raise

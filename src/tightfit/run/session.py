@@ -81,7 +81,7 @@ def carry_out(config: Mapping[str, Any], command: Sequence[str] = ()) -> Outcome
         record = attempt(config, folder, label, before, command)
     say(label, of_end(record, folder))
     if record.status == "interrupted":
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(record.reason)
     return Outcome(record.status, folder, record.reason)
 
 
