@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from tightfit.run.metrics import Score
+
+SECONDS_APART = 0.5
 
 
 def describe(config: Mapping[str, Any]) -> str:
@@ -20,6 +24,20 @@ def describe(config: Mapping[str, Any]) -> str:
     if config["memory_budget"]["name"] != "unlimited":
         parts.append(config["memory_budget"]["name"])
     return f"{' · '.join(parts)} · seed {config['seed']}"
+
+
+class Spacing:
+    """Lets lines pass: the first, the last, and others that come SECONDS_APART at least."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now, self._passed = now, -math.inf
+
+    def lets_pass(self, is_last: bool) -> bool:
+        now = self._now()
+        if not is_last and now < self._passed + SECONDS_APART:
+            return False
+        self._passed = now
+        return True
 
 
 def show(label: str, done: float, score: Score, metric: str | None, seconds: float) -> None:
