@@ -73,7 +73,15 @@ def test_a_short_run_is_told_its_steps_alone() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_000, "117 min"), (7_200, "2 hours"), (172_800, "2 days")],
+    [
+        (0, "0 s"),
+        (0.4, "0.4 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7_000, "117 min"),
+        (7_200, "2 hours"),
+        (172_800, "2 days"),
+    ],
 )
 def test_durations_are_in_the_largest_unit_of_which_there_are_two(seconds: float, said: str) -> None:
     assert duration(seconds) == said
@@ -85,11 +93,18 @@ def test_what_seconds_limit_is_said_before_training() -> None:
     length.before(0, 0.0, made=0)
     length.after_step(1, 0.0, made=1, eval_seconds=0.0)
     length.after_step(2, 10.0, made=1, eval_seconds=0.0)
-    assert told == [
-        "at most 5 min of training, or 40,000 steps of 32 examples, and up to 60 s of scoring beside it",
-    ]
+    (said,) = told
+    assert said == (
+        "at most 5 min of training, or 40,000 steps of 32 examples; beside it 3 evaluations, and up to 7 more within "
+        "60 s"
+    )
     length.before(39_999, 240.0, made=5)
-    assert told[1] == "at most 60 s of training, or 1 step of 32 examples, and up to 12 s of scoring beside it"
+    assert told[1] == (
+        "at most 60 s of training, or 1 step of 32 examples; beside it 1 evaluation, and up to 4 more within 12 s"
+    )
+    told.clear()
+    forecast_of(told, steps=9, evaluations=2, seconds=1).before(0, 0.0, made=0)
+    assert told == ["at most 1 s of training, or 9 steps of 32 examples; beside it 3 evaluations"]
 
 
 def test_a_run_says_it_before_it_trains_and_once_its_steps_show_it(
@@ -104,5 +119,7 @@ def test_a_run_says_it_before_it_trains_and_once_its_steps_show_it(
     limited = {"epochs": 4, "evaluations": 4, "batch_size": 16, "seconds": 600}
     carry_out(config(tmp_path, training=limited))
     said = lines(capsys)
-    assert said[1] == "at most 10 min of training, or 24 steps of 16 examples, and up to 2 min of scoring beside it"
+    assert said[1] == (
+        "at most 10 min of training, or 24 steps of 16 examples; beside it 3 evaluations, and up to 2 more within 2 min"
+    )
     assert not any("steps left" in line for line in said)

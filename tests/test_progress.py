@@ -6,7 +6,8 @@ import pytest
 
 from tightfit.records.record import read_evals
 from tightfit.run import progress
-from tightfit.run.progress import Spacing
+from tightfit.run.metrics import Score
+from tightfit.run.progress import Spacing, show
 from tightfit.run.session import carry_out
 
 from .test_sentences import lines
@@ -25,6 +26,11 @@ def test_lines_are_apart_but_for_the_first_and_the_last() -> None:
         True,
         True,
     ]
+
+
+def test_a_last_step_that_ends_late_is_the_end_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    show("a run", 1.04, Score([[1, 1], [1, 1]], 0.7), None, 2.08)
+    assert capsys.readouterr().out == "[a run] 100% accuracy 50.00% after 2.1 s of training, 0 s left\n"
 
 
 @pytest.mark.parametrize(("apart", "shown"), [(0.0, 13), (1e6, 2)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tightfit.run.pace import MOST_OF_TRAINING
+from tightfit.run.pace import ALWAYS_MADE, MOST_OF_TRAINING
 from tightfit.run.task import Training
 
 # Of training, whichever comes first: compiled kernels and warm caches are behind a run by then.
@@ -25,13 +25,16 @@ class Forecast:
         """Tell what is ahead. step, train_seconds: where the run stands; made: how often it was scored."""
         training, left = self._training, self._steps - step
         steps = f"{counted(left, 'step')} of {counted(self._batch_size, 'example')}"
+        evaluations = training.evaluations + 1 - made
         if training.seconds is None:
-            self._tell(f"{steps}, {counted(training.evaluations + 1 - made, 'evaluation')}")
+            self._tell(f"{steps}, {counted(evaluations, 'evaluation')}")
             return
         seconds = max(0.0, training.most_seconds - train_seconds)
+        sure = min(evaluations, 1 if made else ALWAYS_MADE)
+        more = f", and up to {evaluations - sure:,} more within {duration(MOST_OF_TRAINING * seconds)}"
         self._tell(
-            f"at most {duration(seconds)} of training, or {steps}, and up to {duration(MOST_OF_TRAINING * seconds)} of "
-            "scoring beside it"
+            f"at most {duration(seconds)} of training, or {steps}; beside it {counted(sure, 'evaluation')}"
+            + (more if evaluations > sure else "")
         )
 
     def after_step(self, step: int, train_seconds: float, made: int, eval_seconds: float) -> None:
@@ -68,4 +71,4 @@ def duration(seconds: float) -> str:
     for unit, size in (("days", 86_400), ("hours", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"

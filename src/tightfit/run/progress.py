@@ -41,11 +41,13 @@ class Spacing:
 
 
 def show(label: str, done: float, score: Score, metric: str | None, seconds: float) -> None:
-    """metric: told beside accuracy, where another one is chosen by."""
-    left = max(0.0, seconds / done - seconds) if done else float("nan")  # a last step may end past the limit
+    """done: the part of the run that is over; above 1 where the last step ends past the limit of seconds.
+    metric: told beside accuracy, where another one is chosen by."""
+    left = max(0.0, seconds / done - seconds) if done else float("nan")
     remaining = f", {left:.0f} s left" if done else ""
     other = f", {metric} {score.by(metric):.3f}" if metric else ""
-    say(label, f"{done:4.0%} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
+    part = f"{min(1.0, done):4.0%}"
+    say(label, f"{part} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
 
 
 def say(label: str, text: str) -> None:
