@@ -158,8 +158,7 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
     least = min(values.min() for values in losses.values())
     floor = f"; losses below {LEAST_LOSS:g} are drawn at {LEAST_LOSS:g}" if least <= LEAST_LOSS else ""
     note = f"{subject(records.runs)}; {seeds_note(records.runs)}{floor}{profile_note(profile, records.runs)}"
-    note = "\n".join(filter(None, [meanings(records.runs["cell_row"].dropna()), note]))
-    headline(figure, "Loss while training", note)
+    headline(figure, "Loss while training", f"{meanings(records.runs['cell_row'].dropna())}\n{note}")
     for axes, ends in zip(panels.flat, labels, strict=True):
         plain_log_ticks(axes)
         label_line_ends(axes, ends)
@@ -289,7 +288,7 @@ def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
     first = "Each method trains with the largest batch that fits. Labels: final accuracy."
     told = [first, meanings(records.runs["cell_row"].dropna()), conditions(records.runs, profile)]
-    return "\n".join(filter(None, told))
+    return "\n".join(told)
 
 
 def conditions(runs: pd.DataFrame, profile: str) -> str:
