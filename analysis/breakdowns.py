@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .curves import profile_note
 from .load import MEMORY_KINDS, PHASES, Records, latest
-from .names import arithmetic_title, in_order, mebibytes, method, subject
+from .names import arithmetic_title, in_order, meanings, mebibytes, method, subject
 from .palette import GREY, KIND_COLORS, PHASE_COLORS
 from .style import RC, NoRecords, headline, styled
 from .tables import machine
@@ -40,7 +40,7 @@ def memory_breakdown(runs: pd.DataFrame, published: pd.DataFrame) -> Figure:
         figure,
         f"Memory of a training step: {subject(runs)}",
         "Bars: every buffer counted as live at once (the paper's convention).\n"
-        "Black mark: measured peak of live tensor bytes, and its ratio to the bar.",
+        "Black mark: measured peak of live tensor bytes, and its ratio to the bar.\n" + meanings(runs["cell_row"]),
     )
     return figure
 
@@ -194,7 +194,8 @@ def time_note(runs: pd.DataFrame, profile: str) -> str:
     batches = "/".join(str(size) for size in sorted(set(chosen["batch_size"].dropna())))
     how = f"batch {batches}; a zeroth-order step makes two forward passes."
     bars = "\nA bar: the run with the median step." if runs.groupby("cell_row")["seed"].nunique().max() > 1 else ""
-    return f"{'; '.join(machines)}, {how}{bars}{profile_note(profile, runs)}"
+    meaning = f"\n{meanings(chosen['cell_row'].dropna())}"
+    return f"{'; '.join(machines)}, {how}{bars}{meaning}{profile_note(profile, runs)}"
 
 
 def stacked_bars(axes: Axes, table: pd.DataFrame, colors: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from .names import (
     budget_title,
     column_title,
     in_order,
+    meanings,
     mebibytes,
     method,
     subject,
@@ -155,9 +156,9 @@ def loss_curves(records: Records, arithmetic: str, profile: str = "paper") -> Fi
     for axes in panels[-1]:
         axes.set_xlabel("epoch" if profile == "paper" else "epoch of the full protocol, compressed")
     least = min(values.min() for values in losses.values())
-    floor = f"; losses below {LEAST_LOSS:g} are drawn there" if least <= LEAST_LOSS else ""
+    floor = f"; losses below {LEAST_LOSS:g} are drawn at {LEAST_LOSS:g}" if least <= LEAST_LOSS else ""
     note = f"{subject(records.runs)}; {seeds_note(records.runs)}{floor}{profile_note(profile, records.runs)}"
-    headline(figure, "Loss while training", note)
+    headline(figure, "Loss while training", f"{meanings(records.runs['cell_row'].dropna())}\n{note}")
     for axes, ends in zip(panels.flat, labels, strict=True):
         plain_log_ticks(axes)
         label_line_ends(axes, ends)
@@ -285,15 +286,16 @@ def clip(share: float, odds: float) -> float:
 
 def reading(records: Records, profile: str) -> str:
     """How to read the figure, what was run, and where."""
-    return "Each method trains with the largest batch that fits. Labels: final accuracy.\n" + conditions(
-        records.runs, profile
-    )
+    first = "Each method trains with the largest batch that fits. Labels: final accuracy."
+    told = [first, meanings(records.runs["cell_row"].dropna()), conditions(records.runs, profile)]
+    return "\n".join(told)
 
 
 def conditions(runs: pd.DataFrame, profile: str) -> str:
-    """Of how many seeds, on what machines and by how much of the protocol `runs` came about."""
+    """A line on how many seeds, on what machines and by how much of the protocol `runs` came about."""
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
-    return f"{seeds_note(runs)}; {'; '.join(machines)}{profile_note(profile, runs)}"
+    seeds = seeds_note(runs)
+    return f"{seeds[0].upper()}{seeds[1:]}; {'; '.join(machines)}{profile_note(profile, runs)}"
 
 
 def seeds_note(runs: pd.DataFrame) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,13 +15,17 @@ MOST_FREQUENT = "most frequent class"  # what always giving it is right for is t
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the papers' tables; `dash` and `marker` tell the variants of a family apart."""
+    """A row of the papers' tables; `dash` and `marker` tell the variants of a family apart.
+
+    meaning: in words, where the title is a paper's own coinage.
+    """
 
     title: str
     short: str
     color: str
     dash: str = "-"
     marker: str = "o"
+    meaning: str = ""
 
 
 def member(title: str, short: str, family: Family, variant: Variant = "plain") -> Method:
@@ -30,7 +35,10 @@ def member(title: str, short: str, family: Family, variant: Variant = "plain") -
 def of_papers() -> dict[str, Method]:
     """The rows that papers name, and those that are one method at several values, from light to dark."""
     rows = {
-        row: member(said["title"], said.get("short", said["title"]), said["family"], said.get("variant", "plain"))
+        row: replace(
+            member(said["title"], said.get("short", said["title"]), said["family"], said.get("variant", "plain")),
+            meaning=said.get("meaning", ""),
+        )
         for row, said in papers.together("rows").items()
     }
     scale = papers.together("scale")
@@ -117,6 +125,12 @@ def method(row: str) -> Method:
     return METHODS.get(row, Method(row, row, COLORS["none"], marker="x"))
 
 
+def meanings(rows: Iterable[str]) -> str:
+    """A line that says what the titles of `rows` mean; empty where all say it themselves."""
+    said = [one for row in in_order(set(rows)) if (one := method(row)).meaning]
+    return "; ".join(f"{one.title}: {one.meaning}" for one in said) + ("." if said else "")
+
+
 def in_order(rows: set[str]) -> list[str]:
     """`rows` from the least backpropagation to the most, unknown ones last."""
     known = list(METHODS)
@@ -142,9 +156,15 @@ def dataset_title(name: str) -> str:
 
 
 def subject(runs: pd.DataFrame) -> str:
-    """What was trained on what, such as "LeNet-5 on MNIST, Fashion-MNIST"."""
-    models = ", ".join(dict.fromkeys(map(model_title, sorted(set(runs["model"].dropna())))))
-    return f"{models} on {', '.join(map(dataset_title, sorted(set(runs['dataset'].dropna()), reverse=True)))}"
+    """What was trained on what, such as "LeNet-5 on MNIST, Fashion-MNIST; PointNet on ModelNet40"."""
+    pairs = sorted(set(runs[["model", "dataset"]].dropna().itertuples(index=False, name=None)))
+    datasets: dict[str, list[str]] = {}
+    for model, dataset in pairs:
+        datasets.setdefault(model_title(model), []).append(dataset)
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model, on in datasets.items():
+        models.setdefault(tuple(map(dataset_title, sorted(set(on), reverse=True))), []).append(model)
+    return "; ".join(f"{', '.join(those)} on {', '.join(on)}" for on, those in models.items())
 
 
 def experiment_title(experiment: str) -> str:

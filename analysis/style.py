@@ -66,8 +66,11 @@ def styled(height: float) -> Figure:
 
 
 def headline(figure: Figure, title: str, explanation: str) -> None:
-    """A title that says what is seen, below it how to read it, and the panels arranged in the room that is left."""
-    explanation = "\n".join(within_width(line) for line in explanation.split("\n"))
+    """A title that says what is seen, below it how to read it, and the panels arranged in the room that is left.
+
+    explanation: lines, of which those that say nothing are left out.
+    """
+    explanation = "\n".join(within_width(line) for line in explanation.split("\n") if line)
     lines = explanation.count("\n") + 1
     height = figure.get_figheight()
     figure.suptitle(title, x=0.008, y=1 - 0.06 / height, ha="left", va="top", fontsize=14, fontweight="bold")

@@ -15,10 +15,11 @@ def render_terminal(table: ResultTable) -> RichTable:
     caption = "\n".join([table.provenance, *footnotes(table)])
     rich = RichTable(title=table.title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left")
     rich.caption_justify = "left"
-    for name in ("", "ours ± spread (n)", "95% interval", "published", "difference"):
-        rich.add_column(name, justify="right" if name else "left", no_wrap=name != "ours ± spread (n)")
+    rich.add_column("", overflow="fold")
+    for name in ("ours ± spread\n(n seeds)", "95% interval", "published", "difference"):
+        rich.add_column(name, justify="right", overflow="fold")
     if table.shows_recorded:
-        rich.add_column("recorded, paper profile", justify="right", style="cyan")
+        rich.add_column("recorded,\npaper profile", justify="right", style="cyan", overflow="fold")
     for column in table.columns:
         rich.add_row(Text(column_title(column), style="bold"))
         for cell in table.of(column):

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import papers
 from analysis.load import EXPERIMENTS
-from analysis.names import of_papers
+from analysis.names import meanings, of_papers, subject
 from analysis.palette import COLORS, SCALE
 
 NEW = """
@@ -72,3 +73,17 @@ def test_what_a_paper_cannot_mean_is_refused(text: str, read: Callable[[], objec
 def test_every_paper_with_experiments_says_what_they_are_called() -> None:
     with_sweeps = {path.parent.name for path in EXPERIMENTS.glob("*/*.yaml") if "MULTIRUN" in path.read_text()}
     assert with_sweeps == set(papers.papers())
+
+
+def test_each_model_is_named_with_what_it_was_trained_on() -> None:
+    pairs = [("lenet5", "mnist"), ("lenet5", "fashion_mnist"), ("pointnet", "modelnet40"), ("pointnet", "modelnet40")]
+    runs = pd.DataFrame(pairs, columns=["model", "dataset"])
+    assert subject(runs) == "LeNet-5 on MNIST, Fashion-MNIST; PointNet on ModelNet40"
+    both = pd.DataFrame({"model": ["lenet5", "pointnet", None], "dataset": "mnist_points"})
+    assert subject(both) == "LeNet-5, PointNet on MNIST points"
+
+
+def test_what_a_paper_coined_is_explained_where_it_is_drawn() -> None:
+    said = "Full ZO: forward passes alone; ZO-Feat-Cls1: the last two by backpropagation."
+    assert meanings(["cls1", "full_zo", "bp_sgd", "cls1"]) == said
+    assert meanings(["bp_sgd", "full_bp"]) == ""

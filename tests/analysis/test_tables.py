@@ -61,6 +61,21 @@ def test_terminal_table_keeps_to_120_columns(runs: Path, experiments: Path, tmp_
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_does_not_fit_a_terminal_goes_on_below_and_is_not_cut(
+    width: int, runs: Path, experiments: Path, tmp_path: Path
+) -> None:
+    wide = "modelnet40_256_points_16_epochs_fp32"
+    for row, status in (("full_zo", "finished"), ("cls2", "interrupted")):
+        make_run(tmp_path / "short", TABLE, row, wide, [0.1, 0.8], profile="short", status=status)
+    text = printed(table_of(tmp_path / "short", experiments, "short", recorded=runs), width)
+    assert "…" not in text
+    if width == 120:
+        assert "  ZO-Feat-Cls2" in text
+        assert "91.00 ± 1.00 (3)" in text
+        assert "interrupted, not ended" in text
+
+
 def test_a_short_profile_says_so_in_the_title(tmp_path: Path, experiments: Path):
     make_run(tmp_path, TABLE, "full_zo", "mnist_fp32", [0.1, 0.8], profile="short")
     table = table_of(tmp_path, experiments, "short")

@@ -132,7 +132,12 @@ NOTHING = [
     runs("dataset.path has no default; write dataset.path=…", "dataset=arrays"),
     runs("device: Interpolation key 'nosuch' not found", "device=${nosuch}"),
     runs("missing EQUAL", "training"),
-    runs("no viable alternative at input", "optimizer.lr=[1"),
+    runs("optimizer.lr=[1 cannot be read (no viable alternative at input '[1'); close what is open", "optimizer.lr=[1"),
+    runs("""two pairs of quotes, one for the shell: "dataset.separator=';'\"""", "dataset.separator=;"),
+    runs(
+        """for the shell: "dataset.template='{question} Type: {label}'\"""", "dataset.template={question} Type: {label}"
+    ),
+    runs(r"""for the shell: "dataset.template='don\'t {label}'""", "dataset.template=don't {label}"),
 ]
 KINDS = [
     runs("memory_budget.enforce=maybe is not true or false; write one", "+memory_budget.enforce=maybe"),

@@ -37,10 +37,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(kind: str, tmp_path: P
     ("content", "settings"),
     [
         (TABLE.replace(",", ";"), {"separator": ";"}),
+        (TABLE.replace(",", "\t"), {"separator": "tab"}),
+        (TABLE.replace(",", "\t"), {"separator": r"\t"}),
         (TABLE.encode("utf-16"), {"encoding": "utf-16"}),
         (TABLE.encode("latin-1"), {"encoding": "latin-1"}),
     ],
-    ids=["semicolons", "utf-16", "latin-1"],
+    ids=["semicolons", "tab by its name", "tab by its escape", "utf-16", "latin-1"],
 )
 def test_another_separator_or_encoding_is_read_where_it_is_named(
     content: str | bytes, settings: dict[str, str], tmp_path: Path
@@ -74,7 +76,12 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "no encoding": ("csv", TABLE, {"encoding": "utf-9"}, "dataset.encoding=utf-9 is not known; choose utf-8"),
     "no decoder": ("csv", TABLE, {"encoding": "undefined"}, "dataset.encoding=undefined is not known; choose utf-8"),
     "no separator": ("csv", TABLE, {"separator": "::"}, "dataset.separator='::' is not one sign; choose ';'"),
-    "semicolons": ("csv", TABLE.replace(",", ";"), {}, "set dataset.separator=';' if that is between them"),
+    "semicolons": (
+        "csv",
+        TABLE.replace(",", ";"),
+        {},
+        "write \"dataset.separator=';'\", with both pairs of",
+    ),
     "no header": ("csv", TABLE.partition("\n")[2], {}, "or set dataset.header=false if line 1 is a row and give"),
     "twice": ("csv", "text,label,text\na,bad,b\n", {}, "mine.csv line 1 names the column 'text' twice; give each a"),
     "empty": ("csv", "", {}, "mine.csv has no rows; write the columns' names in line 1 and a row a line below"),

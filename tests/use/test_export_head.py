@@ -20,12 +20,16 @@ from tightfit.use.trained import Trained, load
 
 from .runs import LORA, MP_LORA, with_head
 
+TT = {"_target_": "tightfit.models.adapters.tt.TensorTrains", "name": "tt", "width": 4, "modes": 2}
+P_RGE = {"_target_": "tightfit.optimizers.p_rge.PRGE", "name": "p_rge", "lr": 1e-3, "eps": 1e-3}
+
 AUTOMATIC = transformers.AutoModelForSequenceClassification
 
 
 def run_with_head(folder: Path, kind: str, adapter: dict[str, Any] | None = None, **changes: Any) -> Trained:
     chosen = {"adapter": adapter} if adapter else {}
-    described = own_file(folder, model=with_head(folder, kind), optimizer=optimizer("bp_adam"), **chosen, **changes)
+    method = {"optimizer": optimizer("bp_adam"), **changes}
+    described = own_file(folder, model=with_head(folder, kind), **chosen, **method)
     outcome = carry_out(described)
     assert outcome.status == "finished", outcome.reason
     return load(outcome.folder)
@@ -85,11 +89,39 @@ def test_its_updates_and_its_head_leave_as_an_adapter_of_peft_with_equal_logits(
         assert torch.allclose(again.model(tokens), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_new_is_trained_beside_updates_and_held_in_full(tmp_path: Path) -> None:
-    run = run_with_head(tmp_path, "bert", {**LORA, "frozen_bits": 8})
-    trained = {name for name, each in run.model.named_parameters() if each.requires_grad and ".lora_" not in name}
-    # The source is a masked model, which has no pooler.
-    assert trained == {f"lm.{part}.{of}" for part in ("bert.pooler.dense", "classifier") for of in ("weight", "bias")}
+# The source is a masked model, which has no pooler.
+NEW = {f"lm.{part}.{of}" for part in ("bert.pooler.dense", "classifier") for of in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    "adapter", [{**LORA, "frozen_bits": 8}, MP_LORA, TT], ids=["lora in 8 bits", "mp_lora", "tensor trains"]
+)
+def test_what_is_new_is_trained_beside_an_adapter(adapter: dict[str, Any], tmp_path: Path) -> None:
+    run = run_with_head(tmp_path, "bert", adapter, optimizer=optimizer("mezo"))
+    drawn = run_with_head(tmp_path, "bert", adapter, optimizer={**optimizer("bp_sgd"), "lr": 0.0})
+    before, after = drawn.model.state_dict(), run.model.state_dict()
+    weights = set(dict(run.model.named_parameters()))
+    moved = {name for name in weights if not torch.equal(before[name], after[name])}
+    in_adapter = {name for name in weights if any(part in name for part in (".lora_", ".B", ".down.", ".up.", "Norm"))}
+    assert moved - in_adapter == NEW
+    assert moved & in_adapter
+
+
+def test_copies_of_adapters_alone_leave_no_new_head_as_drawn(tmp_path: Path) -> None:
+    described = own_file(
+        tmp_path, model=with_head(tmp_path, "llama"), optimizer={**optimizer("mezo"), **P_RGE}, adapter=MP_LORA
+    )
+    outcome = carry_out(described)
+    assert outcome.status == "failed"
+    assert outcome.reason == (
+        "ValueError: optimizer=p_rge moves adapters alone, and lm.score.weight of this model is new, so that it would "
+        "stay as drawn; choose optimizer=mezo with adapter=lora, which trains it too"
+    )
+    # One that somebody trained stays as it is.
+    taught = run_with_head(tmp_path, "llama")
+    write_model(taught, "huggingface", tmp_path / "out")
+    model = {**described["model"], "source": str(tmp_path / "out")}
+    assert carry_out({**described, "model": model}).status == "finished"
 
 
 def test_a_head_for_other_classes_is_replaced(tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ most that a step holds at once, over what inference does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional as F
 
+from tightfit.bench.evidence import append
 from tightfit.bench.pairs import Work, ratio_within, stepping
 from tightfit.commands.words import WrongWords
 from tightfit.memory.measured import peak_live_bytes
@@ -29,8 +28,7 @@ from tightfit.optimizers.base import Batch
 from tightfit.optimizers.directions.independent import Independent
 from tightfit.optimizers.directions.torch_legacy import TorchLegacy
 from tightfit.optimizers.mezo import MeZO
-from tightfit.records.machine import commit, describe_machine, keep_freed_memory
-from tightfit.records.record import append_csv
+from tightfit.records.machine import describe_machine, keep_freed_memory
 
 VOCABULARY = 49152
 LR, EPS = 1e-9, 1e-3
@@ -168,18 +166,10 @@ def show(workload: Workload, rows: Iterable[dict[str, Any]], console: Console) -
     console.print(table)
 
 
-def record(workload: Workload, rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Append `rows` to the CSV file at `path`, each with its workload, the commit, the machine and the time.
-
-    Raises ValueError when the file has other columns.
-    """
-    head, dirty = commit()
+def recorded(workload: Workload, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`rows` as they go on record: each with its workload."""
     known = {**asdict(workload), "dtype": dtype_name(workload.dtype)}
-    evidence = {"commit": head[:12], "dirty": dirty, **describe_machine(torch.device("cpu"))}
-    evidence["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    rounded = ({name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()} for row in rows)
-    lines = [{**known, **row, **evidence} for row in rounded]
-    append_csv(path, lines, "a step's record")
+    return [{**known, **{name: round(v, 5) if isinstance(v, float) else v for name, v in row.items()}} for row in rows]
 
 
 def measure_all(full: bool, only: str, threads: int | None, csv: str | None) -> None:
@@ -199,8 +189,4 @@ def measure_all(full: bool, only: str, threads: int | None, csv: str | None) -> 
     for workload in workloads:
         rows = list(measure(workload))
         show(workload, rows, console)
-        if csv:
-            try:
-                record(workload, rows, Path(csv))
-            except (OSError, ValueError) as error:
-                raise WrongWords(f"csv: {error}") from error
+        append(csv, recorded(workload, rows))

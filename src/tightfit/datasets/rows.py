@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SEPARATORS = {".tsv": "\t", ".csv": ","}
+SPELLED = {"tab": "\t", "\\t": "\t"}
 OTHER_SEPARATORS = (";", "\t", ",", "|")
 LONGEST_FIELD = 131_072  # characters: the limit of Python's csv, here for every kind of file
 Row = dict[str, Any]
@@ -74,9 +75,9 @@ def parsed(line: str, source: str) -> Row:
 
 def read_table(path: Path, text: str, separator: str | None, header: bool) -> list[Row]:
     """Rows of a table; what a short one lacks is None."""
-    delimiter = SEPARATORS[path.suffix] if separator is None else separator
+    delimiter = SEPARATORS[path.suffix] if separator is None else SPELLED.get(str(separator), separator)
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n ':
-        raise ValueError(f"dataset.separator={separator!r} is not one sign; choose ';', ',', '|' or a tab")
+        raise ValueError(f"dataset.separator={separator!r} is not one sign; choose ';', ',', '|' or tab")
     quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting)
     try:
@@ -137,7 +138,8 @@ def missing_remedy(path: Path, columns: Sequence[str]) -> str:
     if path.suffix in SEPARATORS:
         found = next((sign for sign in OTHER_SEPARATORS if len(columns) == 1 and sign in columns[0]), None)
         if found:
-            return f"set dataset.separator={found!r} if that is between them"
+            said = "tab" if found == "\t" else f"'{found}'"
+            return f'write "dataset.separator={said}", with both pairs of quotes, if that is between them'
         return "name one of them, or set dataset.header=false if line 1 is a row and give the columns' numbers, from 1"
     return "name one of them"
 

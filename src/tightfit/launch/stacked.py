@@ -101,6 +101,7 @@ def together(configs: Sequence[Config]) -> list[Outcome]:
             say(f"{len(configs)} runs", f"one by one, for they cannot be stacked: {reason}")
             return []
         say(f"{len(configs)} runs", "stacked")
+        stack.runs[0].will_tell(lambda text: say(f"{len(configs)} runs", text))
         with ends_recorded(attempts):
             stack.train(over=lambda number: setattr(attempts[number], "is_over", True))
     for one in attempts:

@@ -26,7 +26,7 @@ class Traits:
     input_encoding: makes an Encoding of a data set's mean and standard deviation. None: (x / 255 − mean) / std.
     scoring_batch: examples scored at once; lower it where a few hundred would hold too much.
     adapted: the part that adapters go into, by name; parameters outside of it are trained beside them. Empty: all.
-    new: parameters in that part that are trained beside adapters too, as no weights were there for them.
+    new: parameters that no weights were there for, so that they are trained beside adapters, in that part too.
     unadapted: blocks in it that get no adapter unless one is asked for by name.
     rounded_to: multiples of what weights are rounded to when they are used; 0: to none.
     """

@@ -137,7 +137,8 @@ def hf_classifier(
         options = {**chosen, "ignore_mismatched_sizes": True, "output_loading_info": True}
         lm, report = loaded(base, lambda: automatic.from_pretrained(base, **options))
     lm.config.use_cache = False  # else each pass of a decoder would return the keys and values of all layers
-    model = Classifier(lm, tokenizer.pad, looks_left, report["missing_keys"])
+    new = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    model = Classifier(lm, tokenizer.pad, looks_left, new)
     if base != source:
         put_saved(lm, source)
         read_head(model.head, source)

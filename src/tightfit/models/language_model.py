@@ -140,10 +140,9 @@ class Classifier(LanguageModel):
         lm.base_model.config = copy.copy(lm.config)
         lm.base_model.config.pad_token_id = None
         lm.config.get_text_config().pad_token_id = pad  # by which the head finds the last token
-        below = f"lm.{lm.base_model_prefix}"
-        inside = frozenset(f"lm.{name}" for name in new if f"lm.{name}".startswith(f"{below}."))
         # Adapters go into what is below the head, which is trained beside them.
-        self.traits = replace(self.traits, adapted=below, new=inside)
+        below = f"lm.{lm.base_model_prefix}"
+        self.traits = replace(self.traits, adapted=below, new=frozenset(f"lm.{name}" for name in new))
         self._is_causal = is_causal
 
     @property

@@ -17,8 +17,10 @@ from torch import nn
 
 from tightfit.memory.breakdown import Breakdown
 from tightfit.memory.cost import Cost
+from tightfit.memory.parts import trained_parameters
 from tightfit.memory.table import LayerRow, LayerTable, output_bytes, parameter_bytes, trained_bytes
 from tightfit.models.adapters.mp_lora import MPLoRALinear, adapters_of
+from tightfit.models.base import traits_of
 from tightfit.numerics.noise.perturbation import Perturbation
 from tightfit.optimizers.base import Batch, Facts, Learner, Objective, Report
 from tightfit.optimizers.directions.independent import GAUSSIAN, Independent
@@ -101,15 +103,26 @@ def adapter_rows(table: LayerTable) -> tuple[LayerRow, ...]:
     return rows
 
 
+def check_nothing_is_new(model: nn.Module) -> None:
+    """Raise ValueError where `model` has new weights: they have no copies, and would stay as they were drawn."""
+    new = sorted(traits_of(model).new & {name for name, _ in trained_parameters(model)})
+    if new:
+        raise ValueError(
+            f"optimizer=p_rge moves adapters alone, and {new[0]} of this model is new, so that it would stay as drawn; "
+            "choose optimizer=mezo with adapter=lora, which trains it too"
+        )
+
+
 class PRGELearner(WeightsOnly):
     def __init__(self, optimizer: PRGE, model: nn.Module, objective: Objective, seed: int) -> None:
         self.phases = Phases()
         self._optimizer = optimizer
-        self._model = model.requires_grad_(False).eval()
-        self._objective = objective
         self._adapters = adapters_of(model)
         if not self._adapters:
             raise ValueError(NO_ADAPTERS)
+        check_nothing_is_new(model)
+        self._model = model.requires_grad_(False).eval()
+        self._objective = objective
         self._perturbation = self._along({name: adapter.B for name, adapter in self._adapters.items()}, seed)
         self._stacks = {
             name: adapter.B.new_empty(optimizer.copies, *adapter.B.shape) for name, adapter in self._adapters.items()

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tightfit.run.keys import run_folder
 from tightfit.run.metrics import Score
 from tightfit.run.own_code import files_of
 from tightfit.run.parts import build
-from tightfit.run.progress import describe, say, show
+from tightfit.run.progress import Spacing, describe, say, show
 from tightfit.tracking.tracker import Tracker
 
 
@@ -42,6 +42,7 @@ class Attempt:
     tracker: Tracker
     label: str
     is_over: bool = False  # as the record says, and not by an error
+    spacing: Spacing = field(default_factory=Spacing)  # of lines on evaluations: a short run makes many at once
 
     @classmethod
     def begun(
@@ -59,7 +60,8 @@ class Attempt:
         say(self.label, text)
 
     def progress(self, done: float, score: Score, seconds: float) -> None:
-        show(self.label, done, score, self.record.config["training"].get("metric"), seconds)
+        if self.spacing.lets_pass(is_last=done >= 1.0):
+            show(self.label, done, score, self.record.config["training"].get("metric"), seconds)
 
 
 @contextmanager

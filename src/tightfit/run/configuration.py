@@ -100,7 +100,9 @@ def missing_in(part: Any, name: str = "") -> list[str]:
 def main(words: Sequence[str]) -> int:
     """Run what `words` describe, one run or, where one has several values, a sweep; the exit code."""
     try:
-        sys.argv[1:] = with_new_settings(as_a_sweep(with_profile(in_todays_words(words))))  # which Hydra reads
+        said = in_todays_words(words)
+        check_readable(said)
+        sys.argv[1:] = with_new_settings(as_a_sweep(with_profile(said)))  # which Hydra reads
     except ValueError as error:
         return refuse(str(error))
     began.clear()
@@ -109,6 +111,23 @@ def main(words: Sequence[str]) -> int:
     except SystemExit as ended:
         return WRONG_WORDS if ended.code == FAILED and not began else as_code(ended.code)
     return DONE
+
+
+def check_readable(words: Sequence[str]) -> None:
+    """Raise ValueError for a word that Hydra's grammar cannot read, with how it is written."""
+    parser = OverridesParser.create()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or word.startswith("-"):
+            continue
+        try:
+            parser.parse_override(word)
+        except HydraException as error:
+            within = value.strip("'").replace("'", "\\'")
+            raise ValueError(
+                f"{word} cannot be read ({error}); close what is open in it, or where it is a text write it in two "
+                f"""pairs of quotes, one for the shell: "{name}='{within}'\""""
+            ) from error
 
 
 def with_new_settings(words: Sequence[str]) -> list[str]:

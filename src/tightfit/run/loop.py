@@ -128,15 +128,16 @@ class Run(Course):
                 self.group.end()
 
     def will_tell(self, tell: Tell) -> None:
-        """From now on `tell` hears, once, how long the run takes."""
-        training = self.task.training
-        self.forecast = Forecast(tell, self.steps, training.evaluations, limited=training.seconds is not None)
+        """From now on `tell` hears how long the run takes."""
+        self.forecast = Forecast(tell, self.task.training, self.steps, self.batches.batch_size)
 
     def announce(self, resumed_at: int | None) -> None:
-        """Record that the run is under way."""
+        """Record that the run is under way, and tell what is ahead."""
         take_up(self.record, resumed_at or 0)
         self.tracker.start(self.record, self.folder, resumed_at)
         write_run(self.folder, self.record)
+        made = 0 if resumed_at is None else self.position.evaluations + 1
+        self.forecast.before(self.position.step, self.clock.train_seconds, made)
 
     def train(self, resumed_at: int | None) -> RunRecord:
         with Interruption() as interruption, self.clock.noticing_stops():

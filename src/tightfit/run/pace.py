@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 
 MOST_OF_TRAINING = 0.2  # evaluation beside training that seconds limit; the recorded runs of that kind took up to 0.17
+ALWAYS_MADE = 3  # evaluations, however long they take: before training, at the first part, and at the end
 
 
 class Pace:

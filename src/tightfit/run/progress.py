@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from tightfit.run.metrics import Score
+
+SECONDS_APART = 0.5
 
 
 def describe(config: Mapping[str, Any]) -> str:
@@ -22,12 +26,28 @@ def describe(config: Mapping[str, Any]) -> str:
     return f"{' · '.join(parts)} · seed {config['seed']}"
 
 
+class Spacing:
+    """Lets lines pass: the first, the last, and others that come SECONDS_APART at least."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now, self._passed = now, -math.inf
+
+    def lets_pass(self, is_last: bool) -> bool:
+        now = self._now()
+        if not is_last and now < self._passed + SECONDS_APART:
+            return False
+        self._passed = now
+        return True
+
+
 def show(label: str, done: float, score: Score, metric: str | None, seconds: float) -> None:
-    """metric: told beside accuracy, where another one is chosen by."""
-    left = max(0.0, seconds / done - seconds) if done else float("nan")  # a last step may end past the limit
+    """done: the part of the run that is over; above 1 where the last step ends past the limit of seconds.
+    metric: told beside accuracy, where another one is chosen by."""
+    left = max(0.0, seconds / done - seconds) if done else float("nan")
     remaining = f", {left:.0f} s left" if done else ""
     other = f", {metric} {score.by(metric):.3f}" if metric else ""
-    say(label, f"{done:4.0%} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
+    part = f"{min(1.0, done):4.0%}"
+    say(label, f"{part} accuracy {score.accuracy:.2%}{other} after {seconds:.1f} s of training{remaining}")
 
 
 def say(label: str, text: str) -> None:

@@ -22,7 +22,6 @@ from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
 from tightfit.run.fitting import refusal
 from tightfit.run.follow import follow
-from tightfit.run.forecast import of_limited
 from tightfit.run.group import rank
 from tightfit.run.holding import only_process_in
 from tightfit.run.interruption import Interruption
@@ -110,8 +109,6 @@ def attempt(
     with ends_recorded([one]):
         task = build_task(config, one.record)
         one.tell(of_data(one.record.dataset))
-        if limit := of_limited(task.training):
-            one.tell(limit)
         run(task, one.record, folder, one.tracker, one.progress, one.tell)
         one.is_over = True
     return one.record

@@ -96,6 +96,7 @@ class Stack:
                     self._interrupt()
                     return
                 self.train_one_step()
+                self._foretell()
                 if self._is_due():
                     self._read()
                     self._evaluate()
@@ -127,6 +128,12 @@ class Stack:
         """Runs of equal length are evaluated at the same steps, by the pace of any of them."""
         run = self.under_way[0][1]
         return run.pace.is_due(self.step / self.steps, run.position.evaluations, self.clock.train_seconds)
+
+    def _foretell(self) -> None:
+        """By the first run, as all take as long."""
+        made = self.under_way[0][1].position.evaluations + 1
+        scoring = sum(run.clock.eval_seconds for run in self.runs)
+        self.runs[0].forecast.after_step(self.step, self.clock.train_seconds, made, scoring)
 
     def _read(self) -> None:
         """Let each run take up its steps since the last reading; one that diverged ends, and is no more under way."""

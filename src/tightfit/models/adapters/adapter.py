@@ -20,7 +20,8 @@ class Adapter(Protocol):
     """A choice of small trained parts, with its settings, frozen."""
 
     def inject(self, model: nn.Module, seed: int) -> list[str]:
-        """Put the parts into `model`, which computes what it did before, and freeze the rest (`freeze_but_`).
+        """Put the parts into `model`, which computes what it did before, and freeze the rest (`freeze_but_`), but for
+        what is `trained_beside` them.
 
         Returns the names of the parameters that are trained from then on.
         Raises ValueError for a model that has no place for them.
@@ -59,6 +60,14 @@ def replace_modules_(model: nn.Module, replaced: Mapping[str, nn.Module]) -> Non
     for name, module in replaced.items():
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, module)
+
+
+def trained_beside(model: nn.Module) -> set[str]:
+    """The names of what is trained beside adapters in `model`, before these are put into it: the parameters outside of
+    the part that they go into, as those of a head, and in it what had no weights before."""
+    traits = traits_of(model)
+    inside = f"{traits.adapted}." if traits.adapted else ""
+    return {name for name, _ in model.named_parameters() if not name.startswith(inside)} | traits.new
 
 
 def check_rank(rank: object, alpha: object = 1) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tightfit.models.adapters.adapter import LISTED, check_rank, linear_layers
+from tightfit.models.adapters.adapter import LISTED, check_rank, linear_layers, trained_beside
 from tightfit.models.adapters.frozen import FROZEN, freeze_
 from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
 from tightfit.models.hf_library import extra, loaded
@@ -68,10 +68,8 @@ class LoRA:
 
 def train_updates_alone(model: nn.Module, blocks: dict[str, str]) -> list[str]:
     """Freeze the part of `model` that has updates, but for these and what is new; returns what is trained."""
-    inside = traits_of(model).adapted
-    prefix = f"{inside}." if inside else ""
-    updates = {prefix + name for name in updates_of(model.get_submodule(inside))} | traits_of(model).new
-    trained = [name for name, _ in model.named_parameters() if name in updates or not name.startswith(prefix)]
+    updates, beside = updates_of(model), trained_beside(model)
+    trained = [name for name, _ in model.named_parameters() if name in updates or name in beside]
     freeze_but_(model, trained, blocks)
     return trained
 

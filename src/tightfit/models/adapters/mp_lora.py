@@ -1,6 +1,7 @@
 """MP-LoRA: low-rank adapters of which one forward pass evaluates several perturbed copies (MobiZO, Gao et al., 2025).
 
-The frozen weights, and the shared first factor, are read once for all copies. Only the second factor is trained.
+The frozen weights, and the shared first factor, are read once for all copies. Of the factors only the second is
+trained.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tightfit.memory.table import LayerRow
-from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_
+from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_, trained_beside
 from tightfit.models.base import blocks_of_modules, freeze_but_
 from tightfit.numerics.seeds import generator
 
@@ -77,7 +78,7 @@ class MPLoRALinear(Adapted):
 
 @dataclass(frozen=True)
 class MPLoRA:
-    """Adapters of linear layers, all else frozen. targets: a regular expression for the names of layers; None: every
+    """Adapters of linear layers, which are frozen. targets: a regular expression for the names of layers; None: every
     linear layer but a language model's answers, as the paper adapts projections in the layers."""
 
     rank: int = 16
@@ -89,14 +90,15 @@ class MPLoRA:
 
     def inject(self, model: nn.Module, seed: int) -> list[str]:
         """See `Adapter`. Raises ValueError for a rank above the width of all layers."""
-        blocks = blocks_of_modules(model)
+        blocks, beside = blocks_of_modules(model), trained_beside(model)
         bases = linear_layers(model, self.targets)
         widest = max(max(base.weight.shape) for base in bases.values())
         if self.rank > widest:
             raise ValueError(f"rank={self.rank} but no adapted layer is wider than {widest}; choose at most {widest}")
         alpha = float(self.alpha)
         replace_modules_(model, {n: MPLoRALinear(base, self.rank, alpha, seed, n) for n, base in bases.items()})
-        trained = [f"{name}.B" for name in bases]
+        updates = {f"{name}.B" for name in bases}
+        trained = [name for name, _ in model.named_parameters() if name in updates or name in beside]
         freeze_but_(model, trained, blocks)
         return trained
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from tightfit.memory.table import LayerRow
-from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_
+from tightfit.models.adapters.adapter import Adapted, check_rank, linear_layers, replace_modules_, trained_beside
 from tightfit.models.base import blocks_of_modules, freeze_but_, traits_of
 from tightfit.numerics.seeds import generator
 
@@ -88,7 +88,7 @@ class TTAdapted(Adapted):
 
 @dataclass(frozen=True)
 class TensorTrains:
-    """Bottlenecks in float32, all else frozen.
+    """Bottlenecks in float32 behind linear layers, which are frozen.
 
     rank: of the trains, between cores; width: of the bottleneck; modes: factors that a width is taken to.
     targets: a regular expression for the names of layers; None: those that end a sublayer, in a model of the
@@ -128,12 +128,12 @@ class TensorTrains:
 
     def inject(self, model: nn.Module, seed: int) -> list[str]:
         """See `Adapter`."""
-        blocks, bases = blocks_of_modules(model), self._bases(model)
+        blocks, beside, bases = blocks_of_modules(model), trained_beside(model), self._bases(model)
         added = {name: TTAdapted(base, self, seed, name) for name, base in bases.items()}
         replace_modules_(model, added)
         parts = [f"{name}.{part}." for name in added for part in ("down", "up")]
         parts += [f"{name}." for name, module in model.named_modules() if self.norms and is_norm(module)]
-        trained = [name for name, _ in model.named_parameters() if name.startswith(tuple(parts))]
+        trained = [n for n, _ in model.named_parameters() if n.startswith(tuple(parts)) or n in beside]
         freeze_but_(model, trained, blocks)
         return trained
 
