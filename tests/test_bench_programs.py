@@ -5,8 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tightfit.bench.language import Workload, record
+from tightfit.bench.evidence import append
+from tightfit.bench.language import Workload, recorded
 from tightfit.bench.programs import row, show
+from tightfit.records.places import EXPERIMENTS
 
 LENGTHS, PEAKS = ("median_step_seconds", "median_step_cpu_seconds"), ("process_peak_bytes", "training_peak_bytes")
 FRAMEWORK = [dict(zip((*LENGTHS, *PEAKS), (9.0, cpu, 8e8, 7e8), strict=True)) for cpu in (4.0, 5.0, 4.0)]
@@ -32,8 +34,10 @@ def test_the_table_shows_each_program_beside_the_framework() -> None:
 
 def test_rows_are_recorded_with_their_evidence(tmp_path: Path) -> None:
     path = tmp_path / "device.csv"
-    record(Workload("tiny", 2, 3), ROWS, path)
+    append(str(path), recorded(Workload("tiny", 2, 3), ROWS))
     framework, program = csv.DictReader(path.read_text().splitlines())
     assert (framework["file_bytes"], program["file_bytes"], program["queries"]) == ("", "5000000", "4")
     assert program["cpu"]
     assert program["measured_at"]
+    committed = EXPERIMENTS / "mobizo" / "results" / "device.csv"
+    assert committed.read_text().partition("\n")[0].split(",") == list(program)

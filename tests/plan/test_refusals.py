@@ -17,6 +17,7 @@ from tightfit.plan.__main__ import main
         ("device=4XB", "memory budget '4XB' is not a size"),
         ("device.flops_per_second=0", "memory_budget.flops_per_second=0 is not a rate"),
         ("model=bert", "model=bert is not known; choose gpt2_medium, gpt2_tiny"),
+        ("model=Llama-3.2-1B", "vit_tiny, or write the path of a config.json of Hugging Face's form"),
         ("device.flops_per_second=nan", "memory_budget.flops_per_second=nan is not a number or null; write one"),
         ("device.bytes_per_second=inf", "memory_budget.bytes_per_second=inf is not a rate; choose more than 0"),
         (f"device={'9' * 400}GB", "memory budget 999999999999… is beyond any device; write a size"),

@@ -20,7 +20,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tightfit.bench.language import Workload, record
+from tightfit.bench.evidence import append
+from tightfit.bench.language import Workload, recorded
 from tightfit.commands.words import WrongWords
 from tightfit.memory.process import ProcessPeak
 from tightfit.optimizers.base import Batch
@@ -166,8 +167,7 @@ def measure_all(full: bool, only: str, rounds: int | None, csv: str | None) -> N
     for model in models:
         workload, rows = Workload(model, MODELS[model], LENGTH), measure(model, rounds)
         show(workload, rows, console)
-        if csv:
-            record(workload, rows, Path(csv))
+        append(csv, recorded(workload, rows))
 
 
 if __name__ == "__main__":  # a process of its own for the framework, as each program has one

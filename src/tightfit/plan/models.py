@@ -51,7 +51,8 @@ def described(name: str) -> Described:
         if is_place(name):
             return Described(*read_published(name))
         raise ValueError(
-            f"model={name} is not known; {nearest(name, options(), 'model=')}choose {', '.join(options())}"
+            f"model={name} is not known; {nearest(name, options(), 'model=')}choose {', '.join(options())}, or write "
+            "the path of a config.json of Hugging Face's form"
         )
     runs_as = CONF / "model" / f"{name}.yaml"
     if not runs_as.exists():
