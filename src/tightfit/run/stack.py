@@ -131,9 +131,8 @@ class Stack:
 
     def _foretell(self) -> None:
         """By the first run, as all take as long."""
-        made = self.under_way[0][1].position.evaluations + 1
-        scoring = sum(run.clock.eval_seconds for run in self.runs)
-        self.runs[0].forecast.after_step(self.step, self.clock.train_seconds, made, scoring)
+        first, scoring = self.runs[0], sum(run.clock.eval_seconds for run in self.runs)
+        first.forecast.after_step(self.step, self.clock.train_seconds, first.position.evaluations + 1, scoring)
 
     def _read(self) -> None:
         """Let each run take up its steps since the last reading; one that diverged ends, and is no more under way."""
