@@ -39,6 +39,7 @@ RUN_ELSEWHERE = {
     "bench part=programs",
     "bench csv=experiments/step_cost/results/targets.csv",
     # By tests/test_bench_overhead.py:
+    "bench part=load csv=experiments/reliability/results/load.csv",
     "bench part=overhead csv=experiments/reliability/results/overhead.csv",
     "bench part=page csv=experiments/reliability/results/page.csv",
     "run --config-dir ./my_conf model=my_mlp",
