@@ -58,15 +58,20 @@ def test_jobs_end_with_the_weights_of_runs_on_this_machine(
     assert digests(tmp_path) == undisturbed
 
 
+def let_begin_again(there: dict[str, str], runs: Path, job: str) -> None:
+    """Wait for the job to be in the queue again, its run interrupted; spare it the two minutes that it would wait."""
+    until(lambda: "JobState=PENDING" in asked(there, "scontrol", "show", "job", job), lambda: state_of(there, runs))
+    assert only_record(runs).status == "interrupted"
+    asked(there, "scontrol", "update", f"jobid={job}", "StartTime=now")
+
+
 def test_a_preempted_job_is_begun_again_and_ends_as_if_undisturbed(
     there: dict[str, str], undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     with held_job(there, runs, tmp_path / "marker") as (process, job, _):
         asked(there, "sbatch", "-p", "urgent", "-c2", "--mem=1G", "--output=/dev/null", "--wrap", "sleep 1")
-        until(lambda: "JobState=PENDING" in asked(there, "scontrol", "show", "job", job), lambda: state_of(there, runs))
-        assert only_record(runs).status == "interrupted"
-        asked(there, "scontrol", "update", f"jobid={job}", "StartTime=now")  # which else waits two minutes
+        let_begin_again(there, runs, job)
         until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
         ended(process)
     assert only_record(runs).status == "finished"
@@ -79,9 +84,7 @@ def test_a_job_whose_time_is_over_is_begun_again_and_ends_as_if_undisturbed(
 ) -> None:
     runs = tmp_path / "runs"
     with held_job(there, runs, tmp_path / "marker", *SHORT) as (process, job, _):
-        until(lambda: "JobState=PENDING" in asked(there, "scontrol", "show", "job", job), lambda: state_of(there, runs))
-        assert only_record(runs).status == "interrupted"
-        asked(there, "scontrol", "update", f"jobid={job}", "StartTime=now")  # which else waits two minutes
+        let_begin_again(there, runs, job)
         until(lambda: process.poll() is not None, state=lambda: state_of(there, runs))
         ended(process)
     assert steps(runs) == [(0, 12), (12, 24)]  # none was lost
