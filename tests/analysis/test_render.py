@@ -42,7 +42,10 @@ def test_latex_writes_out_what_it_would_read_as_a_command() -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "cell"),
-    [("elasticzo/table1", r"ZO-Feat-Cls1 & 97.17 $\pm$ 0.26 (5)"), ("mobizo/queries", r"MiniLM-L6 & 16 & 1 & 79.00 (1)")],
+    [
+        ("elasticzo/table1", r"ZO-Feat-Cls1 & 97.17 $\pm$ 0.26 (5)"),
+        ("mobizo/queries", r"MiniLM-L6 & 16 & 1 & 79.00 (1)"),
+    ],
 )
 def test_a_recorded_table_is_printed_as_latex_and_nothing_is_written(
     experiment: str, cell: str, capsys: pytest.CaptureFixture[str]
