@@ -17,7 +17,7 @@ from .claims import READING as CLAIMS
 from .claims import claims, claims_table, verdicts
 from .curves import by_method
 from .fine_tuning import reason
-from .load import EXPERIMENTS, Records, load_results
+from .load import EXPERIMENTS, PROCESS, Records, load_results
 from .names import method, subject
 from .page import Backed, Page, table
 from .statistics import Estimate, Improvement, estimate, improvement
@@ -36,9 +36,9 @@ class Standing:
     """One method, over its seeds. Means; `beside_bytes` are the measured peak less that of inference on the same batch.
 
     above: how likely a seed of it ends above one of `against`, a row. early: the accuracy when the method that is done
-    first is done. planned_bytes: the peak of a step rehearsed without data; measured_bytes: that of real ones. nan
-    where it cannot be told. `note` says which seeds gave no result, and why. finals: the accuracy of each seed, by
-    `examples` of the test set.
+    first is done. planned_bytes: the peak of a step rehearsed without data; measured_bytes: that of real ones;
+    process_bytes: of the whole process meanwhile, Python and PyTorch among it. nan where it cannot be told. `note`
+    says which seeds gave no result, and why. finals: the accuracy of each seed, by `examples` of the test set.
     """
 
     row: str
@@ -56,6 +56,7 @@ class Standing:
     runs: tuple[str, ...]
     finals: tuple[float, ...] = ()
     examples: int | None = None
+    process_bytes: float = math.nan
 
 
 def standings(
@@ -93,6 +94,7 @@ def standings(
                 runs=tuple(part.runs["key"]),
                 finals=tuple(own),
                 examples=examples,
+                process_bytes=float(runs[PROCESS].astype(float).max()),
             )
         )
     return sorted(found, key=lambda one: (one.row != one.against, -one.final.mean if one.final else math.inf))
