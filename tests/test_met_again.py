@@ -111,7 +111,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away_and_nothing_else(tmp_
     with killed_at_second_checkpoint() as saves:
         carry_out(config(tmp_path))
     folder = saves[0].parent
-    names = ("checkpoint.pt", "weights.pt", "run.json", "evals.jsonl", "losses.f32")
+    names = ("checkpoint.pt", "weights.pt", "run.json", "evals.jsonl", "losses.f32", "best_3.pt")
     left = [folder / f".{name}.a1b2c3_d" for name in names]
     mine = [folder / ".run.json.swp", folder / "run.json.a1b2c3_d", folder / ".model.safetensors.a1b2c3_d"]
     for path in (*left, *mine):

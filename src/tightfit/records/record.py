@@ -174,7 +174,10 @@ def require(folder: Path, record: RunRecord, *names: str) -> None:
 
 
 def clear_temporaries(folder: Path, names: Sequence[str]) -> None:
-    """Delete what killed processes left of files that they were writing; none may be writing now."""
+    """Delete what killed processes left of files that they were writing; none may be writing now.
+
+    names: of files, or patterns of them.
+    """
     for name in names:
         for left in folder.glob(f".{name}.????????"):  # as `write_atomically` names them
             left.unlink(missing_ok=True)
