@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,7 +28,15 @@ def held(marker: Path) -> list[str]:
 
 def sweep(there: Mapping[str, str], runs: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tightfit", "run", "-m", *SMALL, f"paths.runs={runs}", *words]
-    return subprocess.Popen(command, env=there, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        env=there,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell has its background processes ignore Ctrl-C, and what they start as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> str:
