@@ -86,6 +86,9 @@ def comparison(name: str, entry: Mapping[str, Any]) -> Comparison:
             raise ValueError(f"protocol.yaml, {name}: {wrong} is not said; every entry says {', '.join(needed)}")
     if entry["status"] not in STATUSES:
         raise ValueError(f"protocol.yaml, {name}: status={entry['status']} is none; write {' or '.join(STATUSES)}")
+    for row, commit in entry["frozen"].items():
+        if not isinstance(commit, str):
+            raise ValueError(f"protocol.yaml, {name}: frozen.{row}={commit} is read as a number; write it in quotes")
     check_exceptions(name, entry.get("superseded", ()), ({"key"}, {"protocol"}))
     check_exceptions(name, entry.get("missing", ()), ({"row", "column", "seed"},))
     check_exceptions(name, entry.get("modified_trials", ()), ({"commit"},))

@@ -114,6 +114,7 @@ def test_the_command_reads_committed_and_local_trials(tmp_path: Path, capsys: py
     ("changes", "message"),
     [
         ({"status": "done"}, "status=done is none; write under way or complete"),
+        ({"frozen": {"zo": 7782854}}, "frozen.zo=7782854 is read as a number; write it in quotes"),
         ({"retries": 1}, "retries is nothing that it says; it says status,"),
         ({"superseded": [{"key": "abc"}]}, "is no exception; write key, reason or protocol, reason"),
         ({"superseded": [{"key": "abc", "protocol": 1, "reason": "x"}]}, "is no exception; write key, reason or"),
