@@ -17,8 +17,8 @@ from .protocol import Cell, Comparison, is_named
 
 Record = Mapping[str, Any]
 Form = Callable[[Mapping[str, Any]], Any]
-# Where the settings of a trial may differ from those of a run beside what is tried.
-OF_TRIALS = ("training.fraction", "training.evaluations", "dataset.held_out", "dataset.scored")
+# Where the settings of a trial may differ from those of a run beside what is tried. DP-ZO accounts for its steps.
+OF_TRIALS = ("training.fraction", "optimizer.fraction", "training.evaluations", "dataset.held_out", "dataset.scored")
 PARTS = tuple(dict.fromkeys((*SETTINGS_OF, "adapter", "pretraining")))
 BY_MACHINE = ("model.compute",)  # chosen by the machine, which is a column of the record
 

@@ -124,6 +124,14 @@ def test_a_comparison_that_keeps_to_the_protocol_has_no_findings(world: World):
     assert notes(world.subject, world.past) == ["paper/table: 6 of 6 trials, 4 of 4 runs, complete"]
 
 
+def test_a_method_may_be_told_of_the_fraction_of_a_trial(world: World):
+    for one in [*world.composed, *(run["config"] for run in world.runs)]:
+        one["optimizer"]["fraction"] = 1.0
+    for trial in world.trials:
+        trial["config"]["optimizer"]["fraction"] = 0.5
+    assert world.findings == []
+
+
 def test_a_contender_none_of_whose_trials_fits_has_nothing_to_choose(world: World):
     for one in [*world.trials, *world.runs]:
         if one["key"].startswith("zo"):
