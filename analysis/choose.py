@@ -167,7 +167,8 @@ def main(arguments: Sequence[str] | None = None, experiments: Path = EXPERIMENTS
         print(f"{options.tuning} has no recorded trials; run tightfit reproduce {options.tuning}")
         return
     for one in served:
-        print(terminal(page(one, choices(one, trials))))
+        counted = [each for each in trials if not one.reason_superseded(each["key"], each["protocol"])]
+        print(terminal(page(one, choices(one, counted))))
 
 
 if __name__ == "__main__":
