@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,19 @@ def test_the_command_reads_committed_and_local_trials(tmp_path: Path, capsys: py
     (experiments / "protocol.yaml").write_text(str({"paper/table": {**ENTRY, "settings": {"lr": "optimizer.lr"}}}))
     main(["paper/tuning/table", "--runs", str(runs)], experiments)
     assert "has no recorded trials; run tightfit reproduce paper/tuning/table" in capsys.readouterr().out
-    for lr, final in ((0.1, 0.5), (0.2, 0.9), (0.4, 0.3)):
+    _, best, _ = (
         make_run(runs, "paper/tuning/table", "full_zo", "mnist", [0.1, final], optimizer={"name": "mezo", "lr": lr})
+        for lr, final in ((0.1, 0.5), (0.2, 0.9), (0.4, 0.3))
+    )
     make_run(runs, "paper/tuning/table", "full_bp", "mnist", status="interrupted")
     main(["paper/tuning/table", "--runs", str(runs)], experiments)
     said = capsys.readouterr().out
     assert "full_zo: {lr: 0.2}" in said
     assert "Full BP" not in said  # it has not ended
+    known = {**ENTRY, "settings": {"lr": "optimizer.lr"}, "superseded": [{"key": best.name, "reason": "a fault"}]}
+    (experiments / "protocol.yaml").write_text(str({"paper/table": known}))
+    main(["paper/tuning/table", "--runs", str(runs)], experiments)
+    assert re.search(r"2 of 3 +\{lr: 0.1\}", capsys.readouterr().out)
     with pytest.raises(SystemExit):
         main(["paper/tuning/other", "--runs", str(runs)], experiments)
     assert "paper/tuning/other has the trials of no comparison in protocol.yaml; choose paper/tuning/table" in (
