@@ -109,9 +109,12 @@ def check_exceptions(name: str, exceptions: Iterable[Mapping[str, Any]], forms: 
 def superseded_reasons(
     experiment: str, runs: Iterable[Mapping[Any, Any]], experiments: Path = EXPERIMENTS
 ) -> dict[str, str]:
-    """Why runs recorded under `experiment` are superseded, by their keys; those that are not are left out."""
+    """Why runs or trials of `experiment` are superseded, by their keys; those that are not are left out."""
     of_column = {
-        column: one for one in comparisons(experiments) if one.recorded == experiment for column in one.columns
+        column: one
+        for one in comparisons(experiments)
+        if experiment in (one.recorded, one.tuning)
+        for column in one.columns
     }
     reasons = {
         str(run["key"]): of_column[run["cell_column"]].reason_superseded(run["key"], run["protocol"])

@@ -20,6 +20,7 @@ from .fine_tuning import reason
 from .load import EXPERIMENTS, PROCESS, Records, load_results
 from .names import method, subject
 from .page import Backed, Page, table
+from .protocol import superseded_reasons
 from .statistics import Estimate, Improvement, estimate, improvement
 from .tables import interval_text, ours_text, percent, profile_banner, provenance
 
@@ -128,13 +129,16 @@ def accuracy_at(records: Records, seconds: float) -> float:
 
 
 def trials_by_row(records: Records, experiments: Path = EXPERIMENTS) -> dict[str, int]:
-    """How many trials of each method are committed, in the columns that `records` are of."""
+    """How many trials of each method are committed and count, in the columns that `records` are of."""
     counts: dict[str, int] = {}
     columns = set(records.runs["cell_column"])
     for experiment in set(records.runs["experiment"].dropna()):
         paper, _, name = str(experiment).partition("/")
-        trials = load_results(f"{paper}/tuning/{name}", experiments).runs
-        rows = trials.loc[trials["cell_column"].isin(columns), "cell_row"]
+        tuning = f"{paper}/tuning/{name}"
+        trials = load_results(tuning, experiments).runs
+        superseded = superseded_reasons(tuning, trials.to_dict("records"), experiments)
+        counted = trials["cell_column"].isin(columns) & ~trials["key"].isin(list(superseded))
+        rows = trials.loc[counted, "cell_row"]
         counts |= {str(row): int(count) for row, count in rows.value_counts().items()}
     return counts
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from analysis.load import EXPERIMENTS
 from tests.analysis.miniature import make_run
 
 MIB = 2**20
@@ -57,3 +59,11 @@ def budget_runs(tmp_path: Path) -> Path:
         for row, batch_size in (("full_bp", 15), ("full_bp_adam", 9), ("full_zo", 37)):
             make_run(folder, BUDGETS, row, "3MiB", [0.1, 0.8, 0.98 - 0.01 * seed], batch_size=batch_size, **large)
     return folder
+
+
+@pytest.fixture
+def without_results(tmp_path: Path) -> Path:
+    """The experiments as they are, but for what is recorded of them."""
+    here = tmp_path / "without results"
+    shutil.copytree(EXPERIMENTS, here, ignore=shutil.ignore_patterns("results"))
+    return here

@@ -14,6 +14,7 @@ from analysis.shelf import beside_inference, front, page, standings
 from analysis.shelf_figure import PANELS, accuracy_by_passes, with_work
 from analysis.style import NoRecords
 from tests.analysis.miniature import EXAMPLE_BYTES, PARAMETER_BYTES, make_run
+from tests.analysis.test_check import ENTRY
 
 SHELF = "zo_shelf/lenet5"
 
@@ -78,6 +79,12 @@ def test_trials_are_counted_of_those_committed(folder: Path, tmp_path: Path) -> 
     found = {one.row: one.trials for one in standings(load_runs(folder, SHELF), experiments)}
     assert found == {"mezo": 0, "fzoo": 3, "forward_gradient": 0, "lozo": 0}
     assert load_results(tuning, experiments).evals["forward_passes"].tolist() == [0, 200] * 3
+    key = load_results(tuning, experiments).runs["key"][0]
+    entry = {**ENTRY, "recorded": SHELF, "tuning": tuning, "columns": ["mnist_fp32"]}
+    said = {SHELF: entry | {"superseded": [{"key": key, "reason": "a fault"}]}}
+    (experiments / "protocol.yaml").write_text(str(said))
+    found = {one.row: one.trials for one in standings(load_runs(folder, SHELF), experiments)}
+    assert found["fzoo"] == 2
 
 
 def test_a_run_with_a_derivative_is_as_long_as_one_with_two_losses(records: Records) -> None:
@@ -110,8 +117,8 @@ def test_the_figure_has_the_baseline_in_each_panel_and_names_the_front(records: 
     assert front_panel.get_xlabel() == "KiB beside inference"
 
 
-def test_a_report_writes_the_table_and_the_figure(folder: Path, tmp_path: Path) -> None:
-    files = report_experiment(SHELF, "paper", folder, out=tmp_path / "figures")
+def test_a_report_writes_the_table_and_the_figure(folder: Path, tmp_path: Path, without_results: Path) -> None:
+    files = report_experiment(SHELF, "paper", folder, out=tmp_path / "figures", experiments=without_results)
     assert [path.name for path in files] == [
         "lenet5.md",
         "lenet5.csv",

@@ -105,8 +105,8 @@ def test_the_figure_has_a_row_for_each_budget_and_names_the_front(records: Recor
     assert [len(axes.lines) for axes in figure.axes] == [1, 1, 3, 3, 3, 3]
 
 
-def test_a_report_writes_the_page_and_the_figure(folder: Path, tmp_path: Path) -> None:
-    files = report_experiment(IMAGES, "paper", folder, out=tmp_path / "figures")
+def test_a_report_writes_the_page_and_the_figure(folder: Path, tmp_path: Path, without_results: Path) -> None:
+    files = report_experiment(IMAGES, "paper", folder, out=tmp_path / "figures", experiments=without_results)
     assert [path.name for path in files] == ["images.md", "images.csv", "shelf_images.png", "shelf_images.svg"]
 
 

@@ -73,6 +73,22 @@ def test_8bit_adam_is_torchaos() -> None:
         torch.testing.assert_close(kept[f"{ours}_largest"], theirs.state[parameter][name].scale)
 
 
+def test_8bit_adam_steps_far_where_a_gradient_was_once_and_is_no_more_as_torchaos() -> None:
+    """The second moment of a small gradient has the code of zero, the first has not: their quotient is divided by ε."""
+    logging.getLogger("torchao").setLevel(logging.ERROR)
+    torchao = pytest.importorskip("torchao.optim")
+    once = torch.zeros(64, 256)
+    once[:, 0], once[:, 1] = 1.0, 1e-4
+    of_steps = [once, torch.zeros(64, 256)]
+    parameter = nn.Parameter(torch.zeros(64, 256))
+    with torch.compiler.set_stance("force_eager"):
+        theirs = by_torch(torchao.Adam8bit([parameter], lr=1e-6), parameter, of_steps)
+    ours = stepped(Adam8bit(), torch.zeros(64, 256), of_steps, lr=1e-6)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-9)
+    whole = stepped(Adam(), torch.zeros(64, 256), of_steps, lr=1e-6)
+    assert ours[0, 1].abs() > 1000 * whole[0, 1].abs() > 0
+
+
 def test_small_tensors_and_parts_of_blocks_are_stepped_by_adam() -> None:
     assert Adam8bit().serves((16, 256))
     for shape in ((16, 255), (10, 1000)):
