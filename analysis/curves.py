@@ -291,21 +291,21 @@ def reading(records: Records, profile: str) -> str:
     return "\n".join(told)
 
 
-def conditions(runs: pd.DataFrame, profile: str) -> str:
+def conditions(runs: pd.DataFrame, profile: str, has_bands: bool = True) -> str:
     """A line on how many seeds, on what machines and by how much of the protocol `runs` came about."""
     machines = dict.fromkeys(map(machine, runs.dropna(subset="cpu").to_dict("records")))
-    seeds = seeds_note(runs)
+    seeds = seeds_note(runs, has_bands)
     return f"{seeds[0].upper()}{seeds[1:]}; {'; '.join(machines)}{profile_note(profile, runs)}"
 
 
-def seeds_note(runs: pd.DataFrame) -> str:
-    """Of how many seeds each line is the mean."""
+def seeds_note(runs: pd.DataFrame, has_bands: bool = True) -> str:
+    """Of how many seeds each line, or point, is the mean."""
     finished = runs[runs["status"] == "finished"]
     counts = sorted(set(finished.groupby(["cell_row", "cell_column"])["seed"].nunique()))
     if not counts or counts[-1] == 1:
         return "one seed"
     many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"mean of {many} seeds, band from lowest to highest"
+    return f"mean of {many} seeds{', band from lowest to highest' if has_bands else ''}"
 
 
 def profile_note(profile: str, runs: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from .curves import conditions
 from .load import Records
@@ -15,7 +15,7 @@ from .names import method, subject
 from .palette import GREY
 from .papers import budgets
 from .shelf_budgets import MB, Contender, best_within, contenders, size_text, trained
-from .style import RC, NoRecords, headline, styled
+from .style import RC, EndLabel, NoRecords, headline, label_line_ends, styled
 
 HEIGHT = 3.4  # inches of a budget's row
 MARKERS = "o^sDv"  # by the place of the model
@@ -35,9 +35,10 @@ def accuracy_within_budgets(records: Records, profile: str = "paper") -> Figure:
     sizes = budgets(str(ended["experiment"].iloc[0]))
     figure = styled(height=1.25 + HEIGHT * len(sizes))
     panels = figure.subplots(len(sizes), 2, squeeze=False, sharey=True)
+    ends: list[tuple[Axes, list[EndLabel]]] = []
     for size, (by_bytes, by_seconds) in zip(sizes, panels, strict=True):
-        budget_panel(by_bytes, found, size, columns, "measured_bytes", MB)
-        budget_panel(by_seconds, found, size, columns, "seconds", 1)
+        ends.append((by_bytes, budget_panel(by_bytes, found, size, columns, "measured_bytes", MB)))
+        ends.append((by_seconds, budget_panel(by_seconds, found, size, columns, "seconds", 1)))
         by_bytes.set_title(f"{size_text(size)}: accuracy by bytes")
         by_seconds.set_title(f"{size_text(size)}: accuracy by seconds")
         by_bytes.set(ylabel="test accuracy", xlabel="MB, measured peak")
@@ -47,8 +48,10 @@ def accuracy_within_budgets(records: Records, profile: str = "paper") -> Figure:
         figure,
         f"The shelf within budgets: {subject(records.runs)}",
         "Named: no other that fits is as accurate in as few bytes and seconds. "
-        f"{marks}.\n{conditions(records.runs, profile)}",
+        f"{marks}.\n{conditions(records.runs, profile, has_bands=False)}",
     )
+    for axes, labels in ends:
+        label_line_ends(axes, labels)
     return figure
 
 
@@ -57,9 +60,10 @@ MARKERS_SAID = ("circles:", "triangles:", "squares:", "diamonds:", "wedges:")
 
 def budget_panel(
     axes: Axes, found: Sequence[Contender], budget: float, columns: Sequence[str], cost: str, unit: float
-) -> None:
-    """Draw what fits `budget`: accuracy by the part `cost` of a standing, in `unit`."""
+) -> list[EndLabel]:
+    """Draw what fits `budget`: accuracy by the part `cost` of a standing, in `unit`. Returns the names of the best."""
     best = best_within(found, budget)
+    labels: list[EndLabel] = []
     for one in found:
         if not one.fits(budget) or one.standing.final is None:
             continue
@@ -68,8 +72,10 @@ def budget_panel(
         color = method(one.standing.row).color if named else GREY
         axes.plot(*place, marker, color=color, markersize=6 if named else 4)
         if named:
-            axes.annotate(method(one.standing.row).short, place, (6, -3), textcoords="offset points", color=color)
+            labels.append(EndLabel(*place, method(one.standing.row).short, color))
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda tick, _: ""))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return labels
