@@ -74,7 +74,8 @@ def grouped(
     x: the column of evaluations that courses are over. named: what a group is called and how it is drawn.
     """
     places = [*by, *([facet] if facet else [])]
-    runs = latest(records.runs.assign(**{"": ""}), [*places, "seed", "split"])
+    whole = records.runs.copy()  # one block a kind: a column more is then no matter
+    runs = latest(whole.assign(**{"": ""}), [*places, "seed", "split"])
     numbers = runs.groupby(places or [""], sort=False, dropna=False).ngroup()
     members: dict[int, list[Mapping[Any, Any]]] = {}
     for number, run in zip(numbers, runs.to_dict("records"), strict=True):
