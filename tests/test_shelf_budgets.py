@@ -79,7 +79,8 @@ def test_trials_are_of_the_rows_that_are_run_and_six_for_each(name: str) -> None
     trials, run = said(f"tuning/{name}"), said(name)
     (chosen,) = run["chosen"].values()
     assert rows_of(trials) == rows_of(run) == list(chosen)
-    first, beyond = ("t1", "t2", "t3", "t4", "t5", "t6"), list(trials["box"])[6:]  # those beyond an edge at which it won
+    first = ["t1", "t2", "t3", "t4", "t5", "t6"]
+    beyond = list(trials["box"])[6:]  # an edge at which a row won
     assert trials["hydra"]["sweeper"]["params"]["trial"] == ",".join(first)
     for row in rows_of(run):
         tried = [str(trials["box"][trial][row]) for trial in first]
