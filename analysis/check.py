@@ -77,10 +77,8 @@ def subject(
     """composed: the configurations of the runs that the experiment's file describes now."""
     frozen = {cell_of({"config": config}): settings_of(config, form) for config in composed}
     ours = [[record for record in records if cell_of(record) in frozen] for records in (runs, trials)]
-    counted = [
-        [one for one in records if not comparison.reason_superseded(one["key"], one["protocol"])] for records in ours
-    ]
-    return Subject(comparison, frozen, counted[0], counted[1], [*ours[0], *ours[1]], form)
+    counted_runs, counted_trials = map(comparison.counted, ours)
+    return Subject(comparison, frozen, counted_runs, counted_trials, [*ours[0], *ours[1]], form)
 
 
 def settings_of(config: Mapping[str, Any], form: Form) -> dict[str, Any]:

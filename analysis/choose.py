@@ -167,8 +167,7 @@ def main(arguments: Sequence[str] | None = None, experiments: Path = EXPERIMENTS
         print(f"{options.tuning} has no recorded trials; run tightfit reproduce {options.tuning}")
         return
     for one in served:
-        counted = [each for each in trials if not one.reason_superseded(each["key"], each["protocol"])]
-        print(terminal(page(one, choices(one, counted))))
+        print(terminal(page(one, choices(one, one.counted(trials)))))
 
 
 if __name__ == "__main__":

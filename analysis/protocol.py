@@ -52,6 +52,10 @@ class Comparison:
         """Why the run `key`, which was made under `protocol`, no longer counts; None where it does."""
         return next((one["reason"] for one in self.superseded if is_named(one, key, protocol)), None)
 
+    def counted(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Of `records` those that are not superseded."""
+        return [one for one in records if not self.reason_superseded(one["key"], one["protocol"])]
+
     def reason_missing(self, cell: Cell, seed: int) -> str | None:
         places = {(one["row"], one["column"], one["seed"]): one["reason"] for one in self.missing}
         return places.get((*cell, seed))

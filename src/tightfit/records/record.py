@@ -173,13 +173,11 @@ def require(folder: Path, record: RunRecord, *names: str) -> None:
             )
 
 
-def clear_temporaries(folder: Path, names: Sequence[str]) -> None:
-    """Delete what killed processes left of files that they were writing; none may be writing now.
-
-    names: of files, or patterns of them.
-    """
-    for name in names:
-        for left in folder.glob(f".{name}.????????"):  # as `write_atomically` names them
+def clear_temporaries(folder: Path, patterns: Sequence[str]) -> None:
+    """Delete what killed processes left of files, by `patterns` of their names, that they were writing; none may be
+    writing now."""
+    for pattern in patterns:
+        for left in folder.glob(f".{pattern}.????????"):  # as `write_atomically` names them
             left.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from tightfit.records.record import FINAL, LOCK, clear_temporaries, read_run
-from tightfit.run.checkpoint import BEST, FILES, clear_ended
+from tightfit.run.checkpoint import FILES, clear_ended
 from tightfit.run.progress import say
 
 
@@ -29,7 +29,7 @@ def only_process_in(folder: Path, label: str) -> Generator[None]:
     with lock as file:
         if file:
             hold(file, folder, label)
-            clear_temporaries(folder, (*FILES, BEST.format("*")))
+            clear_temporaries(folder, FILES)
             if has_ended(folder):  # its process was killed before it could do so
                 clear_ended(folder)
         yield

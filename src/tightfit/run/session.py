@@ -16,7 +16,7 @@ from tightfit.optimizers.shared import for_workers
 from tightfit.records.machine import describe_hardware, describe_machine, keep_freed_memory
 from tightfit.records.record import FINAL, RunRecord, check_key, read_run
 from tightfit.run.attempt import Attempt, Outcome, ends_recorded
-from tightfit.run.checkpoint import BEST, FILES
+from tightfit.run.checkpoint import FILES
 from tightfit.run.checks import check_configuration, unknown_settings_told
 from tightfit.run.choices import choices_for
 from tightfit.run.facts import method_facts
@@ -94,8 +94,9 @@ def followed(config: Mapping[str, Any], folder: Path) -> Outcome:
 
 def forget(folder: Path) -> None:
     """Delete what a run left in `folder`, so that it is made from its beginning; what was exported stays."""
-    for path in (*(folder / name for name in FILES), *folder.glob(BEST.format("*"))):
-        path.unlink(missing_ok=True)
+    for pattern in FILES:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def attempt(
